@@ -1,0 +1,107 @@
+//! What worker and server say to each other. Four calls: lease, events, finish, blob.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{Attempt, BlobId, Ended, EventKind, Lease, Task, TaskId, Timestamp, Transition, Turn, WorkerId};
+
+/// The body of `POST /v1/leases`: a worker asks for work and waits up to `wait_ms` for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LeaseRequest {
+    /// Who asks.
+    pub worker: WorkerId,
+    /// How long the call may wait, at most 30,000.
+    pub wait_ms: u64,
+    /// Only turns of this task; `None`: of any. A command that runs one task in its own process asks so, since
+    /// it ends with that task and would strand the turns of others.
+    #[serde(default)]
+    pub task: Option<TaskId>,
+}
+
+/// Everything that a worker needs to run one turn; there are no further look-ups but blobs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Assignment {
+    /// The right to run it.
+    pub lease: Lease,
+    /// What was asked.
+    pub task: Task,
+    /// Which attempt.
+    pub attempt: Attempt,
+    /// Which turn, with its input.
+    pub turn: Turn,
+    /// The model's context so far, rebuilt from the log.
+    #[schema(value_type = Vec<Object>)]
+    pub history: Vec<serde_json::Value>,
+    /// The commit that the attempt's patches are against, once a turn has made the checkout.
+    pub base_commit: Option<String>,
+    /// The sandbox's frozen layers that an earlier turn of the attempt left, lowest first.
+    #[serde(default)]
+    pub layers: Vec<String>,
+    /// The number for the next item.
+    pub next_item: u32,
+}
+
+/// An event as a worker sends it; the store gives it its seq.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NewEvent {
+    /// When it was made, by the worker's clock.
+    pub at: Timestamp,
+    /// What happened.
+    #[serde(flatten)]
+    pub kind: EventKind,
+}
+
+/// The body of `POST /v1/turns/{turn}/events`: log, heartbeat and state in one call.
+///
+/// `first` numbers the events of this lease from 0; a batch that was already stored is answered as if it were new.
+/// A batch may be empty: it is then a heartbeat.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct EventBatch {
+    /// The worker's epoch.
+    pub epoch: u64,
+    /// The number of the first event within this lease, from 0.
+    pub first: u64,
+    /// In order, at most 1,000.
+    pub events: Vec<NewEvent>,
+    /// A move of the state machine that comes after these events (`prepare`, `run`, `wait`).
+    #[serde(default)]
+    pub transition: Option<Transition>,
+}
+
+/// The reply to a batch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Accepted {
+    /// Until when the lease holds now.
+    pub until: Timestamp,
+    /// What the worker must do.
+    pub directives: Vec<Directive>,
+}
+
+/// Something that the server wants of the worker that runs a turn.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "directive", rename_all = "snake_case")]
+pub enum Directive {
+    /// Stop, save the partial patch, finish as cancelled.
+    Cancel,
+    /// Put this into the model's next request.
+    Steer {
+        /// What the user said.
+        text: String,
+    },
+}
+
+/// The body of `POST /v1/turns/{turn}/finish`: the last events and the end, in one transaction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Finish {
+    /// The worker's epoch.
+    pub epoch: u64,
+    /// The number of the first event within this lease.
+    pub first: u64,
+    /// The last events.
+    pub events: Vec<NewEvent>,
+    /// How it ended.
+    pub ended: Ended,
+    /// Blobs that the events name and that must be stored already.
+    #[serde(default)]
+    pub blobs: Vec<BlobId>,
+}

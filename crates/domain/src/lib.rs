@@ -1,0 +1,35 @@
+//! The nouns and rules of a task: what is queued, run, recorded and shown.
+//!
+//! Everything here is pure: no IO, no async, no clock, no randomness. Ids and times are made by the callers that
+//! own a clock. The types derive serde and *are* the bodies of the HTTP API and the rows of the event log, so there is
+//! one shape of each thing from the database to the terminal; `schema/*.json` is generated from them and guards it.
+
+mod assignment;
+mod check;
+mod environment;
+mod event;
+mod evidence;
+mod id;
+mod item;
+mod limits;
+mod patch;
+mod task;
+mod time;
+mod turn;
+mod view;
+
+pub use assignment::{Accepted, Assignment, Directive, EventBatch, Finish, LeaseRequest, NewEvent};
+pub use check::{Check, CheckRun, Judgement, Verdict};
+pub use environment::{Environment, Mount, NetworkPolicy, Resources};
+pub use event::{Context, ContextChange, Event, EventKind};
+pub use evidence::{Proof, TestClaim};
+pub use id::{AttemptId, BlobId, EnvironmentId, IdError, ItemId, LeaseId, TaskId, TurnId, WorkerId};
+pub use item::{
+    Change, ChangeKind, CommandRun, Item, ItemBody, ItemStatus, Level, Phase, PlanStep, PlanStepStatus, Role,
+};
+pub use limits::{Limit, Limits, Precision, Usage};
+pub use patch::{DiffStat, Patch};
+pub use task::{Attempt, Kind, LocalChanges, NewTask, PROMPT_BYTES_MAX, Source, Task, title_of};
+pub use time::Timestamp;
+pub use turn::{Ended, Failure, Lease, Outcome, Refused, State, TRIES_MAX, Transition, Turn, Waiting};
+pub use view::{AttemptView, Problem, TaskList, TaskView};

@@ -1,0 +1,31 @@
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::BlobId;
+
+/// How much a patch changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DiffStat {
+    /// Files touched.
+    pub files: u32,
+    /// Lines added.
+    pub added: u32,
+    /// Lines removed.
+    pub removed: u32,
+}
+
+/// A git unified diff against the attempt's base commit.
+///
+/// `git apply --binary` on the base tree reproduces the agent's tree exactly. The bytes are a blob, so a patch of any
+/// size costs the log one line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Patch {
+    /// The diff's bytes.
+    pub blob: BlobId,
+    /// The commit that it applies to, as full hexadecimal object id.
+    pub base_commit: String,
+    /// The tree that base + patch must have, as object id.
+    pub tree: String,
+    /// Its size.
+    pub stat: DiffStat,
+}

@@ -1,0 +1,166 @@
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{AttemptId, BlobId, Environment, Limits, TaskId, Timestamp};
+
+/// Longest prompt taken, in bytes. A larger one is a file: it belongs in the repository.
+pub const PROMPT_BYTES_MAX: usize = 256 * 1024;
+
+/// What a task asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A change: ends with a patch.
+    #[default]
+    Code,
+    /// A question: the repository is read-only, ends with an answer.
+    Ask,
+}
+
+/// Whether uncommitted changes of a local repository belong to the base.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LocalChanges {
+    /// The commit as it is.
+    #[default]
+    Leave,
+    /// The working tree as it is, put on top of the commit as one more commit.
+    Include,
+}
+
+/// Where the code comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// A URL, or an absolute path on the worker's machine.
+    pub repository: String,
+    /// Branch, tag or commit; `None`: what `HEAD` names.
+    #[serde(default)]
+    pub base: Option<String>,
+    /// Only for a path.
+    #[serde(default)]
+    pub local_changes: LocalChanges,
+}
+
+/// The body of `POST /v1/tasks`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewTask {
+    /// Code or question.
+    #[serde(default)]
+    pub kind: Kind,
+    /// What to do, in plain language; at most [`PROMPT_BYTES_MAX`] bytes.
+    pub prompt: String,
+    /// On which code.
+    pub source: Source,
+    /// `provider/model`.
+    pub model: String,
+    /// Independent attempts, 1–4.
+    #[serde(default = "one")]
+    pub attempts: u8,
+    /// The recipe. Checks and set-up that the repository declares are added where this has none.
+    #[serde(default)]
+    pub environment: Environment,
+    /// What each turn may spend.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Images for the prompt, uploaded before.
+    #[serde(default)]
+    pub images: Vec<BlobId>,
+}
+
+const fn one() -> u8 {
+    1
+}
+
+impl NewTask {
+    /// The most attempts at one task.
+    pub const ATTEMPTS_MAX: u8 = 4;
+
+    /// Says in one sentence what is wrong with the request, if anything is.
+    ///
+    /// # Errors
+    /// The sentence, for the person who sent it.
+    pub fn validate(&self) -> Result<(), String> {
+        if self.prompt.trim().is_empty() {
+            return Err("The prompt is empty: say what to do.".to_owned());
+        }
+        if self.prompt.len() > PROMPT_BYTES_MAX {
+            return Err(format!(
+                "The prompt has {} bytes; at most {PROMPT_BYTES_MAX} are taken. Put long material in the repository.",
+                self.prompt.len()
+            ));
+        }
+        if !(1..=Self::ATTEMPTS_MAX).contains(&self.attempts) {
+            return Err(format!(
+                "{} attempts were asked for; 1 to {} can be made.",
+                self.attempts,
+                Self::ATTEMPTS_MAX
+            ));
+        }
+        if self.source.repository.is_empty() {
+            return Err("No repository was named.".to_owned());
+        }
+        if !self.model.contains('/') {
+            return Err(format!("The model {:?} is not of the form provider/model.", self.model));
+        }
+        let mut names: Vec<&str> = self.environment.checks.iter().map(|check| check.name.as_str()).collect();
+        names.sort_unstable();
+        if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(format!("Two checks are named {:?}; give each its own name.", pair[0]));
+        }
+        Ok(())
+    }
+}
+
+/// A request for work on a repository.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Task {
+    /// Its id.
+    pub id: TaskId,
+    /// The first words of the prompt.
+    pub title: String,
+    /// When it was accepted.
+    pub created_at: Timestamp,
+    /// What was asked.
+    pub request: NewTask,
+}
+
+/// One independent line of turns towards a task's goal. Owns one event log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Attempt {
+    /// Its id.
+    pub id: AttemptId,
+    /// Whose attempt.
+    pub task: TaskId,
+    /// 1–4 within the task.
+    pub number: u8,
+}
+
+/// A title for a prompt: its first line that says something, cut at a word near 72 characters.
+#[must_use]
+pub fn title_of(prompt: &str) -> String {
+    const CHARS_MAX: usize = 72;
+    let line = prompt.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("(no prompt)");
+    let line = line.trim_start_matches(['#', ' ']);
+    if line.chars().count() <= CHARS_MAX {
+        return line.to_owned();
+    }
+    let cut: String = line.chars().take(CHARS_MAX - 1).collect();
+    let end = cut.rfind(' ').filter(|end| *end > CHARS_MAX / 2).unwrap_or(cut.len());
+    format!("{}…", cut[..end].trim_end())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_title_is_the_first_line_cut_at_a_word() {
+        assert_eq!(title_of("\n  # Fix it\nmore"), "Fix it");
+        let long = "word ".repeat(40);
+        let title = title_of(&long);
+        assert!(title.ends_with("word…") && title.chars().count() <= 72, "{title}");
+        assert_eq!(title_of(&"ü".repeat(100)).chars().count(), 72);
+    }
+}

@@ -1,0 +1,219 @@
+//! The base image `host`: what of this machine's own files a sandbox sees.
+//!
+//! Programs and libraries are shown as they are, read-only. The rest of the root is a small skeleton that is made once:
+//! directories, links, and a handful of files of `/etc` without which programs fail. Everything in it belongs to the
+//! inside's user, for a directory of the host's root could not be copied up into a writable layer.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, lchown, symlink};
+use std::path::{Path, PathBuf};
+
+use super::{Step, state::State};
+use crate::guest::{HOME, USER, USER_ID};
+use crate::{Error, WORKSPACE};
+
+/// Host directories shown as they are, where present: programs, and configuration that programs find by its path.
+const SHOWN: [&str; 22] = [
+    "/usr",
+    "/opt",
+    "/nix/store",
+    "/etc/alternatives",
+    "/etc/ca-certificates",
+    "/etc/crypto-policies",
+    "/etc/fonts",
+    "/etc/java",
+    "/etc/java-11-openjdk",
+    "/etc/java-17-openjdk",
+    "/etc/java-21-openjdk",
+    "/etc/java-25-openjdk",
+    "/etc/ld.so.conf.d",
+    "/etc/maven",
+    "/etc/perl",
+    "/etc/php",
+    "/etc/pki",
+    "/etc/python3",
+    "/etc/python3.11",
+    "/etc/ssl/certs",
+    "/etc/terminfo",
+    "/etc/xml",
+];
+
+/// Directories at the root that are links into `/usr` on merged systems, and real ones on others.
+const MERGED: [&str; 7] = ["bin", "sbin", "lib", "lib32", "lib64", "libx32", "libexec"];
+
+/// Files of `/etc` that are copied where present: none tells more of the host than which system it is.
+const COPIED: [&str; 16] = [
+    "debian_version",
+    "gai.conf",
+    "inputrc",
+    "ld.so.cache",
+    "ld.so.conf",
+    "localtime",
+    "login.defs",
+    "lsb-release",
+    "magic",
+    "mime.types",
+    "os-release",
+    "protocols",
+    "rpc",
+    "services",
+    "shells",
+    "ssl/openssl.cnf",
+];
+
+/// Empty directories: mount points, and places that programs expect.
+const DIRECTORIES: [(&str, u32); 18] = [
+    ("dev", 0o755),
+    ("etc", 0o755),
+    ("etc/ssl", 0o755),
+    ("home", 0o755),
+    ("home/agent", 0o755),
+    ("mnt", 0o755),
+    ("opt", 0o755),
+    ("proc", 0o555),
+    ("root", 0o755),
+    ("run", 0o755),
+    ("srv", 0o755),
+    ("sys", 0o555),
+    ("tmp", 0o1777),
+    ("usr", 0o755),
+    ("var", 0o755),
+    ("var/lib", 0o755),
+    ("var/tmp", 0o1777),
+    ("workspace", 0o755),
+];
+
+/// A copied file may be so long: `ld.so.cache` of a full desktop has about 200 KiB.
+const COPY_BYTES_MAX: u64 = 4 << 20;
+
+/// The base of every sandbox: a skeleton below, the host's programs above.
+#[derive(Debug)]
+pub(crate) struct Base {
+    /// The skeleton's tree.
+    pub(crate) skeleton: PathBuf,
+    /// Host path and path inside: the same.
+    pub(crate) shown: Vec<String>,
+}
+
+impl Base {
+    /// Finds the skeleton that fits this machine as it is now, or makes it.
+    pub(super) fn open(state: &State) -> Result<Self, Error> {
+        debug_assert_eq!((HOME, WORKSPACE), ("/home/agent", "/workspace"));
+        let plan = Plan::of_host();
+        let skeleton = state.path("base").join(plan.digest(state.ids));
+        if !skeleton.is_dir() {
+            plan.build(&skeleton, state)?;
+        }
+        Ok(Self { skeleton, shown: shown() })
+    }
+}
+
+fn shown() -> Vec<String> {
+    let merged = MERGED.iter().map(|name| format!("/{name}")).filter(|path| is_real_directory(path));
+    let fixed = SHOWN.iter().map(|path| (*path).to_owned()).filter(|path| is_real_directory(path));
+    fixed.chain(merged).collect()
+}
+
+fn is_real_directory(path: &str) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|found| found.is_dir())
+}
+
+/// What the skeleton is to hold.
+struct Plan {
+    links: Vec<(String, PathBuf)>,
+    files: Vec<(String, Vec<u8>)>,
+}
+
+impl Plan {
+    fn of_host() -> Self {
+        let link =
+            |name: &&str| Some(((*name).to_owned(), std::fs::read_link(Path::new("/").join(name)).ok()?));
+        let mut links: Vec<_> = MERGED.iter().filter_map(link).collect();
+        links.push(("etc/mtab".to_owned(), "/proc/self/mounts".into()));
+        links.push(("var/run".to_owned(), "/run".into()));
+        let mut files = own_files();
+        files.extend(COPIED.iter().filter_map(|name| Some((format!("etc/{name}"), read_public(name)?))));
+        Self { links, files }
+    }
+
+    /// Tells one content of the skeleton from another.
+    fn digest(&self, ids: (u32, u32)) -> String {
+        let mut hasher = DefaultHasher::new();
+        (&self.links, &self.files, DIRECTORIES, ids).hash(&mut hasher);
+        format!("{:016x}", hasher.finish())
+    }
+
+    /// Makes the skeleton beside its place and moves it there whole: another worker may do the same.
+    fn build(&self, place: &Path, state: &State) -> Result<(), Error> {
+        let live = state.claim(&format!("base-{:016x}", fastrand::u64(..)))?;
+        live.fill(state.ids).inspect_err(|_| live.remove())?;
+        let upper = live.upper();
+        self.fill(&upper).step("make the base of all sandboxes")?;
+        give_away(&upper, state.ids).step("give away the base of all sandboxes")?;
+        let moved = std::fs::rename(&upper, place);
+        live.remove();
+        if place.is_dir() { Ok(()) } else { moved.step(format!("make {}", place.display())) }
+    }
+
+    fn fill(&self, root: &Path) -> Result<(), std::io::Error> {
+        for (name, mode) in DIRECTORIES {
+            std::fs::DirBuilder::new().mode(0o755).create(root.join(name))?;
+            std::fs::set_permissions(root.join(name), std::fs::Permissions::from_mode(mode))?;
+        }
+        for (name, target) in &self.links {
+            symlink(target, root.join(name))?;
+        }
+        for (name, contents) in &self.files {
+            std::fs::write(root.join(name), contents)?;
+        }
+        let directories = shown();
+        directories
+            .iter()
+            .try_for_each(|path| std::fs::create_dir_all(root.join(path.trim_start_matches('/'))))
+    }
+}
+
+/// A file of `/etc` that everybody may read, through links: a secret is not copied even if root could.
+fn read_public(name: &str) -> Option<Vec<u8>> {
+    let path = Path::new("/etc").join(name);
+    let found = std::fs::metadata(&path).ok()?;
+    let is_public =
+        found.is_file() && found.permissions().mode() & 0o004 != 0 && found.len() <= COPY_BYTES_MAX;
+    is_public.then(|| std::fs::read(path).ok()).flatten()
+}
+
+/// Files of `/etc` that are ours: who lives here, and that nobody else does.
+fn own_files() -> Vec<(String, Vec<u8>)> {
+    let passwd = format!(
+        "root:x:0:0:root:/root:/usr/sbin/nologin\n{USER}:x:{USER_ID}:{USER_ID}:{USER}:{HOME}:/bin/bash\n\
+         nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
+    );
+    let group = format!("root:x:0:\ntty:x:5:\n{USER}:x:{USER_ID}:\nnogroup:x:65534:\n");
+    let hosts = "127.0.0.1 localhost sandbox\n::1 localhost ip6-localhost ip6-loopback\n".to_owned();
+    let nsswitch =
+        "passwd: files\ngroup: files\nshadow: files\nhosts: files\nservices: files\nprotocols: files\n";
+    let own = [
+        ("etc/passwd", passwd),
+        ("etc/group", group),
+        ("etc/hosts", hosts),
+        ("etc/hostname", "sandbox\n".to_owned()),
+        ("etc/nsswitch.conf", nsswitch.to_owned()),
+        ("etc/resolv.conf", String::new()),
+        ("etc/machine-id", String::new()),
+    ];
+    own.into_iter().map(|(name, text)| (name.to_owned(), text.into_bytes())).collect()
+}
+
+/// Makes a tree the inside user's. It is our own work, just made and not yet shown to anybody.
+fn give_away(path: &Path, (uid, gid): (u32, u32)) -> Result<(), std::io::Error> {
+    if rustix::process::geteuid().as_raw() == uid {
+        return Ok(());
+    }
+    lchown(path, Some(uid), Some(gid))?;
+    if std::fs::symlink_metadata(path)?.is_dir() {
+        for entry in std::fs::read_dir(path)? {
+            give_away(&entry?.path(), (uid, gid))?;
+        }
+    }
+    Ok(())
+}

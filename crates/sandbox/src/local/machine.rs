@@ -1,0 +1,430 @@
+//! One live sandbox.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use rustix::process::{Signal, pidfd_send_signal};
+use tokio::io::AsyncReadExt;
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::cgroup::Cgroup;
+use super::launch::{Host, Launched};
+use super::link::Link;
+use super::process::{Input, Pump};
+use super::remains::Remains;
+use super::state::Live;
+use super::warden::Warden;
+use super::{Step, blocking};
+use crate::guest::{HOME, USER};
+use crate::protocol::{
+    self, CHUNK_BYTES, REPLY_BYTES_MAX, REQUEST_BYTES_MAX, Reply, Request, Setup, Start, Writing,
+};
+use crate::{Access, Command, Error, File, Layer, Limits, Output, Process, Sandbox, Spec, Stdin};
+
+/// Commands and transfers at the same time; an agent has a handful. It bounds what the guest holds for us.
+pub(super) const REQUESTS_MAX: usize = 256;
+
+/// Layers of one sandbox. Overlayfs takes 500, but the names of all must fit into one page of mount options.
+const LAYERS_MAX: usize = 64;
+
+/// Binds of one sandbox: each costs a mount at every start.
+const BINDS_MAX: usize = 64;
+
+/// How long a machine may take to be made; it takes milliseconds.
+const SETUP_WAIT: Duration = Duration::from_secs(20);
+
+/// Output that waits between the pump and the handle's holder.
+const OUTPUT_MAX: usize = 4;
+
+/// Requests of a handle's holder that wait for the pump.
+const CONTROL_MAX: usize = 16;
+
+/// A tmpfs lives in memory: no more of it than a quarter of what the sandbox may have, and no more than this.
+const TMP_BYTES_MAX: u64 = 4 << 30;
+
+/// Where programs are found inside if the spec says nothing else.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// A live sandbox of this backend.
+pub(super) struct Machine {
+    host: Arc<Host>,
+    link: Arc<Link>,
+    init: OwnedFd,
+    env: Vec<(String, String)>,
+    warden: JoinHandle<()>,
+    /// Taken by whoever ends the sandbox.
+    remains: Mutex<Option<Remains>>,
+}
+
+/// Makes a sandbox. On an error, or when the caller goes away, nothing of it is left.
+pub(super) async fn create(host: &Arc<Host>, spec: Spec) -> Result<Machine, Error> {
+    check(&spec)?;
+    let setup = host_setup(host, &spec)?;
+    let Launched { live, cgroup, outer, socket } = host.launch(spec.name.clone(), spec.limits).await?;
+    let placed = place(setup, host, &live.path, cgroup.as_ref());
+    let mut draft = Draft(Some(Remains::new(live, cgroup, outer)));
+    let setup = placed?;
+    let made = tokio::time::timeout(SETUP_WAIT, draft.make(socket, setup)).await;
+    let (stream, rest, init) = match made {
+        Ok(Ok(parts)) => parts,
+        Ok(Err(error)) => return Err(draft.bury(error).await),
+        Err(_) => return Err(draft.bury(timed_out()).await),
+    };
+    let killer = init.try_clone().step("hold the guest")?;
+    let link = Arc::new(Link::start(stream, rest, move || {
+        let _ = pidfd_send_signal(&killer, Signal::KILL);
+    }));
+    let remains = draft.0.take();
+    let warden = watch(&spec, remains.as_ref(), &init)?;
+    Ok(Machine {
+        host: Arc::clone(host),
+        link,
+        init,
+        env: environment(&spec.env),
+        warden,
+        remains: Mutex::new(remains),
+    })
+}
+
+fn timed_out() -> Error {
+    Error::Setup { step: "make the machine in time".to_owned(), source: std::io::ErrorKind::TimedOut.into() }
+}
+
+/// A sandbox that is being made.
+struct Draft(Option<Remains>);
+
+impl Draft {
+    /// Sends the set-up and waits until the guest is ready.
+    async fn make(
+        &mut self,
+        socket: OwnedFd,
+        setup: Setup,
+    ) -> Result<(UnixStream, BytesMut, OwnedFd), Error> {
+        let mut frame = Vec::new();
+        protocol::encode(&Request::Setup(Box::new(setup)), REQUEST_BYTES_MAX, &mut frame)
+            .map_err(|error| Error::Invalid(format!("too long a spec: {error}")))?;
+        let mut stream = UnixStream::from_std(socket.into()).step("speak to the guest")?;
+        tokio::io::AsyncWriteExt::write_all(&mut stream, &frame).await.step("speak to the guest")?;
+        let mut buffer = BytesMut::new();
+        let mut init = None;
+        loop {
+            match receive(&mut stream, &mut buffer).await? {
+                Reply::Cloned(pid) => init = self.0.as_mut().map(|remains| remains.adopt(pid)).transpose()?,
+                Reply::Ready => break,
+                Reply::Failed(step, errno) => return Err(explain(step, errno)),
+                Reply::Started(_)
+                | Reply::Refused(..)
+                | Reply::Output(..)
+                | Reply::Omitted(..)
+                | Reply::Taken(_)
+                | Reply::Exited(..)
+                | Reply::File(..)
+                | Reply::Chunk(..)
+                | Reply::Done(_)
+                | Reply::Path(..) => return Err(Error::Protocol("an answer before it was ready".to_owned())),
+            }
+        }
+        let init = init.ok_or_else(|| Error::Protocol("ready without a process".to_owned()))?;
+        self.0.iter_mut().for_each(Remains::collect_outer);
+        Ok((stream, buffer, init))
+    }
+
+    async fn bury(mut self, error: Error) -> Error {
+        if let Some(remains) = self.0.take() {
+            let _ = bury(remains).await;
+        }
+        error
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        bury_aside(self.0.take());
+    }
+}
+
+async fn bury(remains: Remains) -> Result<(), Error> {
+    let work = move || {
+        remains.bury();
+        Ok(())
+    };
+    blocking(work).await
+}
+
+/// Removes files that nobody can reach any more. Nobody waits for it; what it does not reach is left to `reap`.
+fn remove_later(files: Option<Live>) {
+    if let Some(files) = files {
+        drop(tokio::task::spawn_blocking(move || files.remove()));
+    }
+}
+
+/// Ends a sandbox that nobody waits for, where nothing async may run any more.
+fn bury_aside(remains: Option<Remains>) {
+    if let Some(remains) = remains {
+        std::thread::spawn(move || remains.bury());
+    }
+}
+
+async fn receive(stream: &mut UnixStream, buffer: &mut BytesMut) -> Result<Reply, Error> {
+    loop {
+        match protocol::decode(buffer, REPLY_BYTES_MAX) {
+            Ok(Some(reply)) => return Ok(reply),
+            Ok(None) => {}
+            Err(error) => return Err(Error::Protocol(error.to_string())),
+        }
+        if stream.read_buf(buffer).await.step("hear from the guest")? == 0 {
+            return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof)).step("hear from the guest");
+        }
+    }
+}
+
+/// Tells what this machine lacks from what went wrong.
+fn explain(step: String, errno: i32) -> Error {
+    let source = std::io::Error::from_raw_os_error(errno);
+    let missing = |what: &str, mend: &str| Error::Unavailable {
+        what: format!("{what} ({step}: {source})"),
+        mend: mend.to_owned(),
+    };
+    match step.as_str() {
+        "clone into new namespaces" => missing(
+            "making user namespaces",
+            "Allow it: sysctl -w user.max_user_namespaces=28633 kernel.unprivileged_userns_clone=1 \
+             kernel.apparmor_restrict_unprivileged_userns=0",
+        ),
+        "mount the overlay" => missing(
+            "overlayfs in a user namespace on the state directory's file system",
+            "Use Linux 5.11 or later and put the state directory (LEGWORK_HOME) on ext4, xfs, btrfs or tmpfs",
+        ),
+        "mount /proc" => missing(
+            "a fresh /proc",
+            "In a container, run it with /proc unmasked (docker: --security-opt systempaths=unconfined)",
+        ),
+        _ => Error::Setup { step, source },
+    }
+}
+
+fn check(spec: &Spec) -> Result<(), Error> {
+    let refuse = |why: String| Err(Error::Invalid(why));
+    if spec.layers.len() > LAYERS_MAX {
+        return refuse(format!("{} layers; at most {LAYERS_MAX}", spec.layers.len()));
+    }
+    if spec.binds.len() > BINDS_MAX {
+        return refuse(format!("{} binds; at most {BINDS_MAX}", spec.binds.len()));
+    }
+    let is_plain = |path: &Path| {
+        path.is_absolute() && path.components().all(|part| !matches!(part, std::path::Component::ParentDir))
+    };
+    match spec
+        .binds
+        .iter()
+        .find(|bind| !is_plain(&bind.host) || !is_plain(&bind.inside) || bind.inside == Path::new("/"))
+    {
+        Some(bind) => refuse(format!("{} cannot be shown at {}", bind.host.display(), bind.inside.display())),
+        None => Ok(()),
+    }
+}
+
+/// What the guest is to make, but for the sandbox's own directory.
+fn host_setup(host: &Host, spec: &Spec) -> Result<Setup, Error> {
+    let mut lower: Vec<String> = Vec::new();
+    for layer in spec.layers.iter().rev() {
+        lower.push(text(&host.state.layer(layer)?)?);
+    }
+    lower.push(text(&host.base.skeleton)?);
+    let mut binds: Vec<_> = host.base.shown.iter().map(|path| (path.clone(), path.clone())).collect();
+    for bind in &spec.binds {
+        binds.push((text(&bind.host)?, text(&bind.inside)?));
+    }
+    let Limits { memory_bytes, processes, disk_bytes, open_files, .. } = spec.limits;
+    Ok(Setup {
+        ids: host.state.ids,
+        lower,
+        binds,
+        workspace_read_only: spec.workspace == Access::Read,
+        tmp_bytes: (memory_bytes / 4).clamp(1 << 20, TMP_BYTES_MAX),
+        open_files: u64::from(open_files),
+        processes: u64::from(processes).saturating_add(1),
+        file_bytes: disk_bytes,
+        watch_memory_bytes: (!host.control.limits("memory")).then_some(memory_bytes),
+        ..Setup::default()
+    })
+}
+
+fn place(setup: Setup, host: &Host, live: &Path, cgroup: Option<&Cgroup>) -> Result<Setup, Error> {
+    let doors = cgroup.map(Cgroup::doors).unwrap_or_default();
+    Ok(Setup {
+        doors: doors.iter().map(|door| text(door)).collect::<Result<_, _>>()?,
+        upper: text(&live.join("upper"))?,
+        work: text(&live.join("work"))?,
+        root: text(&host.state.path("mount/root"))?,
+        ..setup
+    })
+}
+
+fn text(path: &Path) -> Result<String, Error> {
+    path.to_str().map(str::to_owned).ok_or_else(|| Error::Invalid(format!("{} is not UTF-8", path.display())))
+}
+
+/// The environment of every command: ours, then the spec's.
+fn environment(spec: &[(String, String)]) -> Vec<(String, String)> {
+    let own = [
+        ("PATH", PATH),
+        ("HOME", HOME),
+        ("USER", USER),
+        ("LOGNAME", USER),
+        ("TMPDIR", "/tmp"),
+        ("LANG", "C.UTF-8"),
+    ];
+    let own = own.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    merge(own.into_iter().chain(spec.iter().cloned()))
+}
+
+/// One value for each name: the last.
+fn merge(pairs: impl IntoIterator<Item = (String, String)>) -> Vec<(String, String)> {
+    let mut merged: Vec<(String, String)> = Vec::new();
+    for (name, value) in pairs {
+        match merged.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, old)) => *old = value,
+            None => merged.push((name, value)),
+        }
+    }
+    merged
+}
+
+/// Ends the sandbox when a limit is reached that only the host can see.
+fn watch(spec: &Spec, remains: Option<&Remains>, init: &OwnedFd) -> Result<JoinHandle<()>, Error> {
+    let upper = remains.map(|remains| remains.live().upper()).unwrap_or_default();
+    let warden = Warden::new(upper, spec.limits.disk_bytes);
+    let wall = Duration::from_millis(spec.limits.wall_ms);
+    let init = init.try_clone().step("hold the guest")?;
+    let name = spec.name.clone();
+    Ok(tokio::spawn(async move {
+        let verdict = warden.watch(wall).await;
+        tracing::warn!(sandbox = %name, ?verdict, "a sandbox reached a limit and was ended");
+        let _ = pidfd_send_signal(&init, Signal::KILL);
+    }))
+}
+
+impl Machine {
+    fn take_remains(&self) -> Option<Remains> {
+        self.remains.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn start_of(&self, command: &Command) -> Result<Start, Error> {
+        let has_nul = |text: &String| text.contains('\0');
+        if command.argv.first().is_none_or(String::is_empty) {
+            return Err(Error::Invalid("a command without a program".to_owned()));
+        }
+        if command.argv.iter().any(has_nul)
+            || command.env.iter().any(|(name, value)| has_nul(name) || has_nul(value))
+        {
+            return Err(Error::Invalid("a NUL byte in a command".to_owned()));
+        }
+        let terminal = command.terminal.map(|size| (size.rows, size.columns));
+        let default = terminal.map(|_| ("TERM".to_owned(), "xterm-256color".to_owned()));
+        Ok(Start {
+            argv: command.argv.clone(),
+            env: merge(
+                default.into_iter().chain(self.env.iter().cloned()).chain(command.env.iter().cloned()),
+            ),
+            workdir: command.workdir.clone(),
+            terminal,
+            stdin_open: command.stdin == Stdin::Open,
+            timeout_ms: command.timeout_ms,
+            output_bytes_max: command.output_bytes_max,
+        })
+    }
+}
+
+#[async_trait]
+impl Sandbox for Machine {
+    async fn exec(&self, command: Command) -> Result<Process, Error> {
+        let start = self.start_of(&command)?;
+        let route = self.link.open_command(start.output_bytes_max)?;
+        let (output_tx, output) = mpsc::channel::<Output>(OUTPUT_MAX);
+        let (control, control_rx) = mpsc::channel(CONTROL_MAX);
+        // Before anything is sent: from now on, dropping this future ends the command.
+        let process = Process::new(output, control);
+        self.link.send(&Request::Exec(route.id, Box::new(start))).await?;
+        let pump = Pump {
+            id: route.id,
+            link: Arc::clone(&self.link),
+            events: route.events,
+            output: output_tx,
+            control: control_rx,
+            input: Input::default(),
+        };
+        tokio::spawn(pump.run());
+        match route.started.await {
+            Ok(Ok(())) => Ok(process),
+            Ok(Err(why)) => {
+                Err(Error::Start { program: command.argv.into_iter().next().unwrap_or_default(), why })
+            }
+            Err(_) => Err(self.link.gone()),
+        }
+    }
+
+    async fn read(&self, path: &Path, bytes_max: u64) -> Result<File, Error> {
+        self.link.read(&absolute(path)?, bytes_max).await
+    }
+
+    async fn write(&self, path: &Path, contents: &[u8], mode: Option<u32>) -> Result<(), Error> {
+        let path = absolute(path)?;
+        let writing = Writing { path: path.clone(), mode, size: contents.len() as u64 };
+        let requests = |id| {
+            let chunk = |piece| Request::Chunk(id, Bytes::copy_from_slice(piece));
+            std::iter::once(Request::Write(id, writing))
+                .chain(contents.chunks(CHUNK_BYTES).map(chunk))
+                .collect()
+        };
+        self.link.perform(&path, requests).await
+    }
+
+    async fn remove(&self, path: &Path) -> Result<(), Error> {
+        let path = absolute(path)?;
+        self.link.perform(&path, |id| vec![Request::Remove(id, path.clone())]).await
+    }
+
+    async fn snapshot(&self) -> Result<Layer, Error> {
+        if self.link.is_gone() {
+            return Err(self.link.gone());
+        }
+        let remains = self.take_remains().ok_or(Error::Gone)?;
+        self.warden.abort();
+        let host = Arc::clone(&self.host);
+        let (frozen, files) = blocking(move || Ok(remains.freeze(&host.state))).await?;
+        remove_later(files);
+        frozen
+    }
+
+    async fn destroy(&self) -> Result<(), Error> {
+        self.warden.abort();
+        if let Some(remains) = self.take_remains() {
+            remove_later(blocking(move || Ok(remains.close())).await?);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.warden.abort();
+        let _ = pidfd_send_signal(&self.init, Signal::KILL);
+        bury_aside(self.take_remains());
+    }
+}
+
+fn absolute(path: &Path) -> Result<String, Error> {
+    let path = text(path)?;
+    if path.starts_with('/') && !path.contains('\0') {
+        Ok(path)
+    } else {
+        Err(Error::Invalid(format!("{path:?} is not an absolute path")))
+    }
+}

@@ -1,0 +1,97 @@
+//! Sandboxes on this machine, made of the kernel's own parts: no daemon, no image, as root or as an ordinary user.
+//!
+//! One process is started for each sandbox (see `guest`); everything else here prepares what it needs before, speaks to
+//! it, and removes what it leaves. What a sandbox owns on the host is named after the process that owns it, so that the
+//! next start can tell the dead from the living.
+
+mod base;
+mod cgroup;
+mod launch;
+mod link;
+mod machine;
+mod process;
+mod remains;
+mod state;
+mod tree;
+mod warden;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::{Backend, Error, Layer, Sandbox, Spec};
+
+use base::Base;
+pub(crate) use cgroup::Control as ControlGroups;
+pub(crate) use state::inner_ids;
+pub(crate) use tree::remove as remove_tree;
+
+/// Where the backend keeps its things and what it starts.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Holds layers, writable layers and the traces of live sandboxes. Made if it is missing, for this user alone. It
+    /// must be on a file system that can hold an overlay's upper directory (ext4, xfs, btrfs, tmpfs; not another overlay).
+    pub state: PathBuf,
+    /// The executable whose `main` begins with [`crate::guest::run_if_guest`]; `/proc/self/exe` in production.
+    pub guest: PathBuf,
+}
+
+/// The backend.
+#[derive(Debug)]
+pub struct Local {
+    host: Arc<launch::Host>,
+}
+
+impl Local {
+    /// Opens the state directory and the guest's executable. Nothing is started yet.
+    ///
+    /// # Errors
+    /// [`Error::Setup`] if one of both cannot be opened.
+    pub fn new(options: Options) -> Result<Self, Error> {
+        let Options { state, guest } = options;
+        Ok(Self { host: Arc::new(launch::Host::open(&state, &guest)?) })
+    }
+}
+
+#[async_trait]
+impl Backend for Local {
+    fn name(&self) -> &'static str {
+        "local"
+    }
+
+    async fn create(&self, spec: Spec) -> Result<Arc<dyn Sandbox>, Error> {
+        Ok(Arc::new(machine::create(&self.host, spec).await?))
+    }
+
+    async fn reap(&self) -> Result<usize, Error> {
+        let host = Arc::clone(&self.host);
+        blocking(move || remains::reap(&host)).await
+    }
+
+    async fn discard(&self, layer: Layer) -> Result<(), Error> {
+        let host = Arc::clone(&self.host);
+        blocking(move || host.state.discard(&layer)).await
+    }
+}
+
+/// Runs what waits for the disk beside the async threads.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(_) => Err(Error::Gone),
+    }
+}
+
+/// Names the step of the host's own that failed.
+trait Step<T> {
+    fn step(self, step: impl Into<String>) -> Result<T, Error>;
+}
+
+impl<T, E: Into<std::io::Error>> Step<T> for Result<T, E> {
+    fn step(self, step: impl Into<String>) -> Result<T, Error> {
+        self.map_err(|error| Error::Setup { step: step.into(), source: error.into() })
+    }
+}

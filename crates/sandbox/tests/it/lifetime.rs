@@ -1,0 +1,147 @@
+//! What is left when things end in other ways than by `destroy`.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use legwork_sandbox::local::{Local, Options};
+use legwork_sandbox::{Backend, Layer, Spec};
+
+use crate::world::{World, command, guest, sh, spec};
+
+/// Set in the process that is to be killed: its state directory.
+const VICTIM: &str = "LEGWORK_TEST_VICTIM";
+
+/// Waits for something that another process does.
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let until = Instant::now() + Duration::from_secs(20);
+    while !holds() {
+        assert!(Instant::now() < until, "never: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Processes on the host whose arguments hold this text.
+fn processes_with(text: &str) -> usize {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let lines = entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+    lines.filter(|line| String::from_utf8_lossy(line).replace('\0', " ").starts_with(text)).count()
+}
+
+#[tokio::test]
+async fn nothing_is_left_after_destroy() {
+    let world = World::new();
+    let sandbox = world.sandbox().await;
+    let number = format!("sleep 77{}", std::process::id());
+    sh(&sandbox, &format!("setsid {number} & (trap '' TERM HUP; exec {number}) & true")).await;
+    assert_eq!(processes_with(&number), 2);
+    sandbox.destroy().await.unwrap();
+    assert_eq!(processes_with(&number), 0);
+    world.assert_clean();
+    assert_eq!(groups_of("-test@"), 0);
+}
+
+/// Control groups of version 1 whose names hold this text and this process's number.
+fn groups_of(text: &str) -> usize {
+    let text = format!("{text}{}-", std::process::id());
+    let trees = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
+    let groups = trees.flat_map(|tree| std::fs::read_dir(tree.path()).into_iter().flatten().flatten());
+    groups.filter(|group| group.file_name().to_string_lossy().contains(&text)).count()
+}
+
+#[tokio::test]
+async fn dropping_the_last_handle_destroys() {
+    let world = World::new();
+    let sandbox = world.sandbox().await;
+    let live = world.state().join("live");
+    assert_eq!(std::fs::read_dir(&live).unwrap().count(), 1);
+    drop(sandbox);
+    eventually("an empty directory", || std::fs::read_dir(&live).unwrap().count() == 0);
+}
+
+#[tokio::test]
+async fn a_creation_that_is_given_up_leaves_nothing() {
+    let world = World::new();
+    for _ in 0..10 {
+        let wait = Duration::from_micros(fastrand::u64(..8000));
+        let _ = tokio::time::timeout(wait, world.backend.create(spec("given-up"))).await;
+        let live = world.state().join("live");
+        eventually("an empty directory", || std::fs::read_dir(&live).unwrap().count() == 0);
+    }
+}
+
+#[tokio::test]
+async fn a_creation_that_fails_leaves_nothing() {
+    let world = World::new();
+    let bind = legwork_sandbox::Bind { host: "/does/not/exist".into(), inside: "/x".into() };
+    let error = world.backend.create(Spec { binds: vec![bind], ..spec("fails") }).await.err().unwrap();
+    assert_eq!(error.to_string(), "could not set up the sandbox: open /does/not/exist");
+    world.assert_clean();
+}
+
+/// Not a test: the process that is killed. It makes a sandbox, says so, and waits.
+#[tokio::test]
+async fn victim() {
+    let Some(state) = std::env::var_os(VICTIM) else { return };
+    let local = Local::new(Options { state: state.into(), guest: guest() }).unwrap();
+    let sandbox = local.create(spec("victim")).await.unwrap();
+    let script = std::env::var("LEGWORK_TEST_SCRIPT").unwrap();
+    let _process = sandbox.exec(command(&["sh", "-c", &script])).await.unwrap();
+    println!("VICTIM READY");
+    std::future::pending::<()>().await;
+}
+
+#[tokio::test]
+async fn everything_dies_with_a_killed_worker_and_the_next_one_reaps() {
+    let world = World::new();
+    let number = format!("sleep 88{}", std::process::id());
+    let script = format!("mkdir -p a/b; chmod 0 a; setsid {number} & exec {number}");
+    let mut victim = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "lifetime::victim", "--nocapture"])
+        .env(VICTIM, world.state())
+        .env("LEGWORK_TEST_SCRIPT", script)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(victim.stdout.take().unwrap()).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.contains("VICTIM READY")));
+    eventually("two commands", || processes_with(&number) == 2);
+    // A live worker's sandboxes are left alone.
+    assert_eq!(world.backend.reap().await.unwrap(), 0);
+    victim.kill().unwrap();
+    victim.wait().unwrap();
+    eventually("no command", || processes_with(&number) == 0);
+    assert_eq!(world.backend.reap().await.unwrap(), 1);
+    world.assert_clean();
+    assert_eq!(world.backend.reap().await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_layer_outlives_its_backend() {
+    let world = World::new();
+    let sandbox = world.sandbox().await;
+    sh(&sandbox, "echo kept > file").await;
+    let Layer { path } = sandbox.snapshot().await.unwrap();
+    assert!(path.starts_with(world.state()));
+    let later = Local::new(Options { state: world.state().into(), guest: guest() }).unwrap();
+    assert_eq!(later.reap().await.unwrap(), 0);
+    let sandbox = later.create(Spec { layers: vec![Layer { path }], ..spec("later") }).await.unwrap();
+    assert_eq!(sh(&sandbox, "cat file").await.0, "kept\n");
+}
+
+#[tokio::test]
+async fn a_state_directory_that_cannot_hold_an_overlay_is_refused_with_a_mend() {
+    let broken = legwork_sandbox::probe(Path::new("/proc"));
+    let overlay = broken.iter().find(|probe| probe.name == "overlay file system").unwrap();
+    assert_eq!(overlay.status, legwork_sandbox::Status::Missing);
+    let state = tempfile::tempdir().unwrap();
+    let fine = legwork_sandbox::probe(state.path());
+    let missing: Vec<_> = fine
+        .iter()
+        .filter(|probe| probe.mend.is_some() && probe.status == legwork_sandbox::Status::Missing)
+        .collect();
+    let isolation = missing.iter().filter(|probe| !probe.name.ends_with("limit")).count();
+    assert_eq!(isolation, 0, "{missing:?}");
+    assert_eq!(std::fs::read_dir(state.path()).unwrap().count(), 0);
+}

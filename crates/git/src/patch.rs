@@ -1,0 +1,165 @@
+//! The patch: computed and applied in clean sandboxes, and proven by git itself wherever a diff could fail to say what a
+//! tree is.
+
+use legwork_domain::DiffStat;
+
+use crate::checkout::STORE;
+use crate::refs::is_object_id;
+use crate::{Error, Script};
+
+/// The largest patch that is kept: what the server takes as a blob (64 MiB).
+pub const PATCH_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Where a sandbox shows the patch that is to be applied.
+pub const PATCH: &str = "/mnt/legwork/patch";
+
+/// Where a sandbox leaves the patch that it computed.
+pub const COMPUTED: &str = "/tmp/legwork-patch";
+
+/// What a patch is computed from.
+#[derive(Clone, Copy, Debug)]
+pub struct Changed<'a> {
+    /// What it is against.
+    pub base_tree: &'a str,
+    /// How many submodules the base has. They are not checked out, so what lies in their directories is in no patch.
+    pub submodules: u32,
+    /// Which files are looked at.
+    pub files: Files,
+}
+
+/// Which files of the work tree are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Files {
+    /// All.
+    All,
+    /// None that is larger than a patch may be ([`PATCH_BYTES_MAX`]); they stay as in the base, and are named. For a work
+    /// tree that takes too long: a terabyte of nothing is one line of shell.
+    NoneHuge,
+}
+
+/// Computes the patch of the work tree in `workspace` and leaves it at [`COMPUTED`]; no file if the tree is the base's. Says
+/// the tree ([`tree`]). Exit code 30: no diff of git's reproduces the tree. What could not be taken is named on standard
+/// error.
+#[must_use]
+pub fn compute(changed: Changed<'_>, workspace: &str) -> Script {
+    let huge = match changed.files {
+        Files::All => String::new(),
+        Files::NoneHuge => (PATCH_BYTES_MAX >> 10).to_string(),
+    };
+    Script::new(
+        include_str!("scripts/patch.sh"),
+        &[
+            ("LW_STORE", STORE),
+            ("LW_WORK", workspace),
+            ("LW_BASE_TREE", changed.base_tree),
+            ("LW_SUBMODULES", &changed.submodules.to_string()),
+            ("LW_HUGE_KIB", &huge),
+            ("LW_PATCH", COMPUTED),
+        ],
+    )
+}
+
+/// Applies the patch at [`PATCH`] to the checkout in `workspace` and makes sure that `tree` comes out.
+#[must_use]
+pub fn apply(base_tree: &str, tree: &str, workspace: &str) -> Script {
+    Script::new(
+        include_str!("scripts/apply.sh"),
+        &[
+            ("LW_STORE", STORE),
+            ("LW_WORK", workspace),
+            ("LW_BASE_TREE", base_tree),
+            ("LW_TREE", tree),
+            ("LW_PATCH", PATCH),
+        ],
+    )
+}
+
+/// Reads what [`compute`] said: the object id of the work tree's tree.
+///
+/// # Errors
+/// [`Error::Output`].
+pub fn tree(output: &[u8]) -> Result<String, Error> {
+    let text = std::str::from_utf8(output).unwrap_or_default().trim_end();
+    let tree = Some(text).filter(|text| is_object_id(text));
+    tree.map(str::to_owned).ok_or(Error::Output { what: "a tree" })
+}
+
+/// The diff in what [`compute`] left: behind the list of changed files, which ends with an empty line.
+#[must_use]
+pub fn diff(computed: &[u8]) -> &[u8] {
+    let end = computed.windows(2).position(|pair| pair == b"\n\n");
+    end.map_or(&[], |end| &computed[end + 2..])
+}
+
+/// Counts files and lines of a git diff. Lines are counted inside hunks only, by the sizes that their headers give, so
+/// that no content can look like a header.
+#[must_use]
+pub fn stat(patch: &[u8]) -> DiffStat {
+    let mut stat = DiffStat::default();
+    let (mut old, mut new) = (0_u64, 0_u64);
+    for line in patch.split(|byte| *byte == b'\n') {
+        if old > 0 || new > 0 {
+            match line.first() {
+                Some(b'+') => {
+                    stat.added = stat.added.saturating_add(1);
+                    new = new.saturating_sub(1);
+                }
+                Some(b'-') => {
+                    stat.removed = stat.removed.saturating_add(1);
+                    old = old.saturating_sub(1);
+                }
+                Some(b'\\') => {}
+                _ => {
+                    old = old.saturating_sub(1);
+                    new = new.saturating_sub(1);
+                }
+            }
+        } else if line.starts_with(b"diff --git ") {
+            stat.files = stat.files.saturating_add(1);
+        } else if let Some(sizes) = hunk(line) {
+            (old, new) = sizes;
+        }
+    }
+    stat
+}
+
+/// The sizes in `@@ -a,b +c,d @@`; a size that is left out is 1.
+fn hunk(line: &[u8]) -> Option<(u64, u64)> {
+    let end = line.windows(3).position(|window| window == b" @@")?;
+    let mut ranges =
+        std::str::from_utf8(line.get(3..end).filter(|_| line.starts_with(b"@@ "))?).ok()?.split(' ');
+    let mut size = |sign: char| -> Option<u64> {
+        let range = ranges.next()?.strip_prefix(sign)?;
+        let (start, size) = range.split_once(',').unwrap_or((range, "1"));
+        start.parse::<u64>().ok().and_then(|_| size.parse().ok())
+    };
+    Some((size('-')?, size('+')?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_counted_in_hunks_only() {
+        let patch = b"diff --git a/x b/x\nindex 1..2 100644\n--- a/x\n+++ b/x\n@@ -1,2 +1,3 @@ fn \xff\n a\n--- b\n+diff --git a/y b/y\n+c\n\\ No newline at end of file\n\
+            diff --git a/z b/z\nnew file mode 100644\nGIT binary patch\nliteral 1\n+abc\n\n";
+        assert_eq!(stat(patch), DiffStat { files: 2, added: 2, removed: 1 });
+        assert_eq!(stat(b""), DiffStat::default());
+        assert_eq!(hunk(b"@@ -1 +1,0 @@"), Some((1, 0)));
+        assert_eq!(hunk(b"@@ -x +1 @@"), None);
+    }
+
+    #[test]
+    fn the_diff_is_behind_the_list() {
+        assert_eq!(diff(b":100644 100644 a b M\tx\n\ndiff --git a/x b/x\n\n"), b"diff --git a/x b/x\n\n");
+        assert_eq!(diff(b""), b"");
+    }
+
+    #[test]
+    fn the_answer_is_a_tree() {
+        let id = "a".repeat(40);
+        assert_eq!(tree(format!("{id}\n").as_bytes()), Ok(id));
+        assert!(tree(b"fatal: x\n").is_err());
+    }
+}

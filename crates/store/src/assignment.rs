@@ -1,0 +1,81 @@
+//! Everything that a worker needs, rebuilt from the log.
+
+use legwork_domain::{Assignment, Attempt, AttemptId, Event, EventKind, Lease, Turn};
+
+use crate::turn_row::{json, number};
+use crate::{Connection, Error, read};
+
+/// What a log says to the next worker.
+#[derive(Default)]
+struct Resume {
+    history: Vec<serde_json::Value>,
+    base_commit: Option<String>,
+    layers: Vec<String>,
+}
+
+pub(crate) async fn build(
+    connection: &mut Connection,
+    turn: Turn,
+    lease: Lease,
+) -> Result<Assignment, Error> {
+    let task = read::record(connection, turn.task).await?;
+    let attempt = attempt(connection, turn.attempt).await?;
+    let Resume { history, base_commit, layers } = resume(connection, turn.attempt).await?;
+    let next_item = next_item(connection, turn.attempt).await?;
+    Ok(Assignment { lease, task, attempt, turn, history, base_commit, layers, next_item })
+}
+
+async fn attempt(connection: &mut Connection, id: AttemptId) -> Result<Attempt, Error> {
+    let row = sqlx::query("SELECT id, task, number FROM attempts WHERE id = $1")
+        .bind(id.to_string())
+        .fetch_one(connection)
+        .await?;
+    read::attempt(&row)
+}
+
+/// Folds the few kinds of events that matter, which have an index of their own: the cost does not grow with the output
+/// that the log holds.
+async fn resume(connection: &mut Connection, attempt: AttemptId) -> Result<Resume, Error> {
+    let rows = sqlx::query(
+        "SELECT line FROM events WHERE attempt = $1 AND kind IN ('base', 'context', 'snapshot') ORDER BY seq",
+    )
+    .bind(attempt.to_string())
+    .fetch_all(connection)
+    .await?;
+    let mut resume = Resume::default();
+    for row in &rows {
+        resume.apply(json::<Event>(row, "line")?.kind);
+    }
+    Ok(resume)
+}
+
+impl Resume {
+    fn apply(&mut self, kind: EventKind) {
+        match kind {
+            EventKind::Context { context, .. } => context.apply(&mut self.history),
+            // The first base holds: later patches are against it.
+            EventKind::Base { commit, .. } => {
+                self.base_commit.get_or_insert(commit);
+            }
+            EventKind::Snapshot { layers, .. } => self.layers = layers,
+            EventKind::State { .. }
+            | EventKind::ItemStarted { .. }
+            | EventKind::ItemUpdated { .. }
+            | EventKind::ItemCompleted { .. }
+            | EventKind::Usage { .. }
+            | EventKind::Patch { .. }
+            | EventKind::Verdict { .. }
+            | EventKind::Artifact { .. } => {}
+        }
+    }
+}
+
+async fn next_item(connection: &mut Connection, attempt: AttemptId) -> Result<u32, Error> {
+    let row = sqlx::query(
+        "SELECT COALESCE(MAX(item), 0) + 1 AS next FROM events WHERE attempt = $1 AND item IS NOT NULL",
+    )
+    .bind(attempt.to_string())
+    .fetch_one(connection)
+    .await?;
+    number(&row, "next")
+}

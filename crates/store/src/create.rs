@@ -1,0 +1,129 @@
+//! Taking a task: task, attempts, first turns and their first events in one transaction.
+
+use legwork_domain::{
+    Attempt, AttemptId, AttemptView, EventKind, NewEvent, NewTask, State, Task, TaskId, TaskView, Timestamp,
+    Turn, TurnId, title_of,
+};
+use sha2::{Digest, Sha256};
+use sqlx::Row as _;
+
+use crate::turn_row::{TurnRow, id, text};
+use crate::{Connection, Error, Store, log, read};
+
+/// Longest idempotency key, as the drafts and the well-known APIs have it.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+
+/// The ids that a new task will have, drawn by the caller.
+#[derive(Clone, Debug)]
+pub struct TaskIds {
+    task: TaskId,
+    attempts: Vec<(AttemptId, TurnId)>,
+}
+
+impl TaskIds {
+    /// Ids for a task of so many attempts; `next` draws a number that was never drawn before.
+    pub fn draw(attempts: u8, mut next: impl FnMut() -> u128) -> Self {
+        let task = TaskId::from_u128(next());
+        let pair = |_| (AttemptId::from_u128(next()), TurnId::from_u128(next()));
+        Self { task, attempts: (0..attempts).map(pair).collect() }
+    }
+}
+
+impl Store {
+    /// Accepts a task. With a key that came with the same request before, the task of that time is the answer and
+    /// nothing is written.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with a sentence for the sender; [`Error::KeyReused`].
+    pub async fn create_task(
+        &self,
+        request: NewTask,
+        key: Option<&str>,
+        ids: &TaskIds,
+        now: Timestamp,
+    ) -> Result<TaskView, Error> {
+        request.validate().map_err(Error::Invalid)?;
+        if key.is_some_and(|key| key.is_empty() || key.len() > IDEMPOTENCY_KEY_BYTES_MAX) {
+            return Err(Error::Invalid(format!(
+                "An idempotency key has 1 to {IDEMPOTENCY_KEY_BYTES_MAX} bytes."
+            )));
+        }
+        let digest = hex::encode(Sha256::digest(text(&request)?));
+        let mut transaction = self.write().await?;
+        if let Some(key) = key
+            && let Some(task) = earlier(&mut transaction, key, &digest).await?
+        {
+            return read::task(&mut transaction, task).await;
+        }
+        let view = new_task(request, ids, now);
+        insert(&mut transaction, &view).await?;
+        if let Some(key) = key {
+            sqlx::query("INSERT INTO idempotency (key, digest, task, created_at) VALUES ($1, $2, $3, $4)")
+                .bind(key)
+                .bind(digest)
+                .bind(view.task.id.to_string())
+                .bind(now.micros())
+                .execute(&mut *transaction)
+                .await?;
+        }
+        transaction.commit().await?;
+        Ok(view)
+    }
+}
+
+/// The task that the key made before.
+async fn earlier(connection: &mut Connection, key: &str, digest: &str) -> Result<Option<TaskId>, Error> {
+    let row = sqlx::query("SELECT digest, task FROM idempotency WHERE key = $1")
+        .bind(key)
+        .fetch_optional(connection)
+        .await?;
+    match row {
+        None => Ok(None),
+        Some(row) if row.try_get::<&str, _>("digest")? == digest => id(&row, "task").map(Some),
+        Some(_) => Err(Error::KeyReused),
+    }
+}
+
+fn new_task(request: NewTask, ids: &TaskIds, now: Timestamp) -> TaskView {
+    let task = Task { id: ids.task, title: title_of(&request.prompt), created_at: now, request };
+    let attempts = (1..).zip(&ids.attempts).map(|(number, (attempt, turn))| AttemptView {
+        attempt: Attempt { id: *attempt, task: task.id, number },
+        turns: vec![Turn {
+            id: *turn,
+            task: task.id,
+            attempt: *attempt,
+            number: 1,
+            input: task.request.prompt.clone(),
+            images: task.request.images.clone(),
+            created_at: now,
+            epoch: 0,
+            tries: 0,
+            cancel_requested_at: None,
+            state: State::Queued,
+        }],
+    });
+    TaskView { attempts: attempts.collect(), task }
+}
+
+async fn insert(connection: &mut Connection, view: &TaskView) -> Result<(), Error> {
+    sqlx::query("INSERT INTO tasks (id, created_at, body) VALUES ($1, $2, $3)")
+        .bind(view.task.id.to_string())
+        .bind(view.task.created_at.micros())
+        .bind(text(&view.task)?)
+        .execute(&mut *connection)
+        .await?;
+    for AttemptView { attempt, turns } in &view.attempts {
+        sqlx::query("INSERT INTO attempts (id, task, number, last_seq) VALUES ($1, $2, $3, 0)")
+            .bind(attempt.id.to_string())
+            .bind(attempt.task.to_string())
+            .bind(i64::from(attempt.number))
+            .execute(&mut *connection)
+            .await?;
+        for turn in turns {
+            TurnRow::new(turn.clone()).insert(connection).await?;
+            let kind = EventKind::State { turn: turn.id, state: State::Queued };
+            log::append(connection, attempt.id, vec![NewEvent { at: turn.created_at, kind }]).await?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,52 @@
+//! SQL: the queue, the event log and the records.
+//!
+//! What is accepted here is on disk before the call returns. A turn moves through one door, which reads it, asks
+//! [`legwork_domain::Turn::apply`], compares and sets, and adds the event, all in one transaction; so a log and the state
+//! that it tells of cannot part, whoever dies in between. A worker's writes carry its epoch, and one that is not the
+//! turn's present epoch writes nothing.
+//!
+//! There is no clock and no randomness in this crate: ids and times come from the caller, so that every interleaving can
+//! be played again. The statements keep to what SQLite and Postgres both take.
+
+mod assignment;
+mod create;
+mod error;
+mod log;
+mod open;
+mod read;
+mod turn_row;
+mod turns;
+
+use sqlx::SqlitePool;
+
+pub use create::{IDEMPOTENCY_KEY_BYTES_MAX, TaskIds};
+pub use error::Error;
+pub use log::{EVENT_BYTES_MAX, Line, LogEnd, PAGE_BYTES_MAX, PAGE_EVENTS_MAX};
+pub use read::TASKS_PAGE_MAX;
+pub use turns::{BATCH_EVENTS_MAX, Claim, Expected, Renewal};
+
+type Connection = sqlx::SqliteConnection;
+type Row = sqlx::sqlite::SqliteRow;
+type Transaction = sqlx::Transaction<'static, sqlx::Sqlite>;
+
+/// The database. Clones share its connections.
+#[derive(Clone, Debug)]
+pub struct Store {
+    /// One connection, so that writers queue here in order instead of meeting `SQLITE_BUSY`.
+    writer: SqlitePool,
+    /// A few; in WAL mode they never wait for the writer.
+    readers: SqlitePool,
+}
+
+impl Store {
+    /// A transaction that has the write lock from its start: what it reads stays true until it commits.
+    async fn write(&self) -> Result<Transaction, Error> {
+        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+    }
+
+    /// Ends all connections in good order. Nothing depends on it: what was accepted is on disk.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}

@@ -1,0 +1,145 @@
+//! A turn between its row and [`Turn`].
+
+use legwork_domain::{AttemptId, TaskId, Timestamp, Turn, TurnId};
+use serde::de::DeserializeOwned;
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteConnection;
+
+use crate::{Connection, Error, Row};
+
+/// A turn as it stood when the transaction read it.
+#[derive(Debug)]
+pub(crate) struct TurnRow {
+    pub(crate) turn: Turn,
+    /// Events that came under the present epoch.
+    pub(crate) received: u64,
+    revision: i64,
+}
+
+impl TurnRow {
+    pub(crate) fn new(turn: Turn) -> Self {
+        Self { turn, received: 0, revision: 0 }
+    }
+
+    pub(crate) async fn load(connection: &mut Connection, id: TurnId) -> Result<Self, Error> {
+        let row = sqlx::query("SELECT * FROM turns WHERE id = $1")
+            .bind(id.to_string())
+            .fetch_optional(connection)
+            .await?
+            .ok_or_else(|| Error::NotFound { what: "turn", id: id.to_string() })?;
+        Self::read(&row)
+    }
+
+    /// The turns of all tasks from `oldest` to `newest`.
+    pub(crate) async fn load_tasks(
+        connection: &mut Connection,
+        oldest: TaskId,
+        newest: TaskId,
+    ) -> Result<Vec<Self>, Error> {
+        let rows = sqlx::query("SELECT * FROM turns WHERE task BETWEEN $1 AND $2 ORDER BY attempt, number")
+            .bind(oldest.to_string())
+            .bind(newest.to_string())
+            .fetch_all(connection)
+            .await?;
+        rows.iter().map(Self::read).collect()
+    }
+
+    pub(crate) fn read(row: &Row) -> Result<Self, Error> {
+        let turn = Turn {
+            id: id::<TurnId>(row, "id")?,
+            task: id(row, "task")?,
+            attempt: id::<AttemptId>(row, "attempt")?,
+            number: number(row, "number")?,
+            input: json(row, "input")?,
+            images: json(row, "images")?,
+            created_at: Timestamp::from_micros(row.try_get("created_at")?),
+            epoch: number(row, "epoch")?,
+            tries: number(row, "tries")?,
+            cancel_requested_at: row
+                .try_get::<Option<i64>, _>("cancel_requested_at")?
+                .map(Timestamp::from_micros),
+            state: json(row, "state")?,
+        };
+        Ok(Self { turn, received: number(row, "received")?, revision: row.try_get("revision")? })
+    }
+
+    pub(crate) async fn insert(&self, connection: &mut SqliteConnection) -> Result<(), Error> {
+        let turn = &self.turn;
+        sqlx::query(
+            "INSERT INTO turns (id, task, attempt, number, created_at, input, images, epoch, tries, \
+             cancel_requested_at, state_name, state, lease_until, received, revision) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, NULL, $10, $11, NULL, 0, 0)",
+        )
+        .bind(turn.id.to_string())
+        .bind(turn.task.to_string())
+        .bind(turn.attempt.to_string())
+        .bind(i64::from(turn.number))
+        .bind(turn.created_at.micros())
+        .bind(text(&turn.input)?)
+        .bind(text(&turn.images)?)
+        .bind(column(turn.epoch)?)
+        .bind(i64::from(turn.tries))
+        .bind(turn.state.name())
+        .bind(text(&turn.state)?)
+        .execute(connection)
+        .await?;
+        Ok(())
+    }
+
+    /// Sets the row to `next` if it is still the one that was read.
+    pub(crate) async fn replace(
+        &self,
+        connection: &mut Connection,
+        next: &Turn,
+        received: u64,
+    ) -> Result<(), Error> {
+        let done = sqlx::query(
+            "UPDATE turns SET epoch = $3, tries = $4, cancel_requested_at = $5, state_name = $6, state = $7, \
+             lease_until = $8, received = $9, revision = revision + 1 WHERE id = $1 AND revision = $2",
+        )
+        .bind(next.id.to_string())
+        .bind(self.revision)
+        .bind(column(next.epoch)?)
+        .bind(i64::from(next.tries))
+        .bind(next.cancel_requested_at.map(Timestamp::micros))
+        .bind(next.state.name())
+        .bind(text(&next.state)?)
+        .bind(next.state.lease().map(|lease| lease.until.micros()))
+        .bind(column(received)?)
+        .execute(connection)
+        .await?;
+        // The write lock is held since before the read, so a miss means that the lock did not hold.
+        if done.rows_affected() == 1 { Ok(()) } else { Err(Error::Busy(sqlx::Error::RowNotFound)) }
+    }
+}
+
+pub(crate) fn id<T>(row: &Row, name: &str) -> Result<T, Error>
+where
+    T: std::str::FromStr<Err = legwork_domain::IdError>,
+{
+    let text: &str = row.try_get(name)?;
+    text.parse().map_err(|error| Error::corrupt("id")(Box::new(error)))
+}
+
+pub(crate) fn json<T: DeserializeOwned>(row: &Row, name: &str) -> Result<T, Error> {
+    let text: &str = row.try_get(name)?;
+    serde_json::from_str(text).map_err(|error| Error::corrupt("document")(Box::new(error)))
+}
+
+pub(crate) fn number<T: TryFrom<i64>>(row: &Row, name: &str) -> Result<T, Error>
+where
+    T::Error: std::error::Error + Send + Sync + 'static,
+{
+    T::try_from(row.try_get(name)?).map_err(|error| Error::corrupt("number")(Box::new(error)))
+}
+
+/// The JSON text of a value of ours.
+pub(crate) fn text(value: &impl serde::Serialize) -> Result<String, Error> {
+    serde_json::to_string(value)
+        .map_err(|error| Error::Invalid(format!("It cannot be written as JSON: {error}.")))
+}
+
+/// A count as a column holds it.
+pub(crate) fn column(count: u64) -> Result<i64, Error> {
+    i64::try_from(count).map_err(|_| Error::Invalid(format!("{count} is beyond any real count.")))
+}

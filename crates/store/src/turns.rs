@@ -1,0 +1,302 @@
+//! The door: the only way for a turn to change, and the worker's calls that go through it.
+
+use legwork_domain::{
+    Assignment, EventBatch, EventKind, Finish, LeaseId, NewEvent, State, TaskId, TaskView, Timestamp,
+    Transition, Turn, TurnId, WorkerId,
+};
+
+use crate::turn_row::{TurnRow, id, number};
+use crate::{Connection, Error, Store, assignment, log, read};
+
+/// Most events of one batch (the API's word).
+pub const BATCH_EVENTS_MAX: usize = 1000;
+
+/// Lapsed leases that one sweep ends. The next one follows at once if there were as many.
+const SWEEP_MAX: i64 = 100;
+
+/// Under which epoch a caller believes a turn to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// The caller does not act for a lease.
+    Any,
+    /// The caller acts for the lease of this epoch.
+    Epoch(u64),
+}
+
+/// A worker's wish for a turn.
+#[derive(Clone, Copy, Debug)]
+pub struct Claim {
+    /// The new lease's id.
+    pub id: LeaseId,
+    /// Who.
+    pub worker: WorkerId,
+    /// Only turns of this task.
+    pub task: Option<TaskId>,
+    /// From when until when.
+    pub term: Renewal,
+}
+
+/// The present, and until when a lease holds from now on.
+#[derive(Clone, Copy, Debug)]
+pub struct Renewal {
+    /// The server's clock.
+    pub now: Timestamp,
+    /// When the lease lapses unless it is renewed again.
+    pub until: Timestamp,
+}
+
+impl Store {
+    /// Moves a turn: reads, applies, compares and sets, and adds the event, in one transaction.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::StaleEpoch`], [`Error::Refused`].
+    pub async fn advance(
+        &self,
+        turn: TurnId,
+        expected: Expected,
+        transition: Transition,
+        now: Timestamp,
+    ) -> Result<Turn, Error> {
+        let mut transaction = self.write().await?;
+        let row = TurnRow::load(&mut transaction, turn).await?;
+        if let Expected::Epoch(epoch) = expected {
+            fence(&row.turn, epoch)?;
+        }
+        let next = row.turn.apply(transition, now)?;
+        let next = pass(&mut transaction, &row, next, Vec::new(), now).await?;
+        transaction.commit().await?;
+        Ok(next)
+    }
+
+    /// Leases the oldest queued turn. `None`: there is none.
+    ///
+    /// # Errors
+    /// As every write. An assignment that cannot be built leaves a lease that lapses, so that a damaged log costs its
+    /// own turn and not the queue.
+    pub async fn lease(&self, claim: &Claim) -> Result<Option<Assignment>, Error> {
+        // Looking is cheap and needs no lock: an idle worker disturbs nobody.
+        if oldest_queued(&mut *self.readers.acquire().await?, claim.task).await?.is_none() {
+            return Ok(None);
+        }
+        let mut transaction = self.write().await?;
+        let Some(turn) = oldest_queued(&mut transaction, claim.task).await? else {
+            return Ok(None);
+        };
+        let row = TurnRow::load(&mut transaction, turn).await?;
+        let Claim { id, worker, term: Renewal { now, until }, .. } = *claim;
+        let next = row.turn.apply(Transition::Lease { id, worker, until }, now)?;
+        let next = pass(&mut transaction, &row, next, Vec::new(), now).await?;
+        transaction.commit().await?;
+        let Some(lease) = next.state.lease().copied() else {
+            return Ok(None);
+        };
+        assignment::build(&mut *self.readers.acquire().await?, next, lease).await.map(Some)
+    }
+
+    /// Adds a worker's events, renews its lease and moves the turn if the batch says so.
+    ///
+    /// A batch that came before is answered as if it were new and writes only the renewal.
+    ///
+    /// # Errors
+    /// [`Error::StaleEpoch`], [`Error::Gap`], [`Error::Invalid`], [`Error::Refused`]: then nothing of it was written.
+    pub async fn append(&self, turn: TurnId, batch: EventBatch, term: Renewal) -> Result<Turn, Error> {
+        let EventBatch { epoch, first, events, transition } = batch;
+        check_events(turn, &events)?;
+        let mut transaction = self.write().await?;
+        let row = TurnRow::load(&mut transaction, turn).await?;
+        fence(&row.turn, epoch)?;
+        let heartbeat = events.is_empty() && transition.is_none();
+        let sent = events.len();
+        let fresh = if heartbeat { events } else { unseen(&row, first, events)? };
+        let repeated = sent > 0 && fresh.is_empty();
+        let mut next = row.turn.apply(Transition::Renew { until: term.until }, term.now)?;
+        if let Some(transition) = transition {
+            next = moved(next, transition, repeated, term.now)?;
+        }
+        let next = pass(&mut transaction, &row, next, fresh, term.now).await?;
+        transaction.commit().await?;
+        Ok(next)
+    }
+
+    /// Ends a turn with its last events. The same end a second time is answered with the turn as it is.
+    ///
+    /// # Errors
+    /// As [`Store::append`]; [`Error::StaleEpoch`] also if the turn ended in another way.
+    pub async fn finish(&self, turn: TurnId, finish: Finish, now: Timestamp) -> Result<Turn, Error> {
+        check_events(turn, &finish.events)?;
+        let mut transaction = self.write().await?;
+        let row = TurnRow::load(&mut transaction, turn).await?;
+        if row.turn.epoch == finish.epoch && row.turn.state.ended() == Some(&finish.ended) {
+            return Ok(row.turn);
+        }
+        fence(&row.turn, finish.epoch)?;
+        let fresh = unseen(&row, finish.first, finish.events)?;
+        let next = row.turn.apply(Transition::Finish(Box::new(finish.ended)), now)?;
+        let next = pass(&mut transaction, &row, next, fresh, now).await?;
+        transaction.commit().await?;
+        Ok(next)
+    }
+
+    /// Asks all turns of a task to stop, in one transaction. What has ended, or was asked before, stays as it is.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn cancel(&self, task: TaskId, now: Timestamp) -> Result<TaskView, Error> {
+        let mut transaction = self.write().await?;
+        for row in TurnRow::load_tasks(&mut transaction, task, task).await? {
+            if row.turn.state.ended().is_some() || row.turn.cancel_requested_at.is_some() {
+                continue;
+            }
+            let next = row.turn.apply(Transition::Cancel, now)?;
+            pass(&mut transaction, &row, next, Vec::new(), now).await?;
+        }
+        let view = read::task(&mut transaction, task).await?;
+        transaction.commit().await?;
+        Ok(view)
+    }
+
+    /// Takes lapsed leases from their workers and gives back the turns as they are now: queued again, or finished where
+    /// no try is left. At most 100 at a time, the oldest first.
+    ///
+    /// # Errors
+    /// As every write; turns that were done before the error stay done.
+    pub async fn expire(&self, now: Timestamp) -> Result<Vec<Turn>, Error> {
+        let rows =
+            sqlx::query("SELECT id, epoch FROM turns WHERE lease_until < $1 ORDER BY lease_until LIMIT $2")
+                .bind(now.micros())
+                .bind(SWEEP_MAX)
+                .fetch_all(&self.readers)
+                .await?;
+        let mut expired = Vec::with_capacity(rows.len());
+        for row in &rows {
+            expired.extend(self.expire_one(id(row, "id")?, number(row, "epoch")?, now).await?);
+        }
+        Ok(expired)
+    }
+
+    /// `None` if the lease was renewed or ended since it was seen.
+    async fn expire_one(&self, turn: TurnId, epoch: u64, now: Timestamp) -> Result<Option<Turn>, Error> {
+        let mut transaction = self.write().await?;
+        let row = TurnRow::load(&mut transaction, turn).await?;
+        if !row.turn.state.lease().is_some_and(|lease| lease.epoch == epoch && lease.until < now) {
+            return Ok(None);
+        }
+        let next = row.turn.apply(Transition::Expire, now)?;
+        let next = pass(&mut transaction, &row, next, Vec::new(), now).await?;
+        transaction.commit().await?;
+        Ok(Some(next))
+    }
+}
+
+/// Writes the turn's next form with what the log gets for it: the worker's new events, an end for every item that a
+/// lease leaves open when it ends, and the new state if it differs.
+async fn pass(
+    connection: &mut Connection,
+    row: &TurnRow,
+    next: Turn,
+    fresh: Vec<NewEvent>,
+    now: Timestamp,
+) -> Result<Turn, Error> {
+    let kept = if next.epoch == row.turn.epoch { row.received } else { 0 };
+    let received = kept + fresh.len() as u64;
+    let mut events = fresh;
+    if row.turn.state.lease().is_some() && next.state.lease().is_none() {
+        log::append(connection, next.attempt, events).await?;
+        events = log::interruptions(connection, next.attempt, now).await?;
+    }
+    if differs(&row.turn.state, &next.state) {
+        let kind = EventKind::State { turn: next.id, state: next.state.clone() };
+        events.push(NewEvent { at: now, kind });
+    }
+    log::append(connection, next.attempt, events).await?;
+    row.replace(connection, &next, received).await?;
+    Ok(next)
+}
+
+/// Whether a view should hear of it; a lease that holds longer is no news.
+fn differs(old: &State, new: &State) -> bool {
+    match (old, new) {
+        (State::Waiting { on: old, .. }, State::Waiting { on: new, .. }) => old != new,
+        _ => old.name() != new.name(),
+    }
+}
+
+fn fence(turn: &Turn, epoch: u64) -> Result<(), Error> {
+    match turn.state.lease() {
+        Some(lease) if lease.epoch == epoch => Ok(()),
+        _ => Err(Error::StaleEpoch { turn: turn.id, epoch }),
+    }
+}
+
+/// The events of a batch that were not stored yet.
+fn unseen(row: &TurnRow, first: u64, mut events: Vec<NewEvent>) -> Result<Vec<NewEvent>, Error> {
+    let seen = row.received.checked_sub(first).ok_or(Error::Gap { first, expected: row.received })?;
+    let seen = usize::try_from(seen).unwrap_or(usize::MAX).min(events.len());
+    events.drain(..seen);
+    Ok(events)
+}
+
+/// Applies a worker's transition. One that already holds, or that came with nothing but events seen before, is the
+/// repeat of a batch whose answer was lost.
+fn moved(turn: Turn, transition: Transition, repeated: bool, now: Timestamp) -> Result<Turn, Error> {
+    let holds = match (&turn.state, &transition) {
+        (State::Preparing { .. }, Transition::Prepare) | (State::Running { .. }, Transition::Run) => true,
+        (State::Waiting { on, .. }, Transition::Wait { on: wish }) => on == wish,
+        (_, Transition::Prepare | Transition::Run | Transition::Wait { .. }) => false,
+        _ => return Err(Error::Invalid("A batch moves a turn by prepare, run or wait only.".to_owned())),
+    };
+    if holds {
+        return Ok(turn);
+    }
+    match turn.apply(transition, now) {
+        Err(_) if repeated => Ok(turn),
+        result => Ok(result?),
+    }
+}
+
+/// What a worker may put into a log: nothing of another turn, and no state, which the door alone tells.
+fn check_events(turn: TurnId, events: &[NewEvent]) -> Result<(), Error> {
+    if events.len() > BATCH_EVENTS_MAX {
+        return Err(Error::Invalid(format!(
+            "A batch has {} events; at most {BATCH_EVENTS_MAX} are taken.",
+            events.len()
+        )));
+    }
+    for event in events {
+        let named = match &event.kind {
+            EventKind::State { .. } => {
+                return Err(Error::Invalid("Only the server tells a turn's state.".to_owned()));
+            }
+            EventKind::ItemUpdated { .. } => continue,
+            EventKind::ItemStarted { item } | EventKind::ItemCompleted { item } => item.turn,
+            EventKind::Base { turn, .. }
+            | EventKind::Usage { turn, .. }
+            | EventKind::Context { turn, .. }
+            | EventKind::Snapshot { turn, .. }
+            | EventKind::Patch { turn, .. }
+            | EventKind::Verdict { turn, .. }
+            | EventKind::Artifact { turn, .. } => *turn,
+        };
+        if named != turn {
+            return Err(Error::Invalid(format!("An event of turn {named} was sent for turn {turn}.")));
+        }
+    }
+    Ok(())
+}
+
+async fn oldest_queued(connection: &mut Connection, task: Option<TaskId>) -> Result<Option<TurnId>, Error> {
+    let row = match task {
+        Some(task) => sqlx::query(
+            "SELECT id FROM turns WHERE state_name = 'queued' AND task = $1 ORDER BY created_at, id LIMIT 1",
+        )
+        .bind(task.to_string())
+        .fetch_optional(connection)
+        .await?,
+        None => {
+            sqlx::query("SELECT id FROM turns WHERE state_name = 'queued' ORDER BY created_at, id LIMIT 1")
+                .fetch_optional(connection)
+                .await?
+        }
+    };
+    row.map(|row| id(&row, "id")).transpose()
+}

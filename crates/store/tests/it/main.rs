@@ -1,0 +1,15 @@
+//! What any database behind the store must do, and what must hold whoever dies.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::wildcard_enum_match_arm,
+    reason = "what a helper cannot do fails its test, and a test looks at the few variants that it is about"
+)]
+
+mod durability;
+mod interleavings;
+mod opening;
+mod sqlite;
+mod suite;
+mod world;

@@ -1,0 +1,191 @@
+//! A store with a clock and ids of the test's own, and the checker of what must hold for every log.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use legwork_domain::{
+    Assignment, AttemptId, CommandRun, Ended, Environment, Event, EventBatch, EventKind, Finish, Item,
+    ItemBody, ItemId, ItemStatus, Kind, LeaseId, Limits, LocalChanges, NewEvent, NewTask, Outcome, Phase,
+    Source, State, TaskId, TaskView, Timestamp, Transition, Turn, TurnId, WorkerId,
+};
+use legwork_store::{Claim, Error, Renewal, Store, TaskIds};
+use tempfile::TempDir;
+
+pub(crate) const LEASE_MS: i64 = 30_000;
+
+pub(crate) struct World {
+    pub(crate) store: Store,
+    pub(crate) folder: TempDir,
+    clock: AtomicI64,
+    numbers: AtomicU64,
+}
+
+impl World {
+    pub(crate) async fn sqlite() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("legwork.db")).await.unwrap();
+        Self { store, folder, clock: AtomicI64::new(1_000_000), numbers: AtomicU64::new(1) }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.clock.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub(crate) fn pass_ms(&self, ms: i64) {
+        self.clock.fetch_add(ms * 1000, Ordering::Relaxed);
+    }
+
+    pub(crate) fn term(&self) -> Renewal {
+        let now = self.now();
+        Renewal { now, until: now.plus_ms(LEASE_MS) }
+    }
+
+    pub(crate) fn number(&self) -> u128 {
+        u128::from(self.numbers.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub(crate) fn ids(&self, attempts: u8) -> TaskIds {
+        TaskIds::draw(attempts, || self.number())
+    }
+
+    pub(crate) async fn create(&self, prompt: &str, key: Option<&str>) -> Result<TaskView, Error> {
+        self.store.create_task(request(prompt, 1), key, &self.ids(1), self.now()).await
+    }
+
+    pub(crate) async fn lease(&self) -> Option<Assignment> {
+        self.lease_of(None).await
+    }
+
+    pub(crate) async fn lease_of(&self, task: Option<TaskId>) -> Option<Assignment> {
+        let (id, worker) = (LeaseId::from_u128(self.number()), WorkerId::from_u128(self.number()));
+        self.store.lease(&Claim { id, worker, task, term: self.term() }).await.unwrap()
+    }
+
+    pub(crate) async fn append(&self, turn: TurnId, batch: EventBatch) -> Result<Turn, Error> {
+        self.store.append(turn, batch, self.term()).await
+    }
+
+    pub(crate) async fn log(&self, attempt: AttemptId) -> Vec<Event> {
+        let mut events: Vec<Event> = Vec::new();
+        loop {
+            let after = events.last().map_or(0, |event| event.seq);
+            let page = self.store.events(attempt, after, 7).await.unwrap();
+            if page.is_empty() {
+                return events;
+            }
+            for line in page {
+                let event: Event = serde_json::from_str(&line.json).unwrap();
+                assert_eq!(event.seq, line.seq);
+                events.push(event);
+            }
+        }
+    }
+
+    /// What must hold for every log at every time.
+    pub(crate) async fn check(&self, attempt: AttemptId) -> Vec<Event> {
+        let log = self.log(attempt).await;
+        let seqs: Vec<u64> = log.iter().map(|event| event.seq).collect();
+        assert_eq!(seqs, (1..=log.len() as u64).collect::<Vec<_>>(), "seq is 1..n");
+        assert_eq!(self.store.log_end(attempt).await.unwrap().last_seq, log.len() as u64);
+        check_items(&log);
+        check_states(&log);
+        log
+    }
+}
+
+fn check_items(log: &[Event]) {
+    let (mut started, mut completed) = (BTreeSet::new(), BTreeSet::new());
+    for event in log {
+        match &event.kind {
+            EventKind::ItemStarted { item } => assert!(started.insert(item.id), "{} started twice", item.id),
+            EventKind::ItemCompleted { item } => {
+                assert!(started.contains(&item.id), "{} completed before it started", item.id);
+                assert!(completed.insert(item.id), "{} completed twice", item.id);
+            }
+            EventKind::State { state, .. } if state.lease().is_none() => {
+                assert_eq!(started, completed, "an ended lease left items open");
+            }
+            _ => {}
+        }
+    }
+}
+
+fn check_states(log: &[Event]) {
+    let mut epochs: BTreeMap<TurnId, u64> = BTreeMap::new();
+    let mut finished: BTreeSet<TurnId> = BTreeSet::new();
+    for event in log {
+        let EventKind::State { turn, state } = &event.kind else { continue };
+        assert!(!finished.contains(turn), "terminal is final");
+        match state {
+            State::Finished(_) => assert!(finished.insert(*turn)),
+            State::Leased { lease } => {
+                let epoch = epochs.insert(*turn, lease.epoch).unwrap_or(0);
+                assert_eq!(lease.epoch, epoch + 1, "each lease raises the epoch by one");
+            }
+            _ => {}
+        }
+    }
+    let first = log.first().map(|event| &event.kind);
+    assert!(matches!(first, Some(EventKind::State { state: State::Queued, .. })), "{first:?}");
+}
+
+pub(crate) fn request(prompt: &str, attempts: u8) -> NewTask {
+    NewTask {
+        kind: Kind::Code,
+        prompt: prompt.into(),
+        source: Source { repository: "/r".into(), base: None, local_changes: LocalChanges::Leave },
+        model: "scripted/x".into(),
+        attempts,
+        environment: Environment::default(),
+        limits: Limits::default(),
+        images: Vec::new(),
+    }
+}
+
+pub(crate) fn started(turn: TurnId, n: u32) -> NewEvent {
+    NewEvent {
+        at: Timestamp::from_micros(7),
+        kind: EventKind::ItemStarted { item: item(turn, n, ItemStatus::InProgress) },
+    }
+}
+
+pub(crate) fn completed(turn: TurnId, n: u32) -> NewEvent {
+    NewEvent {
+        at: Timestamp::from_micros(8),
+        kind: EventKind::ItemCompleted { item: item(turn, n, ItemStatus::Completed) },
+    }
+}
+
+pub(crate) fn updated(n: u32, delta: &str) -> NewEvent {
+    NewEvent {
+        at: Timestamp::from_micros(9),
+        kind: EventKind::ItemUpdated { item: ItemId::new(n), delta: delta.into() },
+    }
+}
+
+fn item(turn: TurnId, n: u32, status: ItemStatus) -> Item {
+    let ended_at = (status != ItemStatus::InProgress).then(|| Timestamp::from_micros(8));
+    let body = ItemBody::Command(CommandRun {
+        command: "true".into(),
+        workdir: "/workspace".into(),
+        phase: Phase::Agent,
+        output: String::new(),
+        output_bytes: 0,
+        exit_code: ended_at.map(|_| 0),
+        duration_ms: None,
+    });
+    Item { id: ItemId::new(n), turn, status, started_at: Timestamp::from_micros(7), ended_at, body }
+}
+
+pub(crate) fn batch(epoch: u64, first: u64, events: Vec<NewEvent>) -> EventBatch {
+    EventBatch { epoch, first, events, transition: None }
+}
+
+pub(crate) fn moving(epoch: u64, first: u64, transition: Transition) -> EventBatch {
+    EventBatch { epoch, first, events: Vec::new(), transition: Some(transition) }
+}
+
+pub(crate) fn end(epoch: u64, first: u64, events: Vec<NewEvent>) -> Finish {
+    let ended = Ended::nothing(Outcome::NoChange, "Done.", Timestamp::from_micros(9));
+    Finish { epoch, first, events, ended, blobs: Vec::new() }
+}

@@ -1,0 +1,200 @@
+//! Legwork's HTTP API as typed calls: what the worker and every view of ours use.
+//!
+//! One method a route, bodies straight from `legwork-domain`, and errors cut by what a caller can do about them. The
+//! calls do not retry by themselves, because the caller alone knows how long it may wait; each says whether sending it
+//! again is harmless. The one exception is [`Client::events`], which resumes where it broke off: a reader of a log wants
+//! the log, not its connections.
+
+mod error;
+mod follow;
+mod sse;
+mod transport;
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::Stream;
+use legwork_domain::{
+    Accepted, Assignment, AttemptId, BlobId, Event, EventBatch, Finish, LeaseRequest, NewTask, TaskId,
+    TaskList, TaskView, Turn, TurnId,
+};
+use reqwest::header::CONTENT_TYPE;
+use sha2::{Digest, Sha256};
+
+pub use error::Error;
+use follow::Until;
+use transport::Transport;
+
+/// Time that a waiting lease call gets beyond its own wait: one slow commit and the way back.
+const LEASE_SLACK: Duration = Duration::from_secs(10);
+
+/// Time for a blob of the largest size (64 MiB) over a slow line (about 2 Mbit/s).
+const BLOB_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// The largest blob that is taken, as the server has it.
+const BLOB_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// A server and the right to talk to it. Clones share their connections.
+#[derive(Clone, Debug)]
+pub struct Client {
+    transport: Transport,
+}
+
+impl Client {
+    /// A client for the server at `base_url` (`http://127.0.0.1:7433`), authorised by `token`.
+    ///
+    /// Nothing is sent yet. For a loopback address no proxy setting and no certificate store is looked at; any other
+    /// address honours the system's proxies.
+    ///
+    /// # Errors
+    /// [`Error::Address`] if the URL or the token cannot be used.
+    pub fn new(base_url: &str, token: &str) -> Result<Self, Error> {
+        Ok(Self { transport: Transport::new(base_url, token)? })
+    }
+
+    /// Hands a task over. With the same key and the same task the answer is the same task, however often it is sent.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with `idempotency_key_reused` if the key came with another task before.
+    pub async fn create_task(&self, task: &NewTask, idempotency_key: &str) -> Result<TaskView, Error> {
+        let request = self.transport.post("/v1/tasks").header("idempotency-key", idempotency_key).json(task);
+        self.transport.json("create a task", request).await
+    }
+
+    /// A page of tasks, newest first; `cursor` is the last page's `next`.
+    ///
+    /// # Errors
+    /// As every call: see [`Error`].
+    pub async fn tasks(&self, cursor: Option<&str>) -> Result<TaskList, Error> {
+        let path = cursor
+            .map_or_else(|| "/v1/tasks".to_owned(), |cursor| format!("/v1/tasks?cursor={}", escaped(cursor)));
+        self.transport.json("list tasks", self.transport.get(&path)).await
+    }
+
+    /// A task with its attempts and turns.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with `not_found`.
+    pub async fn task(&self, task: TaskId) -> Result<TaskView, Error> {
+        self.transport.json("read a task", self.transport.get(&format!("/v1/tasks/{task}"))).await
+    }
+
+    /// Asks that all turns of a task stop. A second call changes nothing; what is finished stays as it is.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with `not_found`.
+    pub async fn cancel(&self, task: TaskId) -> Result<TaskView, Error> {
+        let request = self.transport.post(&format!("/v1/tasks/{task}/cancel"));
+        self.transport.json("cancel a task", request).await
+    }
+
+    /// The attempt's log after `after` (0: all of it): replay, then follow, until its last turn is finished and all of
+    /// it is read.
+    ///
+    /// Each event comes exactly once and in order. A connection that drops or falls silent is opened again where it
+    /// broke off, with growing pauses, a bounded number of times; an item `Err` is the last one.
+    pub fn events(
+        &self,
+        attempt: AttemptId,
+        after: u64,
+    ) -> impl Stream<Item = Result<Event, Error>> + Send + 'static {
+        follow::events(self.transport.clone(), attempt, after, Until::Finished)
+    }
+
+    /// The attempt's log as far as it is written now, without waiting for more.
+    pub fn events_so_far(
+        &self,
+        attempt: AttemptId,
+    ) -> impl Stream<Item = Result<Event, Error>> + Send + 'static {
+        follow::events(self.transport.clone(), attempt, 0, Until::Now)
+    }
+
+    /// Asks for work and waits for it as long as the request says. `None`: there was none.
+    ///
+    /// # Errors
+    /// As every call. If the answer is lost, a turn may have been leased that nobody runs; its lease lapses and it is
+    /// queued again, so a caller simply asks again.
+    pub async fn lease(&self, lease: &LeaseRequest) -> Result<Option<Assignment>, Error> {
+        let timeout = Duration::from_millis(lease.wait_ms).saturating_add(LEASE_SLACK);
+        let request = self.transport.post("/v1/leases").json(lease).timeout(timeout);
+        self.transport.json_or_empty("lease a turn", request).await
+    }
+
+    /// Adds events to a turn's log, renews the lease and learns what the server wants.
+    ///
+    /// Sending the same batch again is harmless: its events are numbered within the lease, and what was stored is
+    /// skipped. So after [`Error::is_retryable`] send it again until the lease has lapsed.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with `stale_epoch` if the turn is no longer this worker's: stop, nothing can be written.
+    pub async fn append(&self, turn: TurnId, batch: &EventBatch) -> Result<Accepted, Error> {
+        let request = self.transport.post(&format!("/v1/turns/{turn}/events")).json(batch);
+        self.transport.json("append events", request).await
+    }
+
+    /// Ends a turn with its last events, in one transaction. Sending the same again is harmless.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with `stale_epoch` as for [`Client::append`], with `blob_missing` if it names a blob that was
+    /// never stored.
+    pub async fn finish(&self, turn: TurnId, finish: &Finish) -> Result<Turn, Error> {
+        let request = self.transport.post(&format!("/v1/turns/{turn}/finish")).json(finish);
+        self.transport.json("finish a turn", request).await
+    }
+
+    /// Stores bytes under their SHA-256. Storing the same again is harmless.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with `body_too_large` beyond 64 MiB.
+    pub async fn put_blob(&self, bytes: Bytes) -> Result<BlobId, Error> {
+        let id = blob_id(&bytes)?;
+        let request =
+            self.transport.put(&format!("/v1/blobs/{id}")).header(CONTENT_TYPE, "application/octet-stream");
+        self.transport.empty("store a blob", request.timeout(BLOB_TIMEOUT).body(bytes)).await?;
+        Ok(id)
+    }
+
+    /// The bytes of a blob, verified against its name.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with `not_found`; [`Error::Protocol`] if the bytes are not those of the name.
+    pub async fn blob(&self, id: &BlobId) -> Result<Bytes, Error> {
+        const ACTION: &str = "read a blob";
+        let request = self.transport.get(&format!("/v1/blobs/{id}")).timeout(BLOB_TIMEOUT);
+        let bytes = self.transport.bytes(ACTION, request, BLOB_BYTES_MAX).await?;
+        if blob_id(&bytes)? == *id {
+            Ok(bytes)
+        } else {
+            Err(Error::protocol(ACTION, "the bytes do not have the digest that they were asked by"))
+        }
+    }
+}
+
+fn blob_id(bytes: &[u8]) -> Result<BlobId, Error> {
+    let digest = hex::encode(Sha256::digest(bytes));
+    digest.parse().map_err(|_| Error::protocol("name a blob", "a digest is not a blob's name"))
+}
+
+/// Percent-encodes all but unreserved characters (RFC 3986, section 2.3).
+fn escaped(text: impl Display) -> String {
+    let mut out = String::new();
+    for byte in text.to_string().bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::escaped;
+
+    #[test]
+    fn a_cursor_cannot_leave_its_parameter() {
+        assert_eq!(escaped("task_0a&b=ü#"), "task_0a%26b%3D%C3%BC%23");
+    }
+}

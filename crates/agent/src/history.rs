@@ -1,0 +1,242 @@
+//! The model's context as records that the event log can keep and give back.
+//!
+//! A record is an entry of the model's context with where it came from, which compaction needs to know: it keeps what
+//! people said and drops what tools said. The history only grows, so that prompt caches hold; its one replacement is a
+//! compaction. What a crash left open is closed by new records, never by changing old ones.
+
+use std::collections::HashSet;
+
+use legwork_model::{CallInput, Entry, Part, Usage};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// What vendors count for an image of ordinary size; its bytes say nothing.
+const IMAGE_TOKENS: u64 = 1500;
+/// Bytes a token, as `reference/agent-loop` and the tools count them.
+pub(crate) const TOKEN_BYTES: u64 = 4;
+
+/// Where an entry came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Origin {
+    /// Ours, at the start: facts and instruction files.
+    Context,
+    /// What the user asked at the start of a turn; the first with what must hold in the end.
+    Goal,
+    /// What the user said while a turn ran.
+    User,
+    /// Ours, on the way.
+    Note,
+    /// The model's.
+    Model,
+    /// A tool's result.
+    Tool,
+    /// The model's, of what a compaction dropped.
+    Summary,
+}
+
+/// An entry and where it came from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    /// From where.
+    pub(crate) origin: Origin,
+    /// What.
+    #[serde(flatten)]
+    pub(crate) entry: Entry,
+}
+
+impl Record {
+    /// Something said to the model.
+    pub(crate) fn said(origin: Origin, text: impl Into<String>) -> Self {
+        Self { origin, entry: Entry::User { parts: vec![Part::Text(text.into())] } }
+    }
+
+    /// Something that the model said.
+    pub(crate) const fn model(entry: Entry) -> Self {
+        Self { origin: Origin::Model, entry }
+    }
+
+    /// The result of a call.
+    pub(crate) const fn output(id: String, parts: Vec<Part>) -> Self {
+        Self { origin: Origin::Tool, entry: Entry::Output { id, parts } }
+    }
+
+    /// About how many tokens it is.
+    pub(crate) fn tokens(&self) -> u64 {
+        match &self.entry {
+            Entry::User { parts } | Entry::Output { parts, .. } => parts.iter().map(part_tokens).sum(),
+            Entry::Assistant { text } => text_tokens(text),
+            Entry::Reasoning { raw, .. } => text_tokens(&raw.to_string()),
+            Entry::Call { name, input: CallInput::Json(text) | CallInput::Text(text), .. } => {
+                text_tokens(name) + text_tokens(text)
+            }
+        }
+    }
+
+    /// Its form in the log.
+    pub(crate) fn value(&self) -> Value {
+        // A record is strings and JSON values, which always serialise; a null would be skipped when read.
+        serde_json::to_value(self).unwrap_or(Value::Null)
+    }
+}
+
+fn part_tokens(part: &Part) -> u64 {
+    match part {
+        Part::Text(text) => text_tokens(text),
+        Part::Image(_) => IMAGE_TOKENS,
+    }
+}
+
+/// Four bytes a token, rounded up.
+pub(crate) fn text_tokens(text: &str) -> u64 {
+    (text.len() as u64).div_ceil(TOKEN_BYTES)
+}
+
+/// The context so far.
+#[derive(Debug, Default)]
+pub(crate) struct History {
+    records: Vec<Record>,
+    call_ids: HashSet<String>,
+    /// What the provider counted at the last answer, which all before is in.
+    counted: u64,
+    /// Our estimate of what came after.
+    since: u64,
+}
+
+impl History {
+    /// Reads what the log kept; also says how many records it could not read.
+    pub(crate) fn read(values: Vec<Value>) -> (Self, usize) {
+        let total = values.len();
+        let records: Vec<Record> =
+            values.into_iter().filter_map(|value| serde_json::from_value(value).ok()).collect();
+        let skipped = total - records.len();
+        let mut history = Self::default();
+        history.append(records);
+        (history, skipped)
+    }
+
+    pub(crate) fn records(&self) -> &[Record] {
+        &self.records
+    }
+
+    /// The entries for a request.
+    pub(crate) fn entries(&self) -> Vec<Entry> {
+        self.records.iter().map(|record| record.entry.clone()).collect()
+    }
+
+    pub(crate) fn append(&mut self, records: Vec<Record>) {
+        self.since += records.iter().map(Record::tokens).sum::<u64>();
+        for record in &records {
+            if let Entry::Call { id, .. } = &record.entry {
+                self.call_ids.insert(id.clone());
+            }
+        }
+        self.records.extend(records);
+    }
+
+    pub(crate) fn replace(&mut self, records: Vec<Record>) {
+        *self = Self::default();
+        self.append(records);
+    }
+
+    /// Takes the provider's own count, if there is one; call it after the answer was appended.
+    pub(crate) const fn count(&mut self, usage: &Usage) {
+        let counted = usage.input_tokens.saturating_add(usage.output_tokens);
+        if counted > 0 {
+            self.counted = counted;
+            self.since = 0;
+        }
+    }
+
+    /// About how many tokens a request with this context has.
+    pub(crate) const fn tokens(&self) -> u64 {
+        self.counted + self.since
+    }
+
+    /// An id for a call that no earlier call has: providers refuse a context with two.
+    pub(crate) fn fresh_id(&self, id: String, answer: &[Record]) -> String {
+        let taken = |id: &str| {
+            self.call_ids.contains(id)
+                || answer
+                    .iter()
+                    .any(|record| matches!(&record.entry, Entry::Call { id: other, .. } if other == id))
+        };
+        if !id.is_empty() && !taken(&id) {
+            return id;
+        }
+        let first = self.call_ids.len() + answer.len();
+        (first..).map(|number| format!("call_{number}")).find(|id| !taken(id)).unwrap_or(id)
+    }
+
+    /// Calls that have no result, in order: what a crash left open.
+    pub(crate) fn open_calls(&self) -> Vec<String> {
+        let answered: HashSet<&str> = self
+            .records
+            .iter()
+            .filter_map(|record| match &record.entry {
+                Entry::Output { id, .. } => Some(id.as_str()),
+                Entry::User { .. }
+                | Entry::Assistant { .. }
+                | Entry::Reasoning { .. }
+                | Entry::Call { .. } => None,
+            })
+            .collect();
+        self.records
+            .iter()
+            .filter_map(|record| match &record.entry {
+                Entry::Call { id, .. } => (!answered.contains(id.as_str())).then(|| id.clone()),
+                Entry::User { .. }
+                | Entry::Assistant { .. }
+                | Entry::Reasoning { .. }
+                | Entry::Output { .. } => None,
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(id: &str) -> Record {
+        Record::model(Entry::Call { id: id.into(), name: "t".into(), input: CallInput::Json("{}".into()) })
+    }
+
+    #[test]
+    fn a_history_reads_back_equal_and_skips_what_it_does_not_know() {
+        let reasoning =
+            Record::model(Entry::Reasoning { wire: "responses".into(), raw: serde_json::json!({"id": 1}) });
+        let records = vec![
+            Record::said(Origin::Goal, "do it"),
+            reasoning,
+            call("a"),
+            Record::output("a".into(), vec![]),
+        ];
+        let mut values: Vec<Value> = records.iter().map(Record::value).collect();
+        values.push(serde_json::json!({"origin": "dream", "entry": "user"}));
+        let (history, skipped) = History::read(values);
+        assert_eq!((history.records(), skipped), (records.as_slice(), 1));
+    }
+
+    #[test]
+    fn open_calls_are_those_without_a_result() {
+        let mut history = History::default();
+        history.append(vec![call("a"), call("b"), Record::output("a".into(), vec![])]);
+        assert_eq!(history.open_calls(), ["b"]);
+    }
+
+    #[test]
+    fn an_id_is_given_once() {
+        let mut history = History::default();
+        history.append(vec![call("a"), call("call_2")]);
+        assert_eq!(history.fresh_id("b".into(), &[]), "b");
+        assert_eq!(history.fresh_id("a".into(), &[]), "call_3");
+        assert_eq!(history.fresh_id("b".into(), &[call("b")]), "call_3");
+        assert_eq!(history.fresh_id(String::new(), &[]), "call_3");
+    }
+
+    #[test]
+    fn the_form_in_the_log() {
+        insta::assert_snapshot!(Record::said(Origin::Note, "hi").value(), @r#"{"entry":"user","origin":"note","parts":[{"text":"hi"}]}"#);
+    }
+}

@@ -1,0 +1,92 @@
+//! The agent: the loop, the tools and the model's context.
+//!
+//! It touches a model, a sandbox and a [`Timeline`], nothing else: no HTTP, no database, no host file, no environment
+//! variable. It runs outside the sandbox; what it does inside goes through the sandbox's handle.
+
+mod answer;
+pub mod apply_patch;
+mod breaker;
+mod calls;
+mod compact;
+mod context;
+mod history;
+mod limits;
+mod timeline;
+mod tools;
+mod turn;
+
+use std::sync::Arc;
+
+use legwork_domain::{Check, Kind, Limit, Limits, Usage};
+use legwork_model::Model;
+use legwork_sandbox::Sandbox;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+pub use timeline::{Timeline, now};
+pub use turn::run_turn;
+
+/// What one turn needs.
+pub struct Job {
+    /// Who thinks.
+    pub model: Arc<dyn Model>,
+    /// Where it works.
+    pub sandbox: Arc<dyn Sandbox>,
+    /// Where it tells what happens.
+    pub timeline: Timeline,
+    /// Code or question.
+    pub kind: Kind,
+    /// The context of earlier turns, as this crate wrote it to the log.
+    pub history: Vec<serde_json::Value>,
+    /// What the user says now.
+    pub input: String,
+    /// Images with it, as `data:` URLs.
+    pub images: Vec<String>,
+    /// What must hold in the end; told to the model and repeated after a compaction.
+    pub checks: Vec<Check>,
+    /// What it may spend.
+    pub limits: Limits,
+    /// Names the conversation to the provider's cache.
+    pub cache_key: String,
+    /// What the user says while it works.
+    pub steer: mpsc::Receiver<String>,
+    /// Ends the turn: open calls get a result, then [`Stop::Cancelled`].
+    pub cancel: CancellationToken,
+}
+
+/// Why the agent stopped, and what it spent.
+#[derive(Debug)]
+pub struct Report {
+    /// Why.
+    pub stop: Stop,
+    /// How much.
+    pub usage: Usage,
+}
+
+/// Why the agent stopped.
+#[derive(Debug)]
+pub enum Stop {
+    /// The model said its last word.
+    EndTurn {
+        /// It.
+        answer: String,
+    },
+    /// The model refuses the task.
+    Refusal {
+        /// What it said.
+        answer: String,
+    },
+    /// Somebody cancelled.
+    Cancelled,
+    /// A limit; `detail` says what was seen (for [`Limit::NoProgress`] both states).
+    Limit {
+        /// Which.
+        limit: Limit,
+        /// For a person.
+        detail: String,
+    },
+    /// The model gave no answer.
+    Model(legwork_model::Error),
+    /// The sandbox died.
+    Sandbox(legwork_sandbox::Error),
+}

@@ -1,0 +1,88 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use legwork_domain::{
+    Context, ContextChange, EventKind, Item, ItemBody, ItemId, ItemStatus, Level, NewEvent, Timestamp, TurnId,
+};
+use tokio::sync::mpsc;
+
+/// The present, cut to what the log keeps.
+#[must_use]
+pub fn now() -> Timestamp {
+    Timestamp::from_micros(jiff::Timestamp::now().as_microsecond())
+}
+
+/// Where a turn's items and events are told: it numbers items, stamps times and puts all on one bounded channel.
+///
+/// A full channel makes the teller wait, so a slow log slows the turn and never fills memory. A closed channel (the turn
+/// was taken away) swallows what is told; the turn's cancel token ends the teller.
+#[derive(Clone, Debug)]
+pub struct Timeline {
+    turn: TurnId,
+    next_item: Arc<AtomicU32>,
+    events: mpsc::Sender<NewEvent>,
+}
+
+impl Timeline {
+    /// A timeline whose first item has the number `next_item`.
+    #[must_use]
+    pub fn new(turn: TurnId, next_item: u32, events: mpsc::Sender<NewEvent>) -> Self {
+        Self { turn, next_item: Arc::new(AtomicU32::new(next_item)), events }
+    }
+
+    /// The turn that it belongs to.
+    #[must_use]
+    pub const fn turn(&self) -> TurnId {
+        self.turn
+    }
+
+    /// Tells an event that is not an item.
+    pub async fn tell(&self, kind: EventKind) {
+        // The only error is a closed channel, which the doc above explains.
+        let _ = self.events.send(NewEvent { at: now(), kind }).await;
+    }
+
+    /// Starts an item.
+    pub async fn start(&self, body: ItemBody) -> Item {
+        let id = ItemId::new(self.next_item.fetch_add(1, Ordering::Relaxed));
+        let item = Item {
+            id,
+            turn: self.turn,
+            status: ItemStatus::InProgress,
+            started_at: now(),
+            ended_at: None,
+            body,
+        };
+        self.tell(EventKind::ItemStarted { item: item.clone() }).await;
+        item
+    }
+
+    /// Adds text to an item's message or output.
+    pub async fn update(&self, item: ItemId, delta: String) {
+        self.tell(EventKind::ItemUpdated { item, delta }).await;
+    }
+
+    /// Ends an item in its final form and gives it back.
+    pub async fn complete(&self, mut item: Item, status: ItemStatus) -> Item {
+        item.status = status;
+        item.ended_at = Some(now());
+        self.tell(EventKind::ItemCompleted { item: item.clone() }).await;
+        item
+    }
+
+    /// An item that is complete as soon as it starts.
+    pub async fn record(&self, body: ItemBody) -> Item {
+        let item = self.start(body).await;
+        self.complete(item, ItemStatus::Completed).await
+    }
+
+    /// A notice.
+    pub async fn notice(&self, level: Level, text: impl Into<String>) {
+        self.record(ItemBody::Notice { level, text: text.into() }).await;
+    }
+
+    /// A change of the model's context.
+    pub async fn context(&self, change: ContextChange, entries: Vec<serde_json::Value>) {
+        self.tell(EventKind::Context { turn: self.turn, context: Context { change, entries } }).await;
+    }
+}

@@ -1,0 +1,312 @@
+//! The loop: what the user says, what the model answers, what its calls give, until it has nothing more to do.
+//!
+//! Each step leaves the log such that the turn can be taken up again: the answer is told when it is complete, the
+//! results of its calls when all have come. The one way out of the loop is a [`Stop`], which every helper may return.
+
+use std::sync::Arc;
+
+use legwork_domain::{Check, ContextChange, EventKind, ItemBody, Kind, Level, Role};
+use legwork_model::{Entry, Model, Part, Request};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::answer::{Answer, Ending, Reader};
+use crate::breaker::Breaker;
+use crate::calls::results;
+use crate::context::{PROMPT, goal, opening};
+use crate::history::{History, Origin, Record};
+use crate::limits::Budget;
+use crate::tools::{Processes, Scene, Toolbox};
+use crate::{Job, Report, Stop};
+
+/// Answers in a row that say nothing or are cut off before the turn ends.
+const VAIN_ANSWERS_MAX: u32 = 3;
+
+/// Runs one turn to its end. Never fails: whatever happens is in the report, and everything that was started has ended.
+pub async fn run_turn(job: Job) -> Report {
+    let mut turn = Turn::new(&job);
+    let timer = turn.watch_time();
+    let stop = turn.work(job).await.unwrap_or_else(|stop| stop);
+    timer.abort();
+    turn.scene.processes.close().await;
+    Report { stop, usage: turn.budget.usage }
+}
+
+/// A turn under way.
+pub(crate) struct Turn {
+    pub(crate) model: Arc<dyn Model>,
+    pub(crate) scene: Arc<Scene>,
+    pub(crate) history: History,
+    pub(crate) budget: Budget,
+    toolbox: Toolbox,
+    breaker: Breaker,
+    kind: Kind,
+    cache_key: String,
+    /// Ends all that is under way: the user's cancel, or the end of the wall time.
+    stop: CancellationToken,
+    /// The user's cancel alone.
+    cancel: CancellationToken,
+    /// Something was said to the model that it has not answered.
+    unanswered: bool,
+    vain_answers: u32,
+    /// A compaction was made since the last whole answer.
+    compacted: bool,
+}
+
+impl Turn {
+    fn new(job: &Job) -> Self {
+        let info = job.model.info();
+        let scene = Scene {
+            sandbox: Arc::clone(&job.sandbox),
+            timeline: job.timeline.clone(),
+            processes: Processes::new(),
+        };
+        Self {
+            toolbox: Toolbox::new(info, job.kind),
+            model: Arc::clone(&job.model),
+            scene: Arc::new(scene),
+            history: History::default(),
+            budget: Budget::new(job.limits),
+            breaker: Breaker::default(),
+            kind: job.kind,
+            cache_key: job.cache_key.clone(),
+            stop: job.cancel.child_token(),
+            cancel: job.cancel.clone(),
+            unanswered: false,
+            vain_answers: 0,
+            compacted: false,
+        }
+    }
+
+    async fn work(&mut self, job: Job) -> Result<Stop, Stop> {
+        let Job { history, input, images, checks, mut steer, .. } = job;
+        self.take_up(history).await;
+        self.begin(&input, images, &checks).await?;
+        loop {
+            self.hear(&mut steer).await;
+            self.make_room().await?;
+            let answer = self.ask().await?;
+            let stop = self.settle(answer).await?;
+            self.hear(&mut steer).await;
+            if let Some(stop) = stop.filter(|_| !self.unanswered) {
+                return Ok(stop);
+            }
+        }
+    }
+
+    /// Reads the history and closes what a crash left open.
+    async fn take_up(&mut self, values: Vec<serde_json::Value>) {
+        let (history, skipped) = History::read(values);
+        self.history = history;
+        if skipped > 0 {
+            let text =
+                format!("{skipped} entries of the earlier context could not be read and are left out.");
+            self.scene.timeline.notice(Level::Warning, text).await;
+        }
+        let interrupted =
+            "interrupted: the worker was lost while this ran; whether it had an effect is unknown";
+        let open = self.history.open_calls();
+        let outputs = open.into_iter().map(|id| Record::output(id, vec![Part::Text(interrupted.to_owned())]));
+        self.tell(outputs.collect()).await;
+    }
+
+    /// Says what the model needs before it starts, and what the user says now.
+    async fn begin(&mut self, input: &str, images: Vec<String>, checks: &[Check]) -> Result<(), Stop> {
+        let first = self.history.records().is_empty();
+        let mut records = Vec::new();
+        if first {
+            let scene = &self.scene;
+            records = opening(&*scene.sandbox, &scene.timeline, self.kind).await.map_err(Stop::Sandbox)?;
+        }
+        records.push(goal(input, images, if first { checks } else { &[] }));
+        self.tell(records).await;
+        let text = input.to_owned();
+        self.scene.timeline.record(ItemBody::Message { role: Role::User, text }).await;
+        Ok(())
+    }
+
+    /// Takes what the user said meanwhile.
+    async fn hear(&mut self, steer: &mut mpsc::Receiver<String>) {
+        while let Ok(text) = steer.try_recv() {
+            self.tell(vec![Record::said(Origin::User, text.clone())]).await;
+            self.scene.timeline.record(ItemBody::Message { role: Role::User, text }).await;
+            self.unanswered = true;
+        }
+    }
+
+    /// Asks the model; a context that is too long after all is compacted once.
+    async fn ask(&mut self) -> Result<Answer, Stop> {
+        loop {
+            self.budget.reserve_request(self.request_tokens(), self.model.info())?;
+            let request = self.request(self.history.entries());
+            let mut answer = self.answer(request).await;
+            self.spend(&answer).await;
+            self.note(&mut answer).await;
+            match answer.ending {
+                Ending::Done(_) => self.compacted = false,
+                Ending::Cancelled => {}
+                Ending::Failed(legwork_model::Error::ContextOverflow { .. }) if !self.compacted => {
+                    self.compacted = true;
+                    self.compact().await?;
+                    continue;
+                }
+                Ending::Failed(error) => return Err(Stop::Model(error)),
+            }
+            return Ok(answer);
+        }
+    }
+
+    /// Keeps an answer and the results of its calls; gives the end of the turn if this was the last one.
+    async fn settle(&mut self, mut answer: Answer) -> Result<Option<Stop>, Stop> {
+        let usage = answer.usage().copied();
+        self.unanswered = !answer.calls.is_empty();
+        self.tell(std::mem::take(&mut answer.records)).await;
+        if let Some(usage) = usage {
+            self.history.count(&usage);
+        }
+        let mut outcomes = results(&mut answer.calls, &self.stop).await;
+        let lost = outcomes.iter_mut().find_map(|outcome| outcome.lost.take());
+        let traces: Vec<_> = outcomes.iter_mut().map(|outcome| std::mem::take(&mut outcome.trace)).collect();
+        let outputs = answer
+            .calls
+            .iter()
+            .zip(outcomes)
+            .map(|(call, outcome)| Record::output(call.id.clone(), outcome.parts));
+        self.tell(outputs.collect()).await;
+        self.say_notes(std::mem::take(&mut answer.notes)).await;
+        self.go_on(lost, answer.limit.take())?;
+        self.breaker.step(&traces)?;
+        self.last_word(answer).await
+    }
+
+    /// Fails if the turn is over whatever the model says.
+    fn go_on(&self, lost: Option<Box<legwork_sandbox::Error>>, limit: Option<Stop>) -> Result<(), Stop> {
+        match (self.stop.is_cancelled(), lost, limit) {
+            (true, ..) => Err(self.ended()),
+            (false, Some(error), _) => Err(Stop::Sandbox(*error)),
+            (false, None, Some(limit)) => Err(limit),
+            (false, None, None) => Ok(()),
+        }
+    }
+
+    /// What an answer without calls means.
+    async fn last_word(&mut self, answer: Answer) -> Result<Option<Stop>, Stop> {
+        if answer.refusal() {
+            return Err(Stop::Refusal { answer: answer.text });
+        }
+        if self.unanswered {
+            self.vain_answers = 0;
+            return Ok(None);
+        }
+        let why = match (answer.cut_off(), answer.text.trim().is_empty()) {
+            (false, false) => return Ok(Some(Stop::EndTurn { answer: answer.text })),
+            (true, _) => "Your answer was cut off by the output limit. Go on from there, in smaller pieces.",
+            (false, true) => {
+                "Your answer was empty. Go on with the task, or say in a final message how it ended."
+            }
+        };
+        self.vain_answers += 1;
+        if self.vain_answers >= VAIN_ANSWERS_MAX {
+            return Err(self.in_vain(&answer));
+        }
+        self.say_notes(vec![why.to_owned()]).await;
+        Ok(None)
+    }
+
+    fn in_vain(&self, answer: &Answer) -> Stop {
+        let said: String = answer.text.chars().take(200).collect();
+        let detail = format!(
+            "{} answers in a row were empty or cut off and made no call; the last one said: {said:?}.",
+            self.vain_answers
+        );
+        Stop::Limit { limit: legwork_domain::Limit::NoProgress, detail }
+    }
+
+    /// Why the turn was stopped from outside.
+    pub(crate) fn ended(&self) -> Stop {
+        if self.cancel.is_cancelled() { Stop::Cancelled } else { self.budget.out_of_time() }
+    }
+
+    /// Ends all that is under way when the wall time is over.
+    fn watch_time(&self) -> tokio::task::JoinHandle<()> {
+        let (deadline, stop) = (Instant::from_std(self.budget.deadline()), self.stop.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep_until(deadline).await;
+            stop.cancel();
+        })
+    }
+}
+
+/// What the steps are made of.
+impl Turn {
+    /// A request with these entries; all else is the same for every one of the turn.
+    pub(crate) fn request(&self, entries: Vec<Entry>) -> Request {
+        let instructions = PROMPT.to_owned();
+        Request {
+            instructions,
+            entries,
+            tools: self.toolbox.specs().to_vec(),
+            cache_key: self.cache_key.clone(),
+        }
+    }
+
+    /// About how many tokens the next request has.
+    pub(crate) fn request_tokens(&self) -> u64 {
+        self.history.tokens()
+    }
+
+    /// Sends a request and reads the answer.
+    pub(crate) async fn answer(&mut self, request: Request) -> Answer {
+        let stream = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => return Answer::none(Ending::Cancelled),
+            stream = self.model.stream(request) => stream,
+        };
+        match stream {
+            Ok(stream) => {
+                let Self { scene, toolbox, history, budget, stop, .. } = self;
+                Reader::new(scene, toolbox, history, budget, stop).read(stream).await
+            }
+            Err(error) => Answer::none(Ending::Failed(error)),
+        }
+    }
+
+    /// Counts what an answer cost and tells the sum.
+    pub(crate) async fn spend(&mut self, answer: &Answer) {
+        if let Some(usage) = answer.usage() {
+            self.budget.spend(usage);
+        }
+        let turn = self.scene.timeline.turn();
+        self.scene.timeline.tell(EventKind::Usage { turn, usage: self.budget.usage }).await;
+    }
+
+    /// Says the notes of an answer that failed; those of a good one come after its results.
+    async fn note(&mut self, answer: &mut Answer) {
+        if matches!(answer.ending, Ending::Failed(_)) {
+            self.say_notes(std::mem::take(&mut answer.notes)).await;
+        }
+    }
+
+    async fn say_notes(&mut self, notes: Vec<String>) {
+        self.unanswered |= !notes.is_empty();
+        self.tell(notes.into_iter().map(|note| Record::said(Origin::Note, note)).collect()).await;
+    }
+
+    /// Ends calls that nobody asked for.
+    pub(crate) async fn drop_calls(&self, answer: &mut Answer) {
+        let over = CancellationToken::new();
+        over.cancel();
+        results(&mut answer.calls, &over).await;
+    }
+
+    /// Appends to the history and to the log.
+    async fn tell(&mut self, records: Vec<Record>) {
+        if records.is_empty() {
+            return;
+        }
+        let values = records.iter().map(Record::value).collect();
+        self.history.append(records);
+        self.scene.timeline.context(ContextChange::Append, values).await;
+    }
+}

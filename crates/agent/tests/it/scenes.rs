@@ -1,0 +1,539 @@
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use legwork_agent::Stop;
+use legwork_domain::{
+    ChangeKind, Check, EventKind, ItemBody, ItemStatus, Kind, Limit, Limits, Role, TestClaim,
+};
+use legwork_model::{Delta, EditTool, Entry, Error as ModelError, Info, Part, Stop as ModelStop};
+use serde_json::json;
+use tokio::sync::Notify;
+
+use crate::world::{Act, Scene, call, done, end, patch, retrying, run, say, stable};
+
+fn answer(stop: &Stop) -> String {
+    match stop {
+        Stop::EndTurn { answer } => answer.clone(),
+        other => format!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_bug_is_fixed_with_evidence() {
+    let scene = Scene::new(
+        &[("n", "1\n"), ("AGENTS.md", "Be kind.\n")],
+        vec![
+            vec![run("c1", "cat n; exit 3"), done(100)],
+            vec![say("I see."), patch("c2", "n", "@@\n-1\n+2"), run("c3", "test 2 = $(cat n)"), done(200)],
+            vec![say("Done: the check passes [item_6]."), done(300)],
+        ],
+    );
+    let folder = scene.folder.clone();
+    let mut scene = scene;
+    scene.job.checks = vec![Check { name: "two".into(), command: "grep 2 n".into() }];
+    let played = scene.play().await;
+    assert_eq!(answer(&played.report.stop), "Done: the check passes [item_6].");
+    assert_eq!(folder.text("n"), "2\n");
+    played.assert_items_whole();
+    played.assert_calls_answered();
+    insta::assert_snapshot!(played.told(), @r#"
+    [context] Environment: | - working directory: /workspace (the root of the checkout) | - shell: bash | - network: none but loopback | - sandbox: a fresh isolated machine that is thrown away after the task | - nobody answers questions while you work | You may change the checkout; the patch is taken from its files when you stop.
+    [context] Instructions of this repository, from the root to the working directory: |  | <file path="AGENTS.md"> | Be kind. | </file>
+    [goal] do it |  | Acceptance: these commands must exit 0 at the root of the checkout, in a fresh sandbox with your patch: | - two: `grep 2 n`
+    [model] c1 exec_command {"json":"{\"cmd\":\"cat n; exit 3\"}"}
+    [tool] c1 = Process exited with code 3 | Original token count: 1 | Evidence: item_3 | Output: | 1
+    [model] I see.
+    [model] c2 apply_patch {"json":"{\"input\":\"*** Begin Patch\\n*** Update File: n\\n@@\\n-1\\n+2\\n*** End Patch\"}"}
+    [model] c3 exec_command {"json":"{\"cmd\":\"test 2 = $(cat n)\"}"}
+    [tool] c2 = Success. Updated the following files: | M n
+    [tool] c3 = Process exited with code 0 | Original token count: 0 | Evidence: item_6 | Output:
+    [model] Done: the check passes [item_6].
+    "#);
+    let items = played.items();
+    let claims = TestClaim::find("The check passes [item_6].", &items);
+    assert!(format!("{claims:?}").contains("Proven"), "{claims:?} {items:#?}");
+    assert_eq!(played.report.usage.tool_calls, 3);
+    assert_eq!(played.report.usage.tokens(), 600);
+}
+
+#[tokio::test]
+async fn calls_start_while_the_answer_streams_and_writers_wait() {
+    let started = Arc::new(Notify::new());
+    let scene = Scene::new(
+        &[("a", "old\n")],
+        vec![
+            vec![
+                run("c1", "echo one > one; while [ ! -e go ]; do :; done; cat a"),
+                patch("c2", "a", "@@\n-old\n+new"),
+                run("c3", "cat a"),
+                Act::Await(started.clone()),
+                done(10),
+            ],
+            vec![say("ok"), done(20)],
+        ],
+    );
+    let folder = scene.folder.clone();
+    let watch = tokio::spawn(async move {
+        while folder.text("one") != "one\n" {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(folder.text("a"), "old\n", "the writer waits for the command before it");
+        legwork_sandbox::Sandbox::write(&*folder, "/workspace/go".as_ref(), b"", None).await.unwrap();
+        started.notify_one();
+    });
+    let played = scene.play().await;
+    watch.await.unwrap();
+    played.assert_calls_answered();
+    let told = played.told();
+    assert!(told.contains("Output: | old"), "{told}");
+    assert!(told.contains("Output: | new"), "{told}");
+}
+
+#[tokio::test]
+async fn a_cancel_ends_every_call_with_a_result_at_once() {
+    let scene = Scene::new(
+        &[],
+        vec![vec![
+            run("c1", "echo started > started; sleep 600"),
+            patch("c2", "a", "@@\n-old\n+new"),
+            run("c3", "echo never > never"),
+            Act::Stall,
+        ]],
+    );
+    let (folder, cancel) = (scene.folder.clone(), scene.job.cancel.clone());
+    let canceller = tokio::spawn({
+        let folder = folder.clone();
+        async move {
+            while folder.text("started") != "started\n" {
+                tokio::task::yield_now().await;
+            }
+            cancel.cancel();
+            Instant::now()
+        }
+    });
+    let played = scene.play().await;
+    let took = canceller.await.unwrap().elapsed();
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert!(matches!(played.report.stop, Stop::Cancelled), "{:?}", played.report.stop);
+    played.assert_items_whole();
+    played.assert_calls_answered();
+    assert_ne!(folder.text("never"), "never\n");
+    let command = played.items().into_iter().find(|item| matches!(item.body, ItemBody::Command(_))).unwrap();
+    assert_eq!(command.status, ItemStatus::Cancelled);
+}
+
+#[tokio::test]
+async fn a_void_answer_leaves_a_note_and_no_entry() {
+    let started = Arc::new(Notify::new());
+    let scene = Scene::new(
+        &[],
+        vec![
+            vec![
+                Act::Give(Delta::Text("half a wo".into())),
+                run("v1", "echo once >> log; echo did it"),
+                Act::Await(started.clone()),
+                retrying(),
+                say("afresh"),
+                run("c1", "cat log"),
+                done(10),
+            ],
+            vec![say("I know."), done(20)],
+        ],
+    );
+    let folder = scene.folder.clone();
+    let watch = tokio::spawn(async move {
+        while folder.text("log") != "once\n" {
+            tokio::task::yield_now().await;
+        }
+        started.notify_one();
+    });
+    let played = scene.play().await;
+    watch.await.unwrap();
+    assert_eq!(answer(&played.report.stop), "I know.");
+    played.assert_items_whole();
+    played.assert_calls_answered();
+    let told = played.told();
+    assert!(!told.contains("half a wo") && !told.contains("v1 exec_command"), "{told}");
+    let note = told.lines().find(|line| line.starts_with("[note]")).unwrap();
+    assert!(note.contains("echo once >> log") && note.contains("Their effects stay"), "{note}");
+    let half = played.items().into_iter().find(|item| item.status == ItemStatus::Interrupted);
+    assert!(matches!(half.unwrap().body, ItemBody::Message { text, .. } if text == "half a wo"));
+}
+
+#[tokio::test]
+async fn a_void_answer_without_a_new_call_is_not_the_last_word() {
+    let scene = Scene::new(
+        &[],
+        vec![
+            vec![run("v1", "true"), retrying(), say("all done"), done(10)],
+            vec![say("now I know"), done(20)],
+        ],
+    );
+    assert_eq!(answer(&scene.play().await.report.stop), "now I know");
+}
+
+#[tokio::test]
+async fn wrong_calls_are_answered_clearly() {
+    let bad = Act::Give(Delta::Entry(Entry::Call {
+        id: "c2".into(),
+        name: "exec_command".into(),
+        input: legwork_model::CallInput::Json("{\"cmd\": ".into()),
+    }));
+    let scene = Scene::new(
+        &[],
+        vec![
+            vec![
+                call("c1", "bash", json!({"command": "ls"})),
+                bad,
+                run("c2", "echo same id"),
+                call(
+                    "",
+                    "update_plan",
+                    json!({"plan": [{"step": "a", "status": "in_progress"}, {"step": "b", "status": "in_progress"}]}),
+                ),
+                call("c5", "write_stdin", json!({"session_id": 7})),
+                call("c6", "exec_command", json!({"cmd": "true", "workdir": "none"})),
+                call(
+                    "c7",
+                    "apply_patch",
+                    json!({"input": "*** Begin Patch\n*** Add File: ../../etc/x\n+1\n*** End Patch"}),
+                ),
+                done(10),
+            ],
+            vec![say("ok"), done(20)],
+        ],
+    );
+    let played = scene.play().await;
+    played.assert_items_whole();
+    played.assert_calls_answered();
+    let outputs: Vec<String> =
+        played.told().lines().filter(|line| line.starts_with("[tool]")).map(str::to_owned).collect();
+    insta::assert_snapshot!(outputs.join("\n"), @r#"
+    [tool] c1 = There is no tool "bash" here. The tools are: exec_command, write_stdin, update_plan, apply_patch. Shell commands go to exec_command as {"cmd": "…"}.
+    [tool] c2 = The arguments of exec_command are not valid: EOF while parsing a value at line 1 column 8. Send one JSON object that matches its schema.
+    [tool] call_2 = Process exited with code 0 | Original token count: 2 | Evidence: item_4 | Output: | same id
+    [tool] call_3 = At most one step can be in progress.
+    [tool] c5 = There is no running command with session ID 7; it has ended and its output was returned.
+    [tool] c6 = could not start sh: No such file or directory (os error 2) (in /workspace/none)
+    [tool] c7 = ../../etc/x is outside /workspace; only files of the checkout can be patched
+    "#);
+}
+
+#[tokio::test]
+async fn limits_stop_before_they_are_spent() {
+    let loops =
+        || (0..9).map(|n| vec![run(&format!("c{n}"), &format!("echo {n}; cat {n}")), done(100)]).collect();
+    let stopped = async |limits: Limits| {
+        let mut scene = Scene::new(&[], loops());
+        scene.job.limits = limits;
+        let played = scene.play().await;
+        played.assert_items_whole();
+        played.assert_calls_answered();
+        match played.report.stop {
+            Stop::Limit { limit, .. } => {
+                (limit, played.report.usage.model_requests, played.report.usage.tool_calls)
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    let none = Limits::default();
+    assert_eq!(stopped(Limits { model_requests: 2, ..none }).await, (Limit::ModelRequests, 2, 2));
+    assert_eq!(stopped(Limits { tool_calls: 2, ..none }).await, (Limit::ToolCalls, 3, 2));
+    assert_eq!(stopped(Limits { tokens: Some(250), ..none }).await, (Limit::Tokens, 2, 2));
+    assert_eq!(stopped(Limits { cost_microusd: Some(1), ..none }).await, (Limit::Cost, 1, 1));
+}
+
+#[tokio::test]
+async fn the_wall_time_ends_what_runs() {
+    let mut scene = Scene::new(&[], vec![vec![run("c1", "sleep 600"), done(10)]]);
+    scene.job.limits.wall_ms = 200;
+    let played = scene.play().await;
+    assert!(
+        matches!(played.report.stop, Stop::Limit { limit: Limit::WallTime, .. }),
+        "{:?}",
+        played.report.stop
+    );
+    played.assert_items_whole();
+    played.assert_calls_answered();
+}
+
+#[tokio::test]
+async fn going_in_circles_ends_the_turn() {
+    let answers = (0..20).map(|n| vec![run(&format!("c{n}"), "cat none"), done(10)]).collect();
+    let played = Scene::new(&[], answers).play().await;
+    let Stop::Limit { limit: Limit::NoProgress, detail } = played.report.stop else { panic!() };
+    assert!(detail.contains("No such file") && detail.contains("tree state"), "{detail}");
+    assert_eq!(played.report.usage.model_requests, 6);
+}
+
+#[tokio::test]
+async fn what_the_user_says_meanwhile_reaches_the_model() {
+    let go = Arc::new(Notify::new());
+    let scene = Scene::new(
+        &[],
+        vec![vec![Act::Await(go.clone()), say("done"), done(10)], vec![say("really done"), done(20)]],
+    );
+    let (steer, player) = (scene.steering(), scene.player.clone());
+    scene.steer("first");
+    let teller = tokio::spawn(async move {
+        while player.requests.lock().unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        steer.send("and the docs".into()).await.unwrap();
+        go.notify_one();
+    });
+    let played = scene.play().await;
+    teller.await.unwrap();
+    assert_eq!(answer(&played.report.stop), "really done");
+    let users: Vec<String> = played
+        .items()
+        .into_iter()
+        .filter_map(|item| match item.body {
+            ItemBody::Message { role: Role::User, text } => Some(text),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(users, ["do it", "first", "and the docs"]);
+}
+
+#[tokio::test]
+async fn requests_only_grow_and_the_log_rebuilds_the_context() {
+    let scene = Scene::new(
+        &[],
+        vec![
+            vec![run("c1", "echo 1"), done(10)],
+            vec![run("c2", "echo 2"), done(20)],
+            vec![say("end"), done(30)],
+        ],
+    );
+    let player = scene.player.clone();
+    let played = scene.play().await;
+    let requests = std::mem::take(&mut *player.requests.lock().unwrap());
+    for pair in requests.windows(2) {
+        assert_eq!(pair[0].instructions, pair[1].instructions);
+        assert_eq!(pair[0].tools, pair[1].tools);
+        assert_eq!(pair[0].entries, pair[1].entries[..pair[0].entries.len()]);
+    }
+    let mut second = Scene::new(&[], vec![vec![say("again"), done(40)]]);
+    second.job.history = played.history();
+    second.job.input = "and now?".into();
+    let player = second.player.clone();
+    second.play().await;
+    let first_request = &player.requests.lock().unwrap()[0];
+    let known = &requests[2].entries;
+    assert_eq!(first_request.entries[..known.len()], known[..]);
+    assert_eq!(first_request.entries.len(), known.len() + 2);
+}
+
+#[tokio::test]
+async fn calls_that_a_crash_left_open_get_a_result() {
+    let mut scene = Scene::new(&[], vec![vec![say("ok"), done(10)]]);
+    scene.job.history = vec![
+        json!({"origin": "goal", "entry": "user", "parts": [{"text": "do it"}]}),
+        json!({"origin": "model", "entry": "call", "id": "c1", "name": "exec_command", "input": {"json": "{}"}}),
+        json!({"origin": "future", "entry": "telepathy"}),
+    ];
+    let played = scene.play().await;
+    insta::assert_snapshot!(played.told(), @r#"
+    [tool] c1 = interrupted: the worker was lost while this ran; whether it had an effect is unknown
+    [goal] do it
+    [model] ok
+    "#);
+}
+
+#[tokio::test]
+async fn a_full_window_is_compacted_with_goal_and_acceptance_verbatim() {
+    let info = Info { context_window: 10_000, ..Info::unknown("test/player") };
+    let mut scene = Scene::with_info(
+        &[],
+        vec![
+            vec![run("c1", "echo 1"), done(9_500)],
+            vec![say("SUMMARY: half is done"), done(9_600)],
+            vec![run("c2", "echo 2"), done(500)],
+            vec![say("end"), done(600)],
+        ],
+        info,
+    );
+    scene.job.checks = vec![Check { name: "t".into(), command: "make test".into() }];
+    let player = scene.player.clone();
+    let played = scene.play().await;
+    assert_eq!(answer(&played.report.stop), "end");
+    insta::assert_snapshot!(played.told(), @r#"
+    [context] Environment: | - working directory: /workspace (the root of the checkout) | - shell: bash | - network: none but loopback | - sandbox: a fresh isolated machine that is thrown away after the task | - nobody answers questions while you work | You may change the checkout; the patch is taken from its files when you stop.
+    [goal] do it |  | Acceptance: these commands must exit 0 at the root of the checkout, in a fresh sandbox with your patch: | - t: `make test`
+    [summary] The earlier part of this conversation was replaced by this summary of yours: |  | SUMMARY: half is done
+    [model] c2 exec_command {"json":"{\"cmd\":\"echo 2\"}"}
+    [tool] c2 = Process exited with code 0 | Original token count: 1 | Evidence: item_5 | Output: | 2
+    [model] end
+    "#);
+    let requests = player.requests.lock().unwrap();
+    assert_eq!(requests[2].entries.len(), 3);
+}
+
+#[tokio::test]
+async fn a_context_overflow_is_compacted_once() {
+    let overflow = || vec![Act::Fail(ModelError::ContextOverflow { message: "too long".into() })];
+    let scene = Scene::new(&[], vec![overflow(), vec![say("sum"), done(10)], vec![say("end"), done(20)]]);
+    assert_eq!(answer(&scene.play().await.report.stop), "end");
+    let scene = Scene::new(&[], vec![overflow(), vec![say("sum"), done(10)], overflow()]);
+    let played = scene.play().await;
+    assert!(matches!(played.report.stop, Stop::Model(ModelError::ContextOverflow { .. })));
+}
+
+#[tokio::test]
+async fn refusals_errors_and_empty_answers_are_honest_ends() {
+    let refusal = Scene::new(&[], vec![vec![say("I will not."), end(ModelStop::Refusal, 10)]]).play().await;
+    assert!(matches!(refusal.report.stop, Stop::Refusal { answer } if answer == "I will not."));
+    let auth = ModelError::Auth { provider: "p".into(), message: "no".into() };
+    let failed =
+        Scene::new(&[], vec![vec![Act::Give(Delta::Text("par".into())), Act::Fail(auth)]]).play().await;
+    failed.assert_items_whole();
+    assert!(matches!(failed.report.stop, Stop::Model(ModelError::Auth { .. })));
+    let empty = Scene::new(&[], (0..3).map(|_| vec![done(10)]).collect()).play().await;
+    assert!(matches!(empty.report.stop, Stop::Limit { limit: Limit::NoProgress, .. }));
+    let cut = vec![vec![say("one"), end(ModelStop::MaxTokens, 10)], vec![say("two"), done(20)]];
+    assert_eq!(answer(&Scene::new(&[], cut).play().await.report.stop), "two");
+}
+
+#[tokio::test]
+async fn a_long_command_is_waited_for_written_to_and_ended_with_the_turn() {
+    let scene = Scene::new(
+        &[],
+        vec![
+            vec![
+                call(
+                    "c1",
+                    "exec_command",
+                    json!({"cmd": "read x; echo got $x; sleep 600", "tty": true, "yield_time_ms": 250}),
+                ),
+                done(10),
+            ],
+            vec![call("c2", "write_stdin", json!({"session_id": 1, "chars": "hello\n"})), done(20)],
+            vec![say("enough"), done(30)],
+        ],
+    );
+    let played = scene.play().await;
+    played.assert_items_whole();
+    let told = played.told();
+    assert!(told.contains("Process running with session ID 1"), "{told}");
+    assert!(told.contains("Output: | got hello"), "{told}");
+    let command = played.items().into_iter().find(|item| matches!(item.body, ItemBody::Command(_))).unwrap();
+    assert_eq!(command.status, ItemStatus::Cancelled);
+    assert!(
+        matches!(command.body, ItemBody::Command(run) if run.output == "got hello\n" && run.exit_code.is_none())
+    );
+}
+
+#[tokio::test]
+async fn a_flood_of_output_and_words_stays_bounded() {
+    let words = (0..20_000).map(|_| Act::Give(Delta::Text("word ".into())));
+    let mut last: Vec<Act> = words.collect();
+    last.extend([say(&"word ".repeat(20_000)), done(10)]);
+    let flood = "head -c 30000000 /dev/zero | tr '\\0' x; echo; echo END";
+    let scene = Scene::new(&[], vec![vec![run("c1", flood), done(10)], last]);
+    let played = scene.play().await;
+    played.assert_items_whole();
+    assert!(played.events.len() < 100, "{}", played.events.len());
+    let told = played.told();
+    let output = told.lines().find(|line| line.starts_with("[tool]")).unwrap();
+    assert!(output.len() < 42_000 && output.ends_with("x | END"), "{}", output.len());
+    assert!(
+        output.contains("Original token count: 7500002")
+            && output.contains("the whole output had 30000005 bytes")
+    );
+    let deltas: usize = played
+        .events
+        .iter()
+        .map(|event| if let EventKind::ItemUpdated { delta, .. } = event { delta.len() } else { 0 })
+        .sum();
+    assert!(deltas < 500_000, "{deltas}");
+}
+
+#[tokio::test]
+async fn a_question_gets_no_writers() {
+    let mut scene = Scene::new(
+        &[("a", "1")],
+        vec![vec![patch("c1", "a", "-1\n+2"), done(10)], vec![say("42"), done(20)]],
+    );
+    scene.job.kind = Kind::Ask;
+    let (folder, player) = (scene.folder.clone(), scene.player.clone());
+    let played = scene.play().await;
+    assert_eq!(answer(&played.report.stop), "42");
+    assert_eq!(folder.text("a"), "1");
+    assert!(player.requests.lock().unwrap()[0].tools.iter().all(|tool| tool.name != "apply_patch"));
+}
+
+#[tokio::test]
+async fn files_are_edited_by_strings_and_pictures_are_seen() {
+    let info = Info { edit_tool: EditTool::EditFile, images: true, ..Info::unknown("test/player") };
+    let scene = Scene::with_info(
+        &[("a.txt", "one\ntwo\n"), ("p.png", "\u{0}no picture")],
+        vec![
+            vec![
+                call("c1", "read_file", json!({"path": "a.txt"})),
+                call("c2", "edit_file", json!({"path": "a.txt", "old_string": "two", "new_string": "2"})),
+                call("c3", "write_file", json!({"path": "d/b", "content": "B"})),
+                call("c4", "view_image", json!({"path": "p.png"})),
+                run("c5", "printf '\\211PNG\\r\\n\\032\\nrest' > p.png"),
+                done(10),
+            ],
+            vec![call("c6", "view_image", json!({"path": "p.png"})), done(20)],
+            vec![say("ok"), done(30)],
+        ],
+        info,
+    );
+    let folder = scene.folder.clone();
+    let player = scene.player.clone();
+    let played = scene.play().await;
+    played.assert_items_whole();
+    assert_eq!((folder.text("a.txt").as_str(), folder.text("d/b").as_str()), ("one\n2\n", "B"));
+    let changes: Vec<_> = played
+        .items()
+        .into_iter()
+        .filter_map(|item| match item.body {
+            ItemBody::FileChange { changes, .. } => Some((changes[0].path.clone(), changes[0].kind)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(changes, [("a.txt".to_owned(), ChangeKind::Update), ("d/b".to_owned(), ChangeKind::Add)]);
+    let requests = player.requests.lock().unwrap();
+    let Some(Entry::Output { parts, .. }) = requests[2].entries.last() else { panic!() };
+    assert!(
+        matches!(&parts[1], Part::Image(url) if url.starts_with("data:image/png;base64,iVBORw0K")),
+        "{parts:?}"
+    );
+    assert!(played.told().contains("not a PNG"), "{}", stable(&played.told()));
+}
+
+#[tokio::test]
+async fn the_least_recently_used_command_makes_room() {
+    let start =
+        |n: u32| call(&format!("c{n}"), "exec_command", json!({"cmd": "sleep 600", "yield_time_ms": 250}));
+    let mut first: Vec<Act> = (0..65).map(start).collect();
+    first.push(done(10));
+    let second = vec![call("w", "write_stdin", json!({"session_id": 1, "chars": "\u{3}"})), done(20)];
+    let played = Scene::new(&[], vec![first, second, vec![say("ok"), done(30)]]).play().await;
+    played.assert_items_whole();
+    played.assert_calls_answered();
+    let told = played.told();
+    assert!(told.contains("w = There is no running command with session ID 1"), "{told}");
+}
+
+#[tokio::test]
+async fn a_command_without_a_terminal_can_be_interrupted() {
+    let scene = Scene::new(
+        &[],
+        vec![
+            vec![call("c1", "exec_command", json!({"cmd": "sleep 600", "yield_time_ms": 250})), done(10)],
+            vec![
+                call("w1", "write_stdin", json!({"session_id": 1, "chars": "y\n"})),
+                call("w2", "write_stdin", json!({"session_id": 1, "chars": "\u{3}", "yield_time_ms": 5000})),
+                done(20),
+            ],
+            vec![say("ok"), done(30)],
+        ],
+    );
+    let told = scene.play().await.told();
+    assert!(told.contains("w1 = The standard input of this command is closed"), "{told}");
+    assert!(told.contains("w2 = Process exited with code 130 (signal 2)"), "{told}");
+}

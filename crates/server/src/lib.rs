@@ -1,0 +1,139 @@
+//! The server: one HTTP API over the store, with a token at the door and reconcilers behind it.
+//!
+//! It decides and remembers; it never runs anyone's code and never calls a model. Workers and views are clients of the
+//! same API. What has to happen some time later (a lost lease) is found by looking at the state again and again, so a
+//! notice that is missed delays and never loses; the in-process bells only make it quick.
+
+mod auth;
+mod bells;
+mod blobs;
+mod extract;
+mod problem;
+mod reconcile;
+mod routes;
+mod schema;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::serve::ListenerExt as _;
+use legwork_domain::Timestamp;
+use legwork_store::Store;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+use auth::Key;
+use bells::Bells;
+use blobs::Blobs;
+
+pub use schema::{events_schema, openapi};
+
+/// How long open calls get to end after a shutdown began. Streams and waiting calls end at once; this is for a commit on
+/// a slow disk, and below what process supervisors wait before they kill (10 s and more).
+const GRACE: Duration = Duration::from_secs(5);
+
+/// How often a waiting call looks by itself. Bells ring within this process only, and another process may write to the
+/// same database.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// How long a lease holds without a word from its worker: some lost heartbeats and a restart of the server.
+const LEASE_MS: i64 = 30_000;
+
+/// What the server needs to know.
+#[derive(Clone)]
+pub struct Config {
+    /// Where the database and the blobs are; made if it is not there.
+    pub data: PathBuf,
+    /// What a caller must show as bearer token.
+    pub token: String,
+}
+
+/// Why the server could not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The data directory cannot be used: mend its place or its rights.
+    #[error("cannot use the data directory {}", path.display())]
+    Data {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The database cannot be opened.
+    #[error("cannot open the database")]
+    Store(#[from] legwork_store::Error),
+    /// The listener failed.
+    #[error("cannot take connections")]
+    Listen(#[source] io::Error),
+}
+
+/// What the routes share.
+struct Server {
+    store: Store,
+    blobs: Blobs,
+    bells: Bells,
+    key: Key,
+    shutdown: CancellationToken,
+}
+
+/// Serves the API on `listener` until `shutdown`, then lets open calls end.
+///
+/// Callers that connect while the database is being opened wait in the listener's queue.
+///
+/// # Errors
+/// [`Error`] if it could not start; once it serves, it ends by `shutdown` only.
+pub async fn serve(listener: TcpListener, config: Config, shutdown: CancellationToken) -> Result<(), Error> {
+    let server = Arc::new(Server::open(&config, shutdown.clone()).await?);
+    let reconciler = tokio::spawn(reconcile::run(Arc::clone(&server)));
+    // Small answers must not wait for the acknowledgement of earlier ones. A socket that is gone already says so later.
+    let listener = listener.tap_io(|stream: &mut TcpStream| drop(stream.set_nodelay(true)));
+    let serving = axum::serve(listener, routes::router(Arc::clone(&server)))
+        .with_graceful_shutdown(shutdown.clone().cancelled_owned())
+        .into_future();
+    let overdue = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(GRACE).await;
+    };
+    let served = tokio::select! {
+        served = serving => served.map_err(Error::Listen),
+        () = overdue => Ok(()),
+    };
+    shutdown.cancel();
+    // It has no result, and a panic in it was told by its own thread.
+    let _ = reconciler.await;
+    server.store.close().await;
+    served
+}
+
+impl Server {
+    async fn open(config: &Config, shutdown: CancellationToken) -> Result<Self, Error> {
+        let data = |source| Error::Data { path: config.data.clone(), source };
+        let blobs = Blobs::open(&config.data).map_err(data)?;
+        let store = Store::open(&config.data.join("legwork.db")).await?;
+        Ok(Self { store, blobs, bells: Bells::default(), key: Key::new(&config.token), shutdown })
+    }
+
+    /// Waits for a bell, but no longer than `limit` and [`LOOK_AGAIN`], and not beyond a shutdown.
+    async fn wait(&self, bell: &mut tokio::sync::watch::Receiver<()>, limit: Duration) {
+        tokio::select! {
+            // An error means that the bell was taken down, which is a change too.
+            _ = bell.changed() => {}
+            () = tokio::time::sleep(limit.min(LOOK_AGAIN)) => {}
+            () = self.shutdown.cancelled() => {}
+        }
+    }
+}
+
+/// The present, cut to what the database keeps.
+fn now() -> Timestamp {
+    Timestamp::from_micros(jiff::Timestamp::now().as_microsecond())
+}
+
+/// The present and until when a lease that is given or renewed now holds.
+fn term() -> legwork_store::Renewal {
+    let now = now();
+    legwork_store::Renewal { now, until: now.plus_ms(LEASE_MS) }
+}

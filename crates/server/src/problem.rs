@@ -1,0 +1,232 @@
+//! Every error of the API, as RFC 9457 wants it: the only place where a failure gets its status and its words.
+//!
+//! A detail says what happened, why, what was kept and what to do. What an operator must know and a caller must not
+//! (paths, SQL) goes to the log.
+
+use std::any::Any;
+use std::error::Error as _;
+use std::io;
+
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use legwork_domain::{BlobId, Problem};
+use legwork_store::Error as StoreError;
+
+/// Media type of RFC 9457, section 3.
+pub(crate) const MEDIA_TYPE: &str = "application/problem+json";
+
+/// A call that failed, ready to be told. Boxed, since every handler returns one in its `Err`.
+#[derive(Debug)]
+pub(crate) struct Failure(Box<Problem>);
+
+impl Failure {
+    fn new(status: StatusCode, code: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
+        Self(Box::new(Problem {
+            kind: format!("urn:problem-type:legwork:{code}"),
+            title: title.to_owned(),
+            status: status.as_u16(),
+            code: code.to_owned(),
+            detail: detail.into(),
+        }))
+    }
+
+    pub(crate) fn unauthorized() -> Self {
+        let detail =
+            "The call carries no valid token. Nothing was done. Send it as `Authorization: Bearer TOKEN`.";
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "A valid token is needed", detail)
+    }
+
+    pub(crate) fn not_found(what: &str) -> Self {
+        let detail = format!("There is no {what}. Check the address and the id.");
+        Self::new(StatusCode::NOT_FOUND, "not_found", "Not found", detail)
+    }
+
+    pub(crate) fn invalid(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "The request cannot be taken as it is", detail)
+    }
+
+    pub(crate) fn too_large(bytes_max: usize) -> Self {
+        let detail =
+            format!("The body is larger than the {bytes_max} bytes that are taken here. Nothing was stored.");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large", detail)
+    }
+
+    pub(crate) fn blob_mismatch(actual: &str) -> Self {
+        let detail = format!(
+            "The bytes have the digest {actual}, not the one in the address. Nothing was stored. Send them again."
+        );
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "blob_mismatch", "The bytes are not those named", detail)
+    }
+
+    pub(crate) fn blob_missing(blob: &BlobId) -> Self {
+        let detail = format!(
+            "Blob {blob} is named but was never stored. Nothing was written. Store it, then send this again."
+        );
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "blob_missing", "A blob is missing", detail)
+    }
+
+    pub(crate) fn broken_off() -> Self {
+        let detail = "The body ended before it was whole. Nothing was stored. Send it again.";
+        Self::new(StatusCode::BAD_REQUEST, "body_broken_off", "The body broke off", detail)
+    }
+
+    fn conflict(code: &'static str, title: &'static str, detail: String) -> Self {
+        Self::new(StatusCode::CONFLICT, code, title, detail)
+    }
+
+    fn storage_full() -> Self {
+        let detail = "The server's disk is full. Nothing of this call was written; all that was accepted before is kept. \
+                      Make room, then send it again.";
+        Self::new(StatusCode::INSUFFICIENT_STORAGE, "storage_full", "The disk is full", detail)
+    }
+
+    fn internal() -> Self {
+        let detail = "The server failed; its log says why. What was accepted before is kept. The call may be sent again.";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The server failed", detail)
+    }
+
+    /// What axum itself refused, with its own reason.
+    fn malformed(status: StatusCode, reason: &str) -> Self {
+        let detail = format!("{reason} Nothing was done.");
+        match status {
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                let detail = "The body is larger than is taken here. Nothing was stored.";
+                Self::new(status, "body_too_large", "The body is too large", detail)
+            }
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+                let detail =
+                    "The body must be JSON, sent as `Content-Type: application/json`. Nothing was done.";
+                Self::new(status, "not_json", "The body is not JSON", detail)
+            }
+            StatusCode::UNPROCESSABLE_ENTITY => Self::invalid(detail),
+            _ => Self::new(StatusCode::BAD_REQUEST, "malformed", "The request cannot be read", detail),
+        }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        let detail = error.to_string();
+        match error {
+            StoreError::NotFound { what, id } => Self::not_found(&format!("{what} {id}")),
+            StoreError::Invalid(detail) => Self::invalid(detail),
+            StoreError::StaleEpoch { .. } => Self::conflict(
+                "stale_epoch",
+                "The turn is no longer this worker's",
+                format!("{}. Nothing was written. Stop running this turn.", sentence(&detail)),
+            ),
+            StoreError::Gap { .. } => Self::conflict(
+                "events_missing",
+                "Events are missing before this batch",
+                format!("{}. Nothing was written. Send the missing ones first.", sentence(&detail)),
+            ),
+            StoreError::Refused(_) => Self::conflict(
+                "state_refused",
+                "The turn's state does not allow this",
+                format!("{}. Nothing was written.", sentence(&detail)),
+            ),
+            StoreError::KeyReused => Self::conflict(
+                "idempotency_key_reused",
+                "The idempotency key belongs to another request",
+                format!("{}. No task was made. Take a new key for a new task.", sentence(&detail)),
+            ),
+            StoreError::Busy(_) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "busy",
+                "The database is busy",
+                "The database was busy for too long. Nothing was written. Send the call again.",
+            ),
+            StoreError::Full(_) => {
+                log(&error);
+                Self::storage_full()
+            }
+            StoreError::Corrupt { .. } | StoreError::Migrate(_) | StoreError::Database(_) => {
+                log(&error);
+                Self::internal()
+            }
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        tracing::error!(error = %error, "the blob store failed");
+        if error.kind() == io::ErrorKind::StorageFull { Self::storage_full() } else { Self::internal() }
+    }
+}
+
+impl From<JsonRejection> for Failure {
+    fn from(rejection: JsonRejection) -> Self {
+        Self::malformed(rejection.status(), &format!("{}.", rejection.body_text()))
+    }
+}
+
+impl From<QueryRejection> for Failure {
+    fn from(rejection: QueryRejection) -> Self {
+        Self::malformed(rejection.status(), &format!("{}.", rejection.body_text()))
+    }
+}
+
+impl From<PathRejection> for Failure {
+    fn from(_: PathRejection) -> Self {
+        Self::not_found("such thing: the id in the address is not one of this kind")
+    }
+}
+
+impl From<Failure> for Response {
+    fn from(failure: Failure) -> Self {
+        failure.into_response()
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, axum::Json(self.0)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"legwork\""));
+        }
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+/// For an address that no route has.
+pub(crate) async fn no_route(uri: Uri) -> Failure {
+    Failure::not_found(&format!("route {}", uri.path()))
+}
+
+/// For a route that does not take the method.
+pub(crate) async fn no_method(method: Method, uri: Uri) -> Failure {
+    let detail = format!("{} does not take {method}. Nothing was done.", uri.path());
+    Failure::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "The method is not taken here", detail)
+}
+
+/// For a handler that panicked: a defect, which must not look like a dead server. The panic's own message is in the log.
+pub(crate) fn panicked(_: Box<dyn Any + Send>) -> Response {
+    tracing::error!("a call ended in a panic");
+    Failure::internal().into()
+}
+
+/// With the causes, which `Display` leaves out.
+fn log(error: &StoreError) {
+    let mut causes = Vec::new();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        causes.push(error.to_string());
+        cause = error.source();
+    }
+    tracing::error!(%error, causes = causes.join(": "), "the store failed");
+}
+
+/// With a capital letter.
+fn sentence(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}

@@ -1,0 +1,68 @@
+//! Blobs: bytes under the name of their digest.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::IntoResponse;
+use legwork_domain::{BlobId, Problem};
+use tokio_util::io::ReaderStream;
+
+use crate::Server;
+use crate::blobs::BLOB_BYTES_MAX;
+use crate::extract::Id;
+use crate::problem::{Failure, MEDIA_TYPE};
+
+/// Stores a blob of at most 64 MiB.
+///
+/// Storing the same again is harmless.
+#[utoipa::path(
+    put, path = "/v1/blobs/{sha256}", tag = "blobs", operation_id = "put_blob",
+    params(("sha256" = BlobId, Path, description = "The SHA-256 of the bytes in lower-case hexadecimal")),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    responses(
+        (status = 204, description = "It is stored"),
+        (status = 422, description = "The bytes have another digest", body = Problem, content_type = MEDIA_TYPE),
+        (status = "default", description = "Any other failure", body = Problem, content_type = MEDIA_TYPE),
+    ),
+)]
+pub(super) async fn put(
+    State(server): State<Arc<Server>>,
+    Id(blob): Id<BlobId>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, Failure> {
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|length: usize| length > BLOB_BYTES_MAX) {
+        return Err(Failure::too_large(BLOB_BYTES_MAX));
+    }
+    server.blobs.put(&blob, body).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Reads a blob.
+#[utoipa::path(
+    get, path = "/v1/blobs/{sha256}", tag = "blobs", operation_id = "get_blob",
+    params(("sha256" = BlobId, Path, description = "The SHA-256 of the bytes in lower-case hexadecimal")),
+    responses(
+        (status = 200, description = "The bytes", body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = "default", description = "Any failure", body = Problem, content_type = MEDIA_TYPE),
+    ),
+)]
+pub(super) async fn get(
+    State(server): State<Arc<Server>>,
+    Id(blob): Id<BlobId>,
+) -> Result<impl IntoResponse, Failure> {
+    let (file, length) =
+        server.blobs.get(&blob).await?.ok_or_else(|| Failure::not_found(&format!("blob {blob}")))?;
+    let headers = [
+        (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
+        (header::CONTENT_LENGTH, length.to_string()),
+        // The bytes may be a hostile page: no browser is to guess what they are.
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
+        (header::ETAG, format!("\"{blob}\"")),
+        (header::CACHE_CONTROL, "private, max-age=31536000, immutable".to_owned()),
+    ];
+    Ok((headers, Body::from_stream(ReaderStream::new(file))))
+}

@@ -1,0 +1,138 @@
+//! An attempt's log as server-sent events: replay, then follow.
+//!
+//! The reader pulls page after page from the store by seq; nothing is pushed to it and nothing is kept for it but one
+//! page. So a slow reader costs one page, and there is no seam between old and new: both are read in the same way. The
+//! bell only says when to look again.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::sse::{Event as Message, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures::stream;
+use legwork_domain::{AttemptId, Event, Problem};
+use legwork_store::{Line, PAGE_EVENTS_MAX};
+use serde::Deserialize;
+use tokio::sync::watch;
+use utoipa::IntoParams;
+
+use crate::extract::{Id, Params, header};
+use crate::problem::{Failure, MEDIA_TYPE};
+use crate::{LOOK_AGAIN, Server};
+
+/// How often a silent stream says that it lives, below the idle limits of common proxies.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Where to begin.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct From {
+    /// Only events after this seq. `Last-Event-ID` goes before it.
+    #[serde(default)]
+    #[param(required = false)]
+    after: u64,
+    /// `false`: ends where the log ends now, also if the attempt is still under way.
+    #[serde(default = "yes")]
+    #[param(required = false, default = true)]
+    follow: bool,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+/// Replays an attempt's log, then follows it.
+///
+/// Each message's `id` is the event's seq and its data is one event. When the attempt's last turn is finished and all was
+/// sent (or, with `follow=false`, all that is written), a message named `end` closes the stream; a stream that stops without it was cut and can be resumed.
+#[utoipa::path(
+    get, path = "/v1/attempts/{attempt}/events", tag = "events", operation_id = "follow_events",
+    params(
+        ("attempt" = AttemptId, Path, description = "Whose log"),
+        From,
+        ("Last-Event-ID" = Option<u64>, Header, description = "The last seq that was read"),
+    ),
+    responses(
+        (status = 200, description = "The events as they come", body = Event, content_type = "text/event-stream"),
+        (status = "default", description = "Any failure", body = Problem, content_type = MEDIA_TYPE),
+    ),
+)]
+pub(super) async fn follow(
+    State(server): State<Arc<Server>>,
+    Id(attempt): Id<AttemptId>,
+    Params(from): Params<From>,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    let after = match header(&headers, "last-event-id")? {
+        Some(id) => id.parse().map_err(|_| Failure::invalid("Last-Event-ID is not the seq of an event."))?,
+        None => from.after,
+    };
+    server.store.log_end(attempt).await?;
+    let bell = server.bells.attempt(attempt);
+    let reader =
+        Reader { server, attempt, after, bell, page: VecDeque::new(), follow: from.follow, ended: false };
+    let messages = stream::unfold(reader, |mut reader| async {
+        let message = reader.next().await?;
+        Some((Ok::<_, Infallible>(message), reader))
+    });
+    let stream = Sse::new(messages).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
+    // Asks nginx and its like not to gather what should flow.
+    Ok(([("x-accel-buffering", "no")], stream).into_response())
+}
+
+struct Reader {
+    server: Arc<Server>,
+    attempt: AttemptId,
+    after: u64,
+    bell: watch::Receiver<()>,
+    page: VecDeque<Line>,
+    follow: bool,
+    ended: bool,
+}
+
+impl Reader {
+    /// The next message. `None` after the end, at a shutdown, and if the store fails: the client then resumes.
+    async fn next(&mut self) -> Option<Message> {
+        loop {
+            if let Some(line) = self.page.pop_front() {
+                self.after = line.seq;
+                return Some(Message::default().id(line.seq.to_string()).data(line.json));
+            }
+            if self.ended || self.server.shutdown.is_cancelled() {
+                return None;
+            }
+            match self.turn_page().await {
+                Ok(()) if self.ended => return Some(Message::default().event("end").data("{}")),
+                Ok(()) => {}
+                Err(error) => {
+                    tracing::warn!(attempt = %self.attempt, %error, "a reader's stream broke off");
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Reads the next page, or finds that the log has ended, or waits until it may have grown.
+    async fn turn_page(&mut self) -> Result<(), legwork_store::Error> {
+        // Before the look: what is written after it rings again.
+        self.bell.mark_unchanged();
+        let store = &self.server.store;
+        self.page = store.events(self.attempt, self.after, PAGE_EVENTS_MAX).await?.into();
+        if !self.page.is_empty() {
+            return Ok(());
+        }
+        let end = store.log_end(self.attempt).await?;
+        if end.last_seq > self.after {
+            return Ok(());
+        }
+        self.ended = end.finished || !self.follow;
+        if !self.ended {
+            self.server.wait(&mut self.bell, LOOK_AGAIN).await;
+        }
+        Ok(())
+    }
+}

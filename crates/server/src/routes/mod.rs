@@ -1,0 +1,69 @@
+//! The routes: one file for each kind of caller's business.
+
+mod blobs;
+mod events;
+mod meta;
+mod tasks;
+mod worker;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{get, post};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::{Server, auth, problem};
+
+/// A task with the largest prompt, escaped, and its environment.
+const BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// A batch of events whose largest one carries an image.
+const EVENTS_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// The description of each route. Apart from the table that serves them, because building it takes longer than all the
+/// rest of a start; a test holds the two together.
+#[derive(utoipa::OpenApi)]
+#[openapi(paths(
+    tasks::create,
+    tasks::list,
+    tasks::show,
+    tasks::cancel,
+    events::follow,
+    worker::lease,
+    worker::append,
+    worker::finish,
+    blobs::put,
+    blobs::get,
+    meta::health,
+    meta::openapi,
+))]
+pub(crate) struct Described;
+
+fn table() -> Router<Arc<Server>> {
+    let large = DefaultBodyLimit::max(EVENTS_BYTES_MAX);
+    Router::new()
+        .route("/v1/tasks", post(tasks::create).get(tasks::list))
+        .route("/v1/tasks/{task}", get(tasks::show))
+        .route("/v1/tasks/{task}/cancel", post(tasks::cancel))
+        .route("/v1/attempts/{attempt}/events", get(events::follow))
+        .route("/v1/leases", post(worker::lease))
+        .route("/v1/turns/{turn}/events", post(worker::append).layer(large))
+        .route("/v1/turns/{turn}/finish", post(worker::finish).layer(large))
+        .route("/v1/blobs/{sha256}", get(blobs::get).put(blobs::put))
+        .route("/v1/health", get(meta::health))
+        .route("/openapi.json", get(meta::openapi))
+}
+
+/// What is served. The token is asked for before anything else is looked at, so that without it a caller learns nothing,
+/// not even which routes there are.
+pub(crate) fn router(server: Arc<Server>) -> Router {
+    table()
+        .fallback(problem::no_route)
+        .method_not_allowed_fallback(problem::no_method)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(from_fn_with_state(Arc::clone(&server), auth::guard))
+        .layer(CatchPanicLayer::custom(problem::panicked))
+        .with_state(server)
+}

@@ -1,0 +1,108 @@
+//! Tasks: hand over, list, show, cancel.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::IntoResponse;
+use legwork_domain::{NewTask, Problem, TaskId, TaskList, TaskView};
+use legwork_store::{TASKS_PAGE_MAX, TaskIds};
+use serde::Deserialize;
+use utoipa::IntoParams;
+use uuid::Uuid;
+
+use crate::extract::{Body, Id, Params, header};
+use crate::problem::{Failure, MEDIA_TYPE};
+use crate::{Server, now};
+
+/// Hands a task over.
+///
+/// With an `Idempotency-Key` the same request can be sent again, also at the same time and after a crash, and makes one
+/// task.
+#[utoipa::path(
+    post, path = "/v1/tasks", tag = "tasks", operation_id = "create_task",
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 bytes, new for each task")),
+    request_body = NewTask,
+    responses(
+        (status = 201, description = "The task, queued", body = TaskView, headers(("Location" = String, description = "Where it is"))),
+        (status = 409, description = "The key came with another request before", body = Problem, content_type = MEDIA_TYPE),
+        (status = "default", description = "Any other failure", body = Problem, content_type = MEDIA_TYPE),
+    ),
+)]
+pub(super) async fn create(
+    State(server): State<Arc<Server>>,
+    headers: HeaderMap,
+    Body(request): Body<NewTask>,
+) -> Result<impl IntoResponse, Failure> {
+    let key = header(&headers, "idempotency-key")?;
+    let ids = TaskIds::draw(request.attempts, || Uuid::now_v7().as_u128());
+    let view = server.store.create_task(request, key, &ids, now()).await?;
+    server.bells.ring_queue();
+    let location = format!("/v1/tasks/{}", view.task.id);
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(view)))
+}
+
+/// Which page of the list.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Page {
+    /// `next` of the page before.
+    #[param(value_type = Option<String>)]
+    cursor: Option<TaskId>,
+}
+
+/// Lists tasks, newest first.
+#[utoipa::path(
+    get, path = "/v1/tasks", tag = "tasks", operation_id = "list_tasks",
+    params(Page),
+    responses(
+        (status = 200, description = "A page of at most 50", body = TaskList),
+        (status = "default", description = "Any failure", body = Problem, content_type = MEDIA_TYPE),
+    ),
+)]
+pub(super) async fn list(
+    State(server): State<Arc<Server>>,
+    Params(page): Params<Page>,
+) -> Result<Json<TaskList>, Failure> {
+    Ok(Json(server.store.tasks(page.cursor, TASKS_PAGE_MAX).await?))
+}
+
+/// Shows a task with its attempts and turns.
+#[utoipa::path(
+    get, path = "/v1/tasks/{task}", tag = "tasks", operation_id = "show_task",
+    params(("task" = TaskId, Path, description = "Which task")),
+    responses(
+        (status = 200, description = "The task", body = TaskView),
+        (status = "default", description = "Any failure", body = Problem, content_type = MEDIA_TYPE),
+    ),
+)]
+pub(super) async fn show(
+    State(server): State<Arc<Server>>,
+    Id(task): Id<TaskId>,
+) -> Result<Json<TaskView>, Failure> {
+    Ok(Json(server.store.task(task).await?))
+}
+
+/// Asks that all turns of a task stop.
+///
+/// Queued turns end at once; a worker hears of it with its next call, saves the partial patch and ends the turn. A second
+/// call changes nothing.
+#[utoipa::path(
+    post, path = "/v1/tasks/{task}/cancel", tag = "tasks", operation_id = "cancel_task",
+    params(("task" = TaskId, Path, description = "Which task")),
+    responses(
+        (status = 200, description = "The task as it is now", body = TaskView),
+        (status = "default", description = "Any failure", body = Problem, content_type = MEDIA_TYPE),
+    ),
+)]
+pub(super) async fn cancel(
+    State(server): State<Arc<Server>>,
+    Id(task): Id<TaskId>,
+) -> Result<Json<TaskView>, Failure> {
+    let view = server.store.cancel(task, now()).await?;
+    for attempt in &view.attempts {
+        server.bells.ring(attempt.attempt.id);
+    }
+    Ok(Json(view))
+}

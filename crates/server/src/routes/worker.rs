@@ -1,0 +1,126 @@
+//! The worker's calls: lease, events, finish. The reply to events carries what the server wants, so one call is log,
+//! heartbeat and control.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use legwork_domain::{
+    Accepted, Assignment, BlobId, Directive, EventBatch, Finish, LeaseId, LeaseRequest, Problem, Turn, TurnId,
+};
+use legwork_store::Claim;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::extract::{Body, Id};
+use crate::problem::{Failure, MEDIA_TYPE};
+use crate::{Server, now, term};
+
+/// The longest wait of a lease call, below the idle limits of common proxies.
+const WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// Leases the oldest queued turn, or waits for one.
+///
+/// If the answer is lost, the lease lapses and the turn is queued again.
+#[utoipa::path(
+    post, path = "/v1/leases", tag = "worker", operation_id = "lease_turn",
+    request_body = LeaseRequest,
+    responses(
+        (status = 200, description = "A turn with all that is needed to run it", body = Assignment),
+        (status = 204, description = "There was none in the time given"),
+        (status = "default", description = "Any failure", body = Problem, content_type = MEDIA_TYPE),
+    ),
+)]
+pub(super) async fn lease(
+    State(server): State<Arc<Server>>,
+    Body(request): Body<LeaseRequest>,
+) -> Result<Response, Failure> {
+    let deadline = Instant::now() + Duration::from_millis(request.wait_ms).min(WAIT_MAX);
+    // Heard from before the first look, so that a turn that is queued between a look and the wait rings this bell.
+    let mut bell = server.bells.queue();
+    loop {
+        bell.mark_unchanged();
+        let id = LeaseId::from_u128(Uuid::now_v7().as_u128());
+        let claim = Claim { id, worker: request.worker, task: request.task, term: term() };
+        if let Some(assignment) = server.store.lease(&claim).await? {
+            server.bells.ring(assignment.attempt.id);
+            return Ok(Json(assignment).into_response());
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() || server.shutdown.is_cancelled() {
+            return Ok(StatusCode::NO_CONTENT.into_response());
+        }
+        server.wait(&mut bell, left).await;
+    }
+}
+
+/// Adds events to a turn's log, renews the lease and tells what the server wants.
+///
+/// A batch that was stored already is answered as if it were new, so sending it again is harmless.
+#[utoipa::path(
+    post, path = "/v1/turns/{turn}/events", tag = "worker", operation_id = "append_events",
+    params(("turn" = TurnId, Path, description = "Which turn")),
+    request_body = EventBatch,
+    responses(
+        (status = 200, description = "All of it is stored", body = Accepted),
+        (status = 409, description = "The turn is not leased under this epoch, or events are missing before these", body = Problem, content_type = MEDIA_TYPE),
+        (status = "default", description = "Any other failure", body = Problem, content_type = MEDIA_TYPE),
+    ),
+)]
+pub(super) async fn append(
+    State(server): State<Arc<Server>>,
+    Id(turn): Id<TurnId>,
+    Body(batch): Body<EventBatch>,
+) -> Result<Json<Accepted>, Failure> {
+    let silent = batch.events.is_empty() && batch.transition.is_none();
+    let term = term();
+    let turn = server.store.append(turn, batch, term).await?;
+    if !silent {
+        server.bells.ring(turn.attempt);
+    }
+    Ok(Json(Accepted { until: term.until, directives: directives(&turn) }))
+}
+
+/// What the worker of a turn must do now. Said with each reply until the turn ends, so none can be lost.
+fn directives(turn: &Turn) -> Vec<Directive> {
+    turn.cancel_requested_at.map(|_| Directive::Cancel).into_iter().collect()
+}
+
+/// Ends a turn with its last events, in one transaction.
+///
+/// The same end again is answered with the turn as it is.
+#[utoipa::path(
+    post, path = "/v1/turns/{turn}/finish", tag = "worker", operation_id = "finish_turn",
+    params(("turn" = TurnId, Path, description = "Which turn")),
+    request_body = Finish,
+    responses(
+        (status = 200, description = "The turn, finished", body = Turn),
+        (status = 409, description = "The turn is not leased under this epoch, or events are missing before these", body = Problem, content_type = MEDIA_TYPE),
+        (status = 422, description = "A blob that is named was never stored", body = Problem, content_type = MEDIA_TYPE),
+        (status = "default", description = "Any other failure", body = Problem, content_type = MEDIA_TYPE),
+    ),
+)]
+pub(super) async fn finish(
+    State(server): State<Arc<Server>>,
+    Id(turn): Id<TurnId>,
+    Body(finish): Body<Finish>,
+) -> Result<Json<Turn>, Failure> {
+    let patch = finish.ended.patch.as_ref().map(|patch| &patch.blob);
+    all_stored(&server, finish.blobs.iter().chain(patch)).await?;
+    let turn = server.store.finish(turn, finish, now()).await?;
+    server.bells.ring(turn.attempt);
+    Ok(Json(turn))
+}
+
+/// A finished turn must not name what nobody has.
+async fn all_stored(server: &Server, blobs: impl Iterator<Item = &BlobId>) -> Result<(), Failure> {
+    for blob in blobs {
+        if !server.blobs.has(blob).await? {
+            return Err(Failure::blob_missing(blob));
+        }
+    }
+    Ok(())
+}

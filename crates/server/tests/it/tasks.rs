@@ -1,0 +1,74 @@
+use std::collections::BTreeSet;
+
+use futures::StreamExt;
+use legwork_domain::{Directive, Outcome};
+
+use crate::world::{World, batch, end, request};
+
+#[tokio::test]
+async fn a_task_is_accepted_shown_and_listed() {
+    let world = World::start().await;
+    let view = world.create("Fix it\nplease", "a").await;
+    assert_eq!(view.task.title, "Fix it");
+    assert_eq!(world.client.task(view.task.id).await.unwrap(), view);
+    assert_eq!(world.client.tasks(None).await.unwrap().tasks, std::slice::from_ref(&view));
+    let created = world.http("POST", "/v1/tasks").json(&request("x")).send().await.unwrap();
+    assert_eq!(created.status(), 201);
+    let location = created.headers()["location"].to_str().unwrap().to_owned();
+    assert_eq!(world.http("GET", &location).send().await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn one_key_is_one_task_and_another_body_is_refused() {
+    let world = World::start().await;
+    let calls = (0..8).map(|_| world.create("x", "key"));
+    let views = futures::future::join_all(calls).await;
+    assert!(views.iter().all(|view| *view == views[0]));
+    let refused = world.client.create_task(&request("y"), "key").await.unwrap_err();
+    assert_eq!(refused.code(), Some("idempotency_key_reused"));
+    assert!(!refused.is_retryable());
+    assert_eq!(world.client.tasks(None).await.unwrap().tasks.len(), 1);
+}
+
+#[tokio::test]
+async fn the_list_comes_in_pages() {
+    let world = World::start().await;
+    let mut made = BTreeSet::new();
+    for n in 0..53 {
+        made.insert(world.create("x", &n.to_string()).await.task.id);
+    }
+    let first = world.client.tasks(None).await.unwrap();
+    assert_eq!(first.tasks.len(), 50);
+    let second = world.client.tasks(first.next.as_deref()).await.unwrap();
+    assert_eq!((second.tasks.len(), second.next), (3, None));
+    let listed: Vec<_> = first.tasks.iter().chain(&second.tasks).map(|view| view.task.id).collect();
+    assert_eq!(listed, made.into_iter().rev().collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_queued_task_is_cancelled_at_once() {
+    let world = World::start().await;
+    let view = world.create("x", "a").await;
+    let following = world.client.events(view.attempts[0].attempt.id, 0);
+    let cancelled = world.client.cancel(view.task.id).await.unwrap();
+    assert_eq!(cancelled.attempts[0].turns[0].state.ended().unwrap().outcome, Outcome::Cancelled);
+    assert_eq!(world.client.cancel(view.task.id).await.unwrap(), cancelled);
+    assert_eq!(following.count().await, 2);
+    assert!(world.lease().await.is_none());
+}
+
+#[tokio::test]
+async fn a_running_turn_is_asked_to_cancel_until_it_ends() {
+    let world = World::start().await;
+    let job = world.job("a").await;
+    let heartbeat = batch(&job, 0, Vec::new());
+    assert_eq!(world.client.append(job.turn.id, &heartbeat).await.unwrap().directives, []);
+    world.client.cancel(job.task.id).await.unwrap();
+    for _ in 0..2 {
+        let accepted = world.client.append(job.turn.id, &heartbeat).await.unwrap();
+        assert_eq!(accepted.directives, [Directive::Cancel]);
+        assert!(accepted.until > job.lease.until);
+    }
+    let ended = world.client.finish(job.turn.id, &end(&job, 0, Outcome::Cancelled)).await.unwrap();
+    assert_eq!(ended.state.ended().unwrap().outcome, Outcome::Cancelled);
+}

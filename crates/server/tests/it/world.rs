@@ -1,0 +1,129 @@
+//! A server on a port of its own, and a client for it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use legwork_client::Client;
+use legwork_domain::{
+    Assignment, Ended, Environment, Event, EventBatch, EventKind, Finish, ItemId, Kind, LeaseRequest, Limits,
+    LocalChanges, NewEvent, NewTask, Outcome, Source, TaskId, TaskView, Timestamp, WorkerId,
+};
+use legwork_server::{Config, Error};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) const TOKEN: &str = "a-token-for-tests";
+
+pub(crate) struct World {
+    pub(crate) client: Client,
+    pub(crate) address: SocketAddr,
+    pub(crate) shutdown: CancellationToken,
+    folder: TempDir,
+    serving: JoinHandle<Result<(), Error>>,
+}
+
+impl World {
+    pub(crate) async fn start() -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), "127.0.0.1:0".parse().unwrap()).await
+    }
+
+    async fn start_in(folder: TempDir, address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let config = Config { data: folder.path().join("data"), token: TOKEN.into() };
+        let shutdown = CancellationToken::new();
+        let serving = tokio::spawn(legwork_server::serve(listener, config, shutdown.clone()));
+        let client = Client::new(&format!("http://{address}"), TOKEN).unwrap();
+        Self { client, address, shutdown, folder, serving }
+    }
+
+    /// Stops the server in good order and starts it on the same data and port.
+    pub(crate) async fn restart(self) -> Self {
+        self.shutdown.cancel();
+        self.serving.await.unwrap().unwrap();
+        Self::start_in(self.folder, self.address).await
+    }
+
+    /// Waits until the server has ended by itself.
+    pub(crate) async fn ended(self) {
+        self.serving.await.unwrap().unwrap();
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// HTTP without our client.
+    pub(crate) fn http(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
+        let tls =
+            rustls::ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_root_certificates(rustls::RootCertStore::empty())
+                .with_no_client_auth();
+        let http = reqwest::Client::builder().no_proxy().tls_backend_preconfigured(tls).build().unwrap();
+        http.request(method.parse().unwrap(), self.url(path)).bearer_auth(TOKEN)
+    }
+
+    pub(crate) async fn create(&self, prompt: &str, key: &str) -> TaskView {
+        self.client.create_task(&request(prompt), key).await.unwrap()
+    }
+
+    pub(crate) async fn lease(&self) -> Option<Assignment> {
+        self.client.lease(&asks(0, None)).await.unwrap()
+    }
+
+    /// A task of its own, leased.
+    pub(crate) async fn job(&self, key: &str) -> Assignment {
+        let task = self.create("x", key).await.task.id;
+        self.client.lease(&asks(0, Some(task))).await.unwrap().unwrap()
+    }
+
+    pub(crate) async fn append(&self, job: &Assignment, first: u64, events: Vec<NewEvent>) {
+        self.client.append(job.turn.id, &batch(job, first, events)).await.unwrap();
+    }
+}
+
+pub(crate) fn asks(wait_ms: u64, task: Option<TaskId>) -> LeaseRequest {
+    LeaseRequest { worker: WorkerId::from_u128(1), wait_ms, task }
+}
+
+pub(crate) fn request(prompt: &str) -> NewTask {
+    NewTask {
+        kind: Kind::Code,
+        prompt: prompt.into(),
+        source: Source { repository: "/r".into(), base: None, local_changes: LocalChanges::Leave },
+        model: "scripted/x".into(),
+        attempts: 1,
+        environment: Environment::default(),
+        limits: Limits::default(),
+        images: Vec::new(),
+    }
+}
+
+pub(crate) fn batch(job: &Assignment, first: u64, events: Vec<NewEvent>) -> EventBatch {
+    EventBatch { epoch: job.lease.epoch, first, events, transition: None }
+}
+
+pub(crate) fn delta(text: &str) -> NewEvent {
+    tell(EventKind::ItemUpdated { item: ItemId::new(1), delta: text.into() })
+}
+
+pub(crate) fn tell(kind: EventKind) -> NewEvent {
+    NewEvent { at: Timestamp::from_micros(5), kind }
+}
+
+pub(crate) fn end(job: &Assignment, first: u64, outcome: Outcome) -> Finish {
+    let ended = Ended::nothing(outcome, "Done.", Timestamp::from_micros(9));
+    Finish { epoch: job.lease.epoch, first, events: Vec::new(), ended, blobs: Vec::new() }
+}
+
+pub(crate) fn seqs(events: &[Event]) -> Vec<u64> {
+    events.iter().map(|event| event.seq).collect()
+}

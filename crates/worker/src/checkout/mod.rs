@@ -1,0 +1,194 @@
+//! From a task's source to layers that hold the checkout at an exact commit.
+//!
+//! Two steps: *which commit* is read from refs as data (no process for a local repository), and *the files* are layers
+//! that were made once in a clean sandbox and are shared by all attempts, turns and checks. A new commit of a known
+//! repository is one layer on top of an earlier checkout's, with only the difference in it.
+
+mod local;
+mod make;
+
+use std::path::PathBuf;
+
+use legwork_domain::{LocalChanges, Source};
+use legwork_git::refs::{Refs, Resolved, is_object_id, object_format};
+use legwork_git::{Repository, Url};
+use legwork_sandbox::Layer;
+use serde::{Deserialize, Serialize};
+
+use crate::cache::{self, Cache};
+use crate::end::End;
+use crate::host;
+use crate::turn::Worker;
+use local::Local;
+
+/// Most checkouts that an index remembers a repository; the oldest are forgotten first.
+const CHECKOUTS_MAX: usize = 64;
+
+/// A checkout and what is to be known of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Checkout {
+    /// The commit or tag that was asked for, as an object id.
+    asked: Vec<String>,
+    branch: Option<String>,
+    /// The commit that patches are against.
+    pub(crate) commit: String,
+    /// Its tree.
+    pub(crate) tree: String,
+    layers: Vec<PathBuf>,
+    pub(crate) submodules: u32,
+    pub(crate) lfs: u32,
+    pub(crate) shallow: bool,
+    /// `.legwork/environment.toml`.
+    pub(crate) recipe: Option<Vec<u8>>,
+}
+
+impl Checkout {
+    /// Its layers, lowest first.
+    pub(crate) fn layers(&self) -> Vec<Layer> {
+        self.layers.iter().map(|path| Layer { path: path.clone() }).collect()
+    }
+
+    fn is_there(&self) -> bool {
+        cache::all_there(&self.layers)
+    }
+}
+
+/// All that is known of a repository.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Known {
+    /// Newest last.
+    checkouts: Vec<Checkout>,
+}
+
+impl Known {
+    fn find(&self, resolved: &Resolved) -> Option<Checkout> {
+        let is_it = |checkout: &&Checkout| {
+            checkout.asked.contains(&resolved.object)
+                && checkout.branch == resolved.branch
+                && checkout.is_there()
+        };
+        self.checkouts.iter().rev().find(is_it).cloned()
+    }
+
+    fn at(&self, commit: &str) -> Option<Checkout> {
+        self.checkouts.iter().rev().find(|checkout| checkout.commit == commit && checkout.is_there()).cloned()
+    }
+
+    /// The layers that a further checkout can lie on.
+    fn newest(&self) -> Option<&Checkout> {
+        self.checkouts.iter().rev().find(|checkout| checkout.is_there())
+    }
+
+    fn add(&mut self, checkout: Checkout) {
+        self.checkouts.push(checkout);
+        let excess = self.checkouts.len().saturating_sub(CHECKOUTS_MAX);
+        self.checkouts.drain(..excess);
+    }
+}
+
+/// Where the objects come from.
+enum Origin {
+    Local(Local),
+    Remote(Url),
+}
+
+/// A source, looked at.
+struct Found {
+    origin: Origin,
+    /// Names its index and its mirror.
+    key: String,
+    /// For `origin` inside and for sentences.
+    public: String,
+    resolved: Resolved,
+    changes: LocalChanges,
+}
+
+/// A checkout and how the user called its base.
+pub(crate) struct Ready {
+    pub(crate) checkout: Checkout,
+    /// The name that was asked for, if it was not the commit itself.
+    pub(crate) name: Option<String>,
+}
+
+/// Gets the checkout of a source; `pinned` is the commit that an earlier turn or try started from.
+///
+/// # Errors
+/// The turn's end, as a failed checkout.
+pub(crate) async fn get(worker: &Worker, source: &Source, pinned: Option<&str>) -> Result<Ready, End> {
+    let found = find(worker, source, pinned).await?;
+    let name = Some(found.resolved.name.clone()).filter(|name| !is_object_id(name));
+    let index = &worker.checkouts;
+    if let Some(checkout) = lookup(index, &found, pinned) {
+        return Ok(Ready { checkout, name });
+    }
+    let maker = index.lock(&found.key).await.map_err(End::checkout)?;
+    // Another attempt may have made it while this one waited.
+    if let Some(checkout) = lookup(index, &found, pinned) {
+        return Ok(Ready { checkout, name });
+    }
+    let mut known: Known = index.read(&found.key).unwrap_or_default();
+    let checkout = make::make(worker, &found, &known).await?;
+    if known.at(&checkout.commit).as_ref() != Some(&checkout) {
+        known.add(checkout.clone());
+        index.write(&found.key, &known, &maker).map_err(End::checkout)?;
+    }
+    Ok(Ready { checkout, name })
+}
+
+fn lookup(index: &Cache, found: &Found, pinned: Option<&str>) -> Option<Checkout> {
+    let known: Known = index.read(&found.key)?;
+    match pinned {
+        Some(commit) => known.at(commit),
+        // Uncommitted changes have to be looked at each time.
+        None if found.changes == LocalChanges::Include || !found.resolved.is_exact() => None,
+        None => known.find(&found.resolved),
+    }
+}
+
+async fn find(worker: &Worker, source: &Source, pinned: Option<&str>) -> Result<Found, End> {
+    let repository = Repository::parse(&source.repository).map_err(End::checkout)?;
+    let public = repository.public();
+    let changes = if pinned.is_some() { LocalChanges::Leave } else { source.local_changes };
+    let (origin, refs, key) = match repository {
+        Repository::Path(path) => {
+            let (local, refs) = local::open(worker, path).await?;
+            // A repository that was put in the place of another one must not see the other's objects.
+            let key = cache::key(&[local.common.as_os_str().as_encoded_bytes(), &local.identity()]);
+            (Origin::Local(local), refs, key)
+        }
+        Repository::Url(_) if source.local_changes == LocalChanges::Include => {
+            return Err(End::checkout("uncommitted changes can only be taken from a local repository"));
+        }
+        Repository::Url(url) => {
+            let refs = remote_refs(worker, &url, source, pinned).await?;
+            let key = cache::key(&[url.secret().as_bytes()]);
+            (Origin::Remote(url), refs, key)
+        }
+    };
+    let base = source.base.as_deref();
+    let resolved = match pinned {
+        Some(commit) => pinned_to(commit, refs.resolve(&public, base).ok()),
+        None => refs.resolve(&public, base).map_err(End::checkout)?,
+    };
+    Ok(Found { origin, key, public, resolved, changes })
+}
+
+/// An earlier commit under the name that it had then; the branch may have moved on since.
+fn pinned_to(commit: &str, resolved: Option<Resolved>) -> Resolved {
+    let (branch, name) =
+        resolved.map_or((None, commit.to_owned()), |resolved| (resolved.branch, resolved.name));
+    Resolved { object: commit.to_owned(), steps: String::new(), branch, name, format: object_format(commit) }
+}
+
+/// The remote's refs. A whole object id needs none, and then nothing is asked of the network.
+async fn remote_refs(worker: &Worker, url: &Url, source: &Source, pinned: Option<&str>) -> Result<Refs, End> {
+    if pinned.is_some() || source.base.as_deref().is_some_and(is_object_id) {
+        let mut refs = Refs::default();
+        refs.set_head(pinned.or(source.base.as_deref()).unwrap_or_default().as_bytes());
+        return Ok(refs);
+    }
+    let list = legwork_git::mirror::list(url, &worker.config.operator_env);
+    let unreachable = |why: String| End::checkout(format!("{} cannot be read: {why}", url.public()));
+    let listed = host::git(&list, url).await.map_err(unreachable)?;
+    Refs::listed(&listed).map_err(End::checkout)
+}

@@ -1,0 +1,121 @@
+//! Clean-room verification: every declared check on the base and on base + patch, each run in a sandbox of its own.
+//!
+//! The sandboxes come from the checkout and its set-up; of the agent they see the patch and nothing else, so tests that
+//! pass only where the agent worked fail here. A run that fails is repeated once, to tell a failure from chance. The two
+//! sides run at the same time: a machine that can run one test suite can mostly run two.
+
+use std::path::Path;
+
+use legwork_agent::{Timeline, now};
+use legwork_domain::{Check, CheckRun, Environment, EventKind, Phase, Verdict};
+use legwork_git::patch::{PATCH, apply};
+use legwork_sandbox::{Sandbox, WORKSPACE};
+
+use crate::checkout::Checkout;
+use crate::clean;
+use crate::command::{self, Line};
+use crate::end::End;
+use crate::layers::Stack;
+use crate::patch::Saved;
+use crate::turn::Worker;
+
+/// What checks are run on.
+#[derive(Clone, Copy)]
+pub(crate) struct Room<'a> {
+    pub(crate) worker: &'a Worker,
+    pub(crate) timeline: &'a Timeline,
+    pub(crate) environment: &'a Environment,
+    pub(crate) checkout: &'a Checkout,
+    /// Checkout and set-up, without the agent.
+    pub(crate) stack: &'a Stack,
+}
+
+/// The patch on the host, where a sandbox can be shown it.
+struct Applied<'a> {
+    file: &'a Path,
+    tree: &'a str,
+}
+
+impl Room<'_> {
+    /// Judges all declared checks, in their order. A tree that was not changed is base and patched at once: its runs count
+    /// for both sides, and a check that fails on it is *still failing*.
+    ///
+    /// # Errors
+    /// The turn's end, if a sandbox cannot be made or the patch does not give its tree.
+    pub(crate) async fn judge(&self, saved: Option<&Saved>) -> Result<Vec<Verdict>, End> {
+        if self.environment.checks.is_empty() {
+            return Ok(Vec::new());
+        }
+        let Some(saved) = saved else {
+            let base = self.side(None).await?;
+            return Ok(self.tell(base.clone(), base).await);
+        };
+        let directory = self.worker.config.data.join("patches");
+        std::fs::create_dir_all(&directory).map_err(End::internal)?;
+        let file = directory.join(saved.patch.blob.as_str());
+        std::fs::write(&file, &saved.bytes).map_err(End::internal)?;
+        make_readable(&file).map_err(End::internal)?;
+        let applied = Applied { file: &file, tree: &saved.patch.tree };
+        let (base, patched) = tokio::join!(self.side(None), self.side(Some(&applied)));
+        // Another turn with the same patch writes it again; one that reads it now has it open.
+        let _ = std::fs::remove_file(&file);
+        Ok(self.tell(base?, patched?).await)
+    }
+
+    async fn tell(&self, base: Vec<Vec<CheckRun>>, patched: Vec<Vec<CheckRun>>) -> Vec<Verdict> {
+        let mut verdicts = Vec::new();
+        for ((check, base), patched) in self.environment.checks.iter().zip(base).zip(patched) {
+            let verdict = Verdict::new(check.clone(), base, patched);
+            self.timeline
+                .tell(EventKind::Verdict { turn: self.timeline.turn(), verdict: verdict.clone() })
+                .await;
+            verdicts.push(verdict);
+        }
+        verdicts
+    }
+
+    /// All checks on one side, one after the other.
+    async fn side(&self, applied: Option<&Applied<'_>>) -> Result<Vec<Vec<CheckRun>>, End> {
+        let mut runs = Vec::new();
+        for check in &self.environment.checks {
+            let first = self.run(check, applied).await?;
+            let again = if first.passed() { None } else { Some(self.run(check, applied).await?) };
+            runs.push([first].into_iter().chain(again).collect());
+        }
+        Ok(runs)
+    }
+
+    async fn run(&self, check: &Check, applied: Option<&Applied<'_>>) -> Result<CheckRun, End> {
+        let mut spec = self.worker.spec("check", self.stack.all(), self.environment);
+        spec.binds.extend(applied.map(|applied| clean::bind(applied.file, PATCH)));
+        let failed = |error| End::sandbox(&error);
+        let sandbox = self.worker.config.backend.create(spec).await.map_err(failed)?;
+        if let Some(applied) = applied {
+            self.put_on(sandbox.as_ref(), applied).await?;
+        }
+        let phase = if applied.is_some() { Phase::CheckPatched } else { Phase::CheckBase };
+        let timeout_ms = self.environment.resources.command_ms;
+        let at = now();
+        let line = Line { command: &check.command, phase, timeout_ms };
+        let item = command::run(self.timeline, sandbox.as_ref(), line).await.map_err(failed)?;
+        tokio::spawn(async move { sandbox.destroy().await });
+        Ok(CheckRun { item: item.id, exit_code: command::exit_code(&item), at })
+    }
+
+    async fn put_on(&self, sandbox: &dyn Sandbox, applied: &Applied<'_>) -> Result<(), End> {
+        /// The script says nothing but errors.
+        const WORDS_MAX: u64 = 4096;
+        let script = apply(&self.checkout.tree, applied.tree, WORKSPACE);
+        let said = clean::run(sandbox, &script, WORDS_MAX).await.map_err(|error| End::sandbox(&error))?;
+        if said.succeeded() {
+            return Ok(());
+        }
+        Err(End::internal(format!("The patch does not apply to its own base: {}", said.last_words())))
+    }
+}
+
+/// A sandbox reads it as an ordinary user; its directory is ours alone.
+fn make_readable(file: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o644))
+}

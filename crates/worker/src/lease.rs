@@ -1,0 +1,72 @@
+//! The lease loop: a free slot, then work for it, then a task of its own for the turn.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use legwork_domain::LeaseRequest;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::turn::{self, Worker};
+use crate::{Error, recorder};
+
+/// How long one lease call waits: the most that the API takes.
+const WAIT_MS: u64 = 30_000;
+
+/// Leases while there are free slots. A slot is taken *before* the server is asked, so that a turn is never leased that
+/// nobody here could start at once.
+pub(crate) async fn run(worker: Arc<Worker>, shutdown: CancellationToken) -> Result<(), Error> {
+    // Dead workers' sandboxes are no reason to wait: reaping is safe beside live ones.
+    let reaper = tokio::spawn(reap(Arc::clone(&worker)));
+    let slots = Arc::new(Semaphore::new(worker.config.slots.max(1)));
+    let request = LeaseRequest { worker: worker.config.id, wait_ms: WAIT_MS, task: worker.config.task };
+    let mut turns = JoinSet::new();
+    let mut backoff = recorder::Backoff::default();
+    let mut reaped = Some(reaper);
+    loop {
+        let lease = async {
+            let slot = Arc::clone(&slots).acquire_owned().await;
+            (slot, worker.config.client.lease(&request).await)
+        };
+        let (slot, leased) = tokio::select! {
+            () = shutdown.cancelled() => break,
+            leased = lease => leased,
+        };
+        match leased {
+            Ok(Some(assignment)) => {
+                backoff = recorder::Backoff::default();
+                let worker = Arc::clone(&worker);
+                turns.spawn(async move {
+                    turn::run(worker, assignment).await;
+                    drop(slot);
+                });
+            }
+            Ok(None) => backoff = recorder::Backoff::default(),
+            Err(error) if error.is_retryable() => pause(backoff.next(), &shutdown).await,
+            Err(error) => return Err(Error::Server(error)),
+        }
+        while turns.try_join_next().is_some() {}
+        if let Some(reaper) = reaped.take_if(|reaper| reaper.is_finished()) {
+            reaper.await.unwrap_or(Ok(())).map_err(Error::Sandbox)?;
+        }
+    }
+    turns.shutdown().await;
+    Ok(())
+}
+
+async fn reap(worker: Arc<Worker>) -> Result<(), legwork_sandbox::Error> {
+    worker.shelf.sweep(worker.config.backend.as_ref()).await;
+    let reaped = worker.config.backend.reap().await?;
+    if reaped > 0 {
+        tracing::info!(reaped, "removed what sandboxes of dead workers left behind");
+    }
+    Ok(())
+}
+
+async fn pause(time: Duration, shutdown: &CancellationToken) {
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = tokio::time::sleep(time) => {}
+    }
+}

@@ -1,0 +1,96 @@
+//! The worker: leases turns, opens sandboxes, lets the agent work and brings back a patch with its evidence.
+//!
+//! It decides nothing and keeps nothing that it cannot lose: what is asked comes with the lease, what happens goes to the
+//! log, and the directories below `data` are caches of checkouts and set-ups. Repository, model and sandbox are hostile
+//! to it; git runs on the host for its own bare mirrors only, and everything with a work tree runs in clean sandboxes.
+
+mod cache;
+mod checkout;
+mod checks;
+mod clean;
+mod command;
+mod end;
+mod host;
+mod layers;
+mod lease;
+mod patch;
+mod recipe;
+mod recorder;
+mod setup;
+mod shelf;
+mod turn;
+
+use std::ffi::OsString;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use legwork_client::Client;
+use legwork_domain::{TaskId, WorkerId};
+use legwork_git::Url;
+use legwork_model::Catalog;
+use legwork_sandbox::{Backend, Toolchains};
+use tokio_util::sync::CancellationToken;
+
+/// What a worker is made of.
+pub struct Config {
+    /// To the server.
+    pub client: Client,
+    /// Makes the sandboxes.
+    pub backend: Arc<dyn Backend>,
+    /// Opens the models.
+    pub catalog: Arc<Catalog>,
+    /// Where mirrors and indexes of checkouts and set-ups are kept.
+    pub data: PathBuf,
+    /// Turns at the same time, at least 1.
+    pub slots: usize,
+    /// Toolchains of the machine that every turn sees.
+    pub toolchains: Toolchains,
+    /// Who it is.
+    pub id: WorkerId,
+    /// Only turns of this task.
+    pub task: Option<TaskId>,
+    /// What git may see of the operator's environment to reach remote repositories
+    /// ([`legwork_git::mirror::OPERATOR_ENV`] names it).
+    pub operator_env: Vec<(OsString, OsString)>,
+}
+
+/// Why a worker stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The data directory cannot be used: mend its place or its rights.
+    #[error("cannot use the data directory {}", path.display())]
+    Data {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The server does not take this worker: wrong address, token or version.
+    #[error("the server refuses this worker")]
+    Server(#[source] legwork_client::Error),
+    /// What dead workers left behind could not be removed.
+    #[error("could not clean up after earlier workers")]
+    Sandbox(#[source] legwork_sandbox::Error),
+}
+
+/// Leases and runs turns until `shutdown`. Turns that run then are dropped with their sandboxes; their leases lapse and
+/// another worker runs them again.
+///
+/// # Errors
+/// [`Error`], if it cannot go on. A server that cannot be reached is waited for, a turn that fails is that turn's end.
+pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
+    // Checkouts of private repositories: for this user alone.
+    let private = DirBuilder::new().recursive(true).mode(0o700).create(&config.data);
+    private.map_err(|source| Error::Data { path: config.data.clone(), source })?;
+    lease::run(Arc::new(turn::Worker::new(config)), shutdown).await
+}
+
+/// Our bare mirror of a remote repository below a worker's `data`; there once a turn has fetched it. A patch against one
+/// of its commits can be committed and pushed from there.
+#[must_use]
+pub fn mirror_of(data: &Path, url: &Url) -> PathBuf {
+    data.join("mirrors").join(format!("{}.git", cache::key(&[url.secret().as_bytes()])))
+}

@@ -1,0 +1,118 @@
+//! From the agent's last layer to a saved patch.
+
+use legwork_client::Client;
+use legwork_domain::Patch;
+use legwork_git::patch::{COMPUTED, Changed, Files, PATCH_BYTES_MAX, compute, diff, stat, tree};
+use legwork_sandbox::{Error, Exit, Sandbox, WORKSPACE};
+
+use crate::checkout::Checkout;
+use crate::clean;
+use crate::end::End;
+use crate::layers::Stack;
+use crate::turn::Worker;
+
+/// A patch that is stored, and its bytes for the checks.
+pub(crate) struct Saved {
+    pub(crate) patch: Patch,
+    pub(crate) bytes: Vec<u8>,
+    /// What could not be taken into it.
+    pub(crate) left_out: Option<String>,
+}
+
+/// What a work tree that may differ turned out to be.
+pub(crate) enum Change {
+    /// None that a patch could hold; and what it could not hold.
+    None(Option<String>),
+    Patch(Box<Saved>),
+}
+
+/// Computes the patch in a clean sandbox and stores its bytes before anything is done with it. A stack that touches no file
+/// costs nothing.
+///
+/// # Errors
+/// The turn's end. The layers stay, so that nothing of the work is lost.
+pub(crate) async fn save(
+    worker: &Worker,
+    client: &Client,
+    checkout: &Checkout,
+    stack: &Stack,
+) -> Result<Change, End> {
+    if !stack.may_differ() {
+        return Ok(Change::None(None));
+    }
+    let Diff { tree, patch, left_out } = computed(worker, checkout, stack).await?;
+    if tree == checkout.tree {
+        return Ok(Change::None(left_out));
+    }
+    let stored = client.put_blob(patch.clone().into()).await;
+    let blob = stored.map_err(|error| End::internal(format!("The patch could not be stored: {error}")))?;
+    let saved = Patch { blob, base_commit: checkout.commit.clone(), tree, stat: stat(&patch) };
+    Ok(Change::Patch(Box::new(Saved { patch: saved, bytes: patch, left_out })))
+}
+
+struct Diff {
+    tree: String,
+    patch: Vec<u8>,
+    left_out: Option<String>,
+}
+
+/// Time for a patch of all files. Only files that changed are read, so it is seconds in any honest work tree.
+const ALL_MS: u64 = 60 * 1000;
+
+/// Time for one without the huge ones. A turn that was cancelled waits for it too.
+const NONE_HUGE_MS: u64 = 5 * 60 * 1000;
+
+async fn computed(worker: &Worker, checkout: &Checkout, stack: &Stack) -> Result<Diff, End> {
+    match attempt(worker, checkout, stack, Files::All).await? {
+        Some(diff) => Ok(diff),
+        None => attempt(worker, checkout, stack, Files::NoneHuge).await?.ok_or_else(|| {
+            End::internal("The patch could not be computed: the changed files take too long to read")
+        }),
+    }
+}
+
+/// `None`: it took too long.
+async fn attempt(
+    worker: &Worker,
+    checkout: &Checkout,
+    stack: &Stack,
+    files: Files,
+) -> Result<Option<Diff>, End> {
+    /// A tree's name and a line end.
+    const ANSWER_BYTES_MAX: u64 = 128;
+    let failed = |error| End::sandbox(&error);
+    let backend = worker.config.backend.as_ref();
+    let sandbox =
+        clean::sandbox(backend, worker.name("patch"), stack.clean(), Vec::new()).await.map_err(failed)?;
+    let script =
+        compute(Changed { base_tree: &checkout.tree, submodules: checkout.submodules, files }, WORKSPACE);
+    let ms = if files == Files::All { ALL_MS } else { NONE_HUGE_MS };
+    let said = clean::run_within(ms, sandbox.as_ref(), &script, ANSWER_BYTES_MAX).await.map_err(failed)?;
+    match said.exit {
+        Exit::Code(0) => {}
+        Exit::TimedOut => return Ok(None),
+        Exit::Code(30) => {
+            let words = said.last_words();
+            return Err(End::internal(format!("No diff of git's reproduces the work tree: {words}")));
+        }
+        Exit::Code(_) | Exit::Signal(_) | Exit::Lost => {
+            return Err(End::internal(format!("The patch could not be computed: {}", said.last_words())));
+        }
+    }
+    let tree = tree(&said.stdout).map_err(End::internal)?;
+    let patch = if tree == checkout.tree { Vec::new() } else { read(sandbox.as_ref()).await? };
+    // Nobody waits for its removal.
+    tokio::spawn(async move { sandbox.destroy().await });
+    Ok(Some(Diff { tree, patch, left_out: Some(said.last_words()).filter(|words| !words.is_empty()) }))
+}
+
+async fn read(sandbox: &dyn Sandbox) -> Result<Vec<u8>, End> {
+    match sandbox.read(COMPUTED.as_ref(), PATCH_BYTES_MAX).await {
+        Ok(file) => Ok(diff(&file.contents).to_vec()),
+        Err(Error::Path { .. }) => Err(End::internal(format!(
+            "The patch is larger than {} MiB; build output may be missing from .gitignore",
+            PATCH_BYTES_MAX >> 20
+        ))),
+        Err(error) => Err(End::sandbox(&error)),
+    }
+}

@@ -1,0 +1,129 @@
+//! `.legwork/environment.toml`: what a repository says about its own environment.
+//!
+//! It is hostile text from a commit. It can name commands, checks and variables, which run inside sandboxes only, and
+//! nothing else: no mount, no image, no limit, no network. What the request says comes before what the repository says.
+
+use std::collections::BTreeMap;
+
+use legwork_domain::{Check, Environment};
+use serde::Deserialize;
+
+/// Where it stands in a repository.
+pub(crate) const PATH: &str = ".legwork/environment.toml";
+
+/// Most checks of one repository; each costs two sandboxes.
+const CHECKS_MAX: usize = 32;
+
+/// Most variables, and bytes of one: far below what `execve` takes for all of them together.
+const VARIABLES_MAX: usize = 128;
+const VARIABLE_BYTES_MAX: usize = 32 * 1024;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Recipe {
+    setup: Option<String>,
+    variables: BTreeMap<String, String>,
+    checks: BTreeMap<String, String>,
+}
+
+/// The environment of a turn: the request's, completed by the repository's recipe. Set-up and checks of the repository
+/// count where the request has none; of variables of the same name the request's holds.
+///
+/// # Errors
+/// One sentence on what is wrong with the recipe.
+pub(crate) fn complete(request: &Environment, recipe: Option<&[u8]>) -> Result<Environment, String> {
+    let mut environment = request.clone();
+    let Some(recipe) = recipe else { return Ok(environment) };
+    let recipe = read(recipe)?;
+    environment.setup = environment.setup.or(recipe.setup);
+    if environment.checks.is_empty() {
+        environment.checks =
+            recipe.checks.into_iter().map(|(name, command)| Check { name, command }).collect();
+    }
+    for (name, value) in recipe.variables {
+        environment.variables.entry(name).or_insert(value);
+    }
+    Ok(environment)
+}
+
+fn read(recipe: &[u8]) -> Result<Recipe, String> {
+    if recipe.len() >= legwork_git::checkout::RECIPE_BYTES_MAX {
+        return Err(format!("{PATH} is larger than {} bytes.", legwork_git::checkout::RECIPE_BYTES_MAX));
+    }
+    let text = std::str::from_utf8(recipe).map_err(|_| format!("{PATH} is not UTF-8 text."))?;
+    let recipe: Recipe = toml::from_str(text)
+        .map_err(|error| format!("{PATH} cannot be used: {}", cut(&error.to_string())))?;
+    if recipe.checks.len() > CHECKS_MAX {
+        return Err(format!("{PATH} declares {} checks; at most {CHECKS_MAX} are run.", recipe.checks.len()));
+    }
+    if recipe.variables.len() > VARIABLES_MAX {
+        return Err(format!(
+            "{PATH} sets {} variables; at most {VARIABLES_MAX} are taken.",
+            recipe.variables.len()
+        ));
+    }
+    match recipe.variables.iter().find(|(name, value)| !is_variable(name, value)) {
+        Some((name, _)) => {
+            Err(format!("{PATH} sets the variable {name:?}, which no command could be given."))
+        }
+        None => Ok(recipe),
+    }
+}
+
+/// The parser quotes the line that it stumbled over, which may be all of the file.
+fn cut(text: &str) -> String {
+    const CHARS_MAX: usize = 1000;
+    text.trim_end().chars().take(CHARS_MAX).collect()
+}
+
+fn is_variable(name: &str, value: &str) -> bool {
+    let letters = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    letters
+        && !name.is_empty()
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+        && !value.contains('\0')
+        && value.len() <= VARIABLE_BYTES_MAX
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn completed(text: &str) -> Result<Environment, String> {
+        complete(&Environment::default(), Some(text.as_bytes()))
+    }
+
+    #[test]
+    fn the_request_comes_first() {
+        let mut request = Environment { setup: Some("mine".into()), ..Environment::default() };
+        request.variables.insert("A".into(), "mine".into());
+        let text = "setup = 'theirs'\nvariables = { A = 'theirs', B = 'b' }\n[checks]\ntest = 'make test'\n";
+        let environment = complete(&request, Some(text.as_bytes())).unwrap();
+        assert_eq!(environment.setup.as_deref(), Some("mine"));
+        assert_eq!(environment.variables["A"], "mine");
+        assert_eq!(environment.variables["B"], "b");
+        assert_eq!(environment.checks, [Check { name: "test".into(), command: "make test".into() }]);
+        request.checks.push(Check { name: "x".into(), command: "y".into() });
+        assert_eq!(complete(&request, Some(text.as_bytes())).unwrap().checks.len(), 1);
+    }
+
+    #[test]
+    fn a_repository_cannot_ask_for_more() {
+        for text in [
+            "mounts = [{ host = '/', inside = '/h' }]",
+            "image = 'x'",
+            "[resources]\nmemory_mib = 1",
+            "network = 'all'",
+            "setup = 1",
+            "variables = { 'A=B' = 'x' }",
+            "variables = { A = \"\\u0000\" }",
+            "checks = [",
+            "\u{0}",
+        ] {
+            assert!(completed(text).is_err(), "{text}");
+        }
+        assert!(complete(&Environment::default(), Some(&[0xff])).is_err());
+        assert!(complete(&Environment::default(), Some(&vec![b'#'; 70_000])).is_err());
+        assert!(completed("").is_ok());
+    }
+}

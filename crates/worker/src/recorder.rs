@@ -1,0 +1,352 @@
+//! The recorder: one task that carries a turn's events to the server, and the server's wishes back.
+//!
+//! Everything that the turn tells arrives on one bounded channel and leaves in batches, so a step costs at most one call and
+//! never waits for it; only a full channel makes the teller wait. Each reply renews the lease and may hold directives.
+//! A batch that fails is sent again as long as the lease can live (its numbering makes a repeat harmless). Once the lease
+//! is lost, the turn belongs to somebody else, and everything here stops at once.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use legwork_agent::{Timeline, now};
+use legwork_client::{Client, Error};
+use legwork_domain::{
+    Accepted, Assignment, BlobId, Directive, Ended, EventBatch, Finish, NewEvent, Timestamp, Transition,
+    TurnId,
+};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// Events that wait for their batch. A step makes a handful; a flood of output makes thousands and is to be slowed.
+const WAITING_MAX: usize = 1024;
+
+/// Most events of one batch; the API takes 1,000.
+const BATCH_MAX: usize = 500;
+
+/// How long an event waits for company: not felt by a person, and a call for each step rather than for each event.
+const BATCH_DELAY: Duration = Duration::from_millis(50);
+
+/// Messages of the user that wait for the model's next request.
+const STEER_MAX: usize = 16;
+
+/// A heartbeat at least every third of the lease: two may fail before it lapses.
+const HEARTBEATS_A_LEASE: u64 = 3;
+
+/// And at least so often, since the reply is the way on which a cancel comes: a person waits for it.
+const HEARTBEAT_MS: u64 = 500;
+
+/// Growing pauses between tries: 50 ms doubled up to 2 s, each cut at random to between half and whole, so that many
+/// workers do not return at once.
+#[derive(Debug, Default)]
+pub(crate) struct Backoff {
+    tries: u32,
+}
+
+impl Backoff {
+    pub(crate) fn next(&mut self) -> Duration {
+        const FIRST_MS: u64 = 50;
+        const DOUBLINGS_MAX: u32 = 5;
+        const LONGEST_MS: u64 = 2000;
+        let whole = (FIRST_MS << self.tries.min(DOUBLINGS_MAX)).min(LONGEST_MS);
+        self.tries = self.tries.saturating_add(1);
+        // The clock's last digits are random enough to spread calls.
+        let spread = u64::try_from(now().micros()).unwrap_or(0) % (whole / 2 + 1);
+        Duration::from_millis(whole - spread)
+    }
+}
+
+/// Why a turn's cancel token was cancelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// A person wants it.
+    User,
+    /// Its time is over.
+    WallTime,
+}
+
+/// What reaches the turn from outside.
+#[derive(Clone, Debug)]
+pub(crate) struct Signals {
+    /// Stop, save what is there, and say how it ended.
+    pub(crate) cancel: CancellationToken,
+    /// Stop at once; nothing can be said any more.
+    pub(crate) lost: CancellationToken,
+    why: Arc<OnceLock<Why>>,
+}
+
+impl Signals {
+    fn new() -> Self {
+        Self { cancel: CancellationToken::new(), lost: CancellationToken::new(), why: Arc::default() }
+    }
+
+    /// Cancels; the first reason stays.
+    pub(crate) fn cancel(&self, why: Why) {
+        // Only the first reason counts, which is what `set` does.
+        let _ = self.why.set(why);
+        self.cancel.cancel();
+    }
+
+    /// Why it was cancelled; a person's wish if nobody said.
+    pub(crate) fn why(&self) -> Why {
+        self.why.get().copied().unwrap_or(Why::User)
+    }
+}
+
+/// The turn's end of the recorder.
+pub(crate) struct Recorder {
+    requests: mpsc::Sender<Request>,
+}
+
+enum Request {
+    Move(Transition),
+    Finish(Box<Ended>, oneshot::Sender<()>),
+}
+
+/// All that a turn needs to speak and hear.
+pub(crate) struct Line {
+    pub(crate) recorder: Recorder,
+    pub(crate) timeline: Timeline,
+    pub(crate) signals: Signals,
+    pub(crate) steer: mpsc::Receiver<String>,
+}
+
+/// Starts the recorder of a turn. It ends with [`Recorder::finish`], when the lease is lost, or when all its handles are
+/// gone.
+pub(crate) fn start(client: Client, assignment: &Assignment) -> Line {
+    let (events_in, events) = mpsc::channel(WAITING_MAX);
+    let (requests_in, requests) = mpsc::channel(STEER_MAX);
+    let (steer_in, steer) = mpsc::channel(STEER_MAX);
+    let signals = Signals::new();
+    let carrier = Carrier {
+        client,
+        turn: assignment.turn.id,
+        epoch: assignment.lease.epoch,
+        next: 0,
+        pending: Vec::new(),
+        until: assignment.lease.until,
+        signals: signals.clone(),
+        steer: steer_in,
+    };
+    tokio::spawn(carrier.run(events, requests));
+    let timeline = Timeline::new(assignment.turn.id, assignment.next_item, events_in);
+    Line { recorder: Recorder { requests: requests_in }, timeline, signals, steer }
+}
+
+impl Recorder {
+    /// Moves the turn on, after all that was told so far. Does not wait for the server.
+    pub(crate) async fn advance(&self, transition: Transition) {
+        // A recorder that is gone has cancelled `lost`, which ends the turn.
+        let _ = self.requests.send(Request::Move(transition)).await;
+    }
+
+    /// Sends all that was told, and the end. Returns when the server has it or the lease is lost.
+    pub(crate) async fn finish(&self, ended: Ended) {
+        let (done, wait) = oneshot::channel();
+        if self.requests.send(Request::Finish(Box::new(ended), done)).await.is_ok() {
+            let _ = wait.await;
+        }
+    }
+}
+
+/// The turn is somebody else's, or nothing can be written.
+struct Lost;
+
+struct Carrier {
+    client: Client,
+    turn: TurnId,
+    epoch: u64,
+    /// The number of the first pending event within the lease.
+    next: u64,
+    pending: Vec<NewEvent>,
+    until: Timestamp,
+    signals: Signals,
+    steer: mpsc::Sender<String>,
+}
+
+impl Carrier {
+    async fn run(mut self, mut events: mpsc::Receiver<NewEvent>, mut requests: mpsc::Receiver<Request>) {
+        if let Err(Lost) = self.carry(&mut events, &mut requests).await {
+            self.signals.lost.cancel();
+        }
+    }
+
+    async fn carry(
+        &mut self,
+        events: &mut mpsc::Receiver<NewEvent>,
+        requests: &mut mpsc::Receiver<Request>,
+    ) -> Result<(), Lost> {
+        let mut flush_at = self.heartbeat_at();
+        loop {
+            let room = BATCH_MAX - self.pending.len();
+            let before = self.pending.len();
+            tokio::select! {
+                biased;
+                request = requests.recv() => {
+                    drain(events, &mut self.pending);
+                    match request {
+                        Some(Request::Move(transition)) => self.flush(Some(transition)).await?,
+                        Some(Request::Finish(ended, done)) => {
+                            let ended = self.finish(*ended).await;
+                            let _ = done.send(());
+                            return ended;
+                        }
+                        None => return Ok(()),
+                    }
+                    flush_at = self.heartbeat_at();
+                }
+                _ = events.recv_many(&mut self.pending, room) => {
+                    if before == 0 {
+                        flush_at = flush_at.min(Instant::now() + BATCH_DELAY);
+                    }
+                    if self.pending.len() >= BATCH_MAX {
+                        flush_at = Instant::now();
+                    }
+                }
+                () = tokio::time::sleep_until(flush_at) => {
+                    self.flush(None).await?;
+                    flush_at = self.heartbeat_at();
+                }
+            }
+        }
+    }
+
+    /// When to speak again if nothing happens.
+    fn heartbeat_at(&self) -> Instant {
+        let left = (self.until.ms_since(now()) / HEARTBEATS_A_LEASE).min(HEARTBEAT_MS);
+        Instant::now() + Duration::from_millis(left)
+    }
+
+    /// Sends all that is pending, in as many batches as it needs; the last one carries the transition.
+    async fn flush(&mut self, mut transition: Option<Transition>) -> Result<(), Lost> {
+        let mut size = BATCH_MAX;
+        loop {
+            let size_now = size.min(self.pending.len());
+            let last = size_now == self.pending.len();
+            let batch = EventBatch {
+                epoch: self.epoch,
+                first: self.next,
+                events: self.pending[..size_now].to_vec(),
+                transition: if last { transition.take() } else { None },
+            };
+            match self.post(&batch).await? {
+                Posted::Stored => {
+                    self.pending.drain(..size_now);
+                    self.next += size_now as u64;
+                    if last {
+                        return Ok(());
+                    }
+                }
+                Posted::TooLarge => {
+                    transition = transition.or(batch.transition);
+                    size = (size_now / 2).max(1);
+                }
+            }
+        }
+    }
+
+    async fn post(&mut self, batch: &EventBatch) -> Result<Posted, Lost> {
+        let mut backoff = Backoff::default();
+        loop {
+            match self.client.append(self.turn, batch).await {
+                Ok(accepted) => {
+                    self.obey(accepted).await;
+                    return Ok(Posted::Stored);
+                }
+                Err(error) if error.code() == Some("body_too_large") && batch.events.len() > 1 => {
+                    return Ok(Posted::TooLarge);
+                }
+                Err(error) => self.wait_or_lose(&error, &mut backoff).await?,
+            }
+        }
+    }
+
+    async fn finish(&mut self, ended: Ended) -> Result<(), Lost> {
+        // The end itself is one transaction with the last events; what does not fit beside it goes before.
+        if self.pending.len() > BATCH_MAX {
+            self.flush(None).await?;
+        }
+        let mut finish = Finish {
+            epoch: self.epoch,
+            first: self.next,
+            events: std::mem::take(&mut self.pending),
+            blobs: blobs(&ended),
+            ended,
+        };
+        let mut backoff = Backoff::default();
+        loop {
+            match self.client.finish(self.turn, &finish).await {
+                Ok(_) => return Ok(()),
+                Err(error) if error.code() == Some("body_too_large") && !finish.events.is_empty() => {
+                    self.pending = std::mem::take(&mut finish.events);
+                    self.flush(None).await?;
+                    finish.first = self.next;
+                }
+                Err(error) => self.wait_or_lose(&error, &mut backoff).await?,
+            }
+        }
+    }
+
+    /// Waits before the next try, or gives up: for good if the server says no, else when the lease has lapsed.
+    async fn wait_or_lose(&self, error: &Error, backoff: &mut Backoff) -> Result<(), Lost> {
+        if !error.is_retryable() || now() >= self.until {
+            tracing::warn!(turn = %self.turn, %error, "the turn is lost to this worker");
+            return Err(Lost);
+        }
+        tokio::time::sleep(backoff.next()).await;
+        Ok(())
+    }
+
+    async fn obey(&mut self, accepted: Accepted) {
+        self.until = accepted.until;
+        for directive in accepted.directives {
+            match directive {
+                Directive::Cancel => self.signals.cancel(Why::User),
+                Directive::Steer { text } => {
+                    // A full queue loses the message rather than the lease; the log still holds it.
+                    if self.steer.try_send(text).is_err() {
+                        tracing::warn!(turn = %self.turn, "a message to the running turn was dropped");
+                    }
+                }
+            }
+        }
+    }
+}
+
+enum Posted {
+    Stored,
+    TooLarge,
+}
+
+fn drain(events: &mut mpsc::Receiver<NewEvent>, pending: &mut Vec<NewEvent>) {
+    while let Ok(event) = events.try_recv() {
+        pending.push(event);
+    }
+}
+
+fn blobs(ended: &Ended) -> Vec<BlobId> {
+    ended.patch.iter().map(|patch| patch.blob.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_and_stay_bounded() {
+        let mut backoff = Backoff::default();
+        let first = backoff.next();
+        assert!((25..=50).contains(&first.as_millis()), "{first:?}");
+        let last = std::iter::repeat_with(|| backoff.next()).take(20).last().unwrap();
+        assert!((800..=2000).contains(&last.as_millis()), "{last:?}");
+    }
+
+    #[test]
+    fn the_first_reason_of_a_cancel_stays() {
+        let signals = Signals::new();
+        signals.cancel(Why::WallTime);
+        signals.cancel(Why::User);
+        assert_eq!(signals.why(), Why::WallTime);
+        assert!(signals.cancel.is_cancelled());
+    }
+}

@@ -1,0 +1,16 @@
+//! The worker against the real things: server, sandbox, git; only the model is scripted.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::wildcard_enum_match_arm,
+    reason = "what a helper cannot do fails its test, and a test looks at the few variants that it is about"
+)]
+
+mod checkouts;
+mod exact;
+mod hostile;
+mod stops;
+mod turns;
+mod world;

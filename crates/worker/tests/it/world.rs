@@ -1,0 +1,251 @@
+//! A server, a worker and repositories in a directory of their own.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use futures::StreamExt;
+use legwork_client::Client;
+use legwork_domain::{
+    Check, Ended, Event, EventKind, Item, ItemBody, Kind, Limits, LocalChanges, NewTask, Phase, Source,
+    State, TaskView, WorkerId,
+};
+use legwork_model::{Catalog, Settings};
+use legwork_sandbox::Toolchains;
+use legwork_sandbox::local::{Local, Options};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) struct World {
+    pub(crate) directory: tempfile::TempDir,
+    pub(crate) client: Client,
+    shutdown: CancellationToken,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
+/// The guest executable, which the sandbox's crate builds.
+fn guest() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let guest = test.ancestors().nth(2).unwrap().join("legwork-guest");
+    assert!(
+        guest.is_file(),
+        "{} is missing: run `cargo build -p legwork-sandbox --bins` first",
+        guest.display()
+    );
+    guest
+}
+
+pub(crate) const TOKEN: &str = "token";
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        let world = Self::without_worker().await;
+        world.start_worker();
+        world
+    }
+
+    pub(crate) async fn without_worker() -> Self {
+        let directory =
+            tempfile::Builder::new().prefix("world").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let shutdown = CancellationToken::new();
+        let config = legwork_server::Config { data: directory.path().join("server"), token: TOKEN.into() };
+        tokio::spawn(legwork_server::serve(listener, config, shutdown.clone()));
+        let client = Client::new(&url, TOKEN).unwrap();
+        Self { directory, client, shutdown }
+    }
+
+    pub(crate) fn start_worker(&self) {
+        let config = legwork_worker::Config {
+            client: self.client.clone(),
+            backend: Arc::new(self.backend()),
+            catalog: Arc::new(Catalog::new(Settings::default()).unwrap()),
+            data: self.directory.path().join("worker"),
+            slots: 2,
+            toolchains: Toolchains { binds: Vec::new(), env: Vec::new() },
+            id: WorkerId::from_u128(1),
+            task: None,
+            operator_env: vec![("PATH".into(), std::env::var_os("PATH").unwrap())],
+        };
+        tokio::spawn(legwork_worker::run(config, self.shutdown.clone()));
+    }
+
+    fn backend(&self) -> Local {
+        Local::new(Options { state: self.directory.path().join("sandboxes"), guest: guest() }).unwrap()
+    }
+
+    /// A repository with one commit of these files.
+    pub(crate) fn repository(&self, files: &[(&str, &str)]) -> Repository {
+        let path = self.directory.path().join("repository");
+        std::fs::create_dir(&path).unwrap();
+        let repository = Repository { path };
+        repository.git(&["init", "-q", "-b", "main"]);
+        for (name, contents) in files {
+            repository.write(name, contents);
+        }
+        repository.commit("one");
+        repository
+    }
+
+    /// Runs a task to its end.
+    pub(crate) async fn run(&self, task: &NewTask) -> Run {
+        let view = self.client.create_task(task, &format!("{:?}", task.prompt)).await.unwrap();
+        self.follow(&view).await
+    }
+
+    /// Reads a task's log to its end.
+    pub(crate) async fn follow(&self, view: &TaskView) -> Run {
+        let events = self.client.events(view.attempts[0].attempt.id, 0);
+        let events: Vec<Event> = events.map(Result::unwrap).collect().await;
+        let ended = events.iter().rev().find_map(|event| match &event.kind {
+            EventKind::State { state: State::Finished(ended), .. } => Some(ended.as_ref().clone()),
+            _ => None,
+        });
+        let ended = ended.expect("the turn has an end");
+        let patch = match &ended.patch {
+            Some(patch) => self.client.blob(&patch.blob).await.unwrap().to_vec(),
+            None => Vec::new(),
+        };
+        Run { events, ended, patch }
+    }
+
+    /// Writes a script that runs commands one after the other and says `Done.`; gives the model's name.
+    pub(crate) fn model(&self, commands: &[&str]) -> String {
+        let mut script = String::new();
+        for command in commands {
+            let command = serde_json::to_string(command).unwrap();
+            script.push_str(&format!(
+                "[[turn]]\ncalls = [{{ tool = \"exec_command\", arguments = {{ cmd = {command}, yield_time_ms = 20000 }} }}]\n"
+            ));
+        }
+        script.push_str("[[turn]]\ntext = \"Done.\"\n");
+        self.script(&script)
+    }
+
+    pub(crate) fn script(&self, script: &str) -> String {
+        let path = self.directory.path().join("script.toml");
+        std::fs::write(&path, script).unwrap();
+        format!("scripted/{}", path.display())
+    }
+
+    pub(crate) fn task(&self, repository: &Repository, model: String) -> NewTask {
+        NewTask {
+            kind: Kind::Code,
+            prompt: "Do it.".into(),
+            source: Source {
+                repository: repository.path.to_str().unwrap().into(),
+                base: None,
+                local_changes: LocalChanges::Leave,
+            },
+            model,
+            attempts: 1,
+            environment: legwork_domain::Environment::default(),
+            limits: Limits::default(),
+            images: Vec::new(),
+        }
+    }
+}
+
+pub(crate) fn check(command: &str) -> Check {
+    Check { name: "test".into(), command: command.into() }
+}
+
+/// What a task did.
+pub(crate) struct Run {
+    pub(crate) events: Vec<Event>,
+    pub(crate) ended: Ended,
+    pub(crate) patch: Vec<u8>,
+}
+
+impl Run {
+    pub(crate) fn items(&self) -> impl Iterator<Item = &Item> {
+        self.events.iter().filter_map(|event| match &event.kind {
+            EventKind::ItemCompleted { item } => Some(item),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn outputs(&self, phase: Phase) -> Vec<(Option<i32>, String)> {
+        let command = |item: &Item| match &item.body {
+            ItemBody::Command(run) if run.phase == phase => Some((run.exit_code, run.output.clone())),
+            _ => None,
+        };
+        self.items().filter_map(command).collect()
+    }
+
+    pub(crate) fn output(&self) -> String {
+        self.outputs(Phase::Agent).into_iter().map(|(_, output)| output).collect()
+    }
+
+    pub(crate) fn notices(&self) -> String {
+        let notice = |item: &Item| match &item.body {
+            ItemBody::Notice { text, .. } => Some(text.clone()),
+            _ => None,
+        };
+        self.items().filter_map(notice).collect::<Vec<_>>().join("\n")
+    }
+
+    pub(crate) fn base(&self) -> String {
+        let base = |event: &Event| match &event.kind {
+            EventKind::Base { commit, .. } => Some(commit.clone()),
+            _ => None,
+        };
+        self.events.iter().find_map(base).unwrap()
+    }
+}
+
+pub(crate) struct Repository {
+    pub(crate) path: PathBuf,
+}
+
+impl Repository {
+    /// Runs git as a user would, with an identity and no configuration of the machine.
+    pub(crate) fn git(&self, args: &[&str]) -> String {
+        git_in(&self.path, args)
+    }
+
+    pub(crate) fn write(&self, name: &str, contents: &str) {
+        let path = self.path.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, contents).unwrap();
+    }
+
+    pub(crate) fn commit(&self, message: &str) {
+        self.git(&["add", "-A"]);
+        self.git(&["commit", "-q", "--allow-empty", "-m", message]);
+    }
+
+    pub(crate) fn head(&self) -> String {
+        self.git(&["rev-parse", "HEAD"])
+    }
+
+    /// A second clone at `commit` with the patch applied by plain `git apply`, work tree and index.
+    pub(crate) fn applied(&self, commit: &str, patch: &[u8]) -> Repository {
+        let path = self.path.with_extension("applied");
+        let _ = std::fs::remove_dir_all(&path);
+        git_in(&self.path, &["clone", "-q", "--no-checkout", ".", path.to_str().unwrap()]);
+        let clone = Repository { path };
+        clone.git(&["checkout", "-q", "--detach", commit]);
+        std::fs::write(self.path.with_extension("patch"), patch).unwrap();
+        clone.git(&["apply", "--index", "--binary", self.path.with_extension("patch").to_str().unwrap()]);
+        clone
+    }
+}
+
+pub(crate) fn git_in(path: &Path, args: &[&str]) -> String {
+    let output = Command::new("git")
+        .args(["-c", "user.name=T", "-c", "user.email=t@example.org", "-c", "protocol.file.allow=always"])
+        .args(args)
+        .current_dir(path)
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+}

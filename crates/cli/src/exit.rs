@@ -1,0 +1,104 @@
+//! Exit codes and errors for a person.
+
+use std::process::ExitCode;
+
+use legwork_domain::{Ended, Failure, Outcome};
+
+use crate::text::{ACCENT, BAD, DIM, Line, PLAIN};
+
+/// What the exit code of `legwork` says. Documented in `docs/cli.md`; scripts rely on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Exit {
+    /// Patch or answer, checks as declared.
+    Done,
+    /// The turn failed, or the command did.
+    Failed,
+    /// The command line or the configuration is wrong.
+    Usage,
+    /// A limit was reached.
+    Limit,
+    /// A declared check does not hold on a clean sandbox with the patch.
+    Unverified,
+    /// Ctrl-C, SIGTERM, or a cancel from elsewhere.
+    Interrupted,
+}
+
+impl Exit {
+    /// The number.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Limit => 3,
+            Self::Unverified => 4,
+            // 128 + SIGINT, as shells have it.
+            Self::Interrupted => 130,
+        }
+    }
+
+    /// The exit code for a turn that ended so.
+    #[must_use]
+    pub const fn of(ended: &Ended) -> Self {
+        match ended.outcome {
+            Outcome::Succeeded | Outcome::NoChange => Self::Done,
+            Outcome::Failed { reason: Failure::Verification } => Self::Unverified,
+            Outcome::Failed { .. } => Self::Failed,
+            Outcome::Cancelled => Self::Interrupted,
+            Outcome::LimitReached { .. } => Self::Limit,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+/// Something that went wrong, with what the user can do about it.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}")]
+pub struct Trouble {
+    /// What happened and what was kept.
+    what: String,
+    /// What to do.
+    mend: String,
+    exit: Exit,
+}
+
+impl Trouble {
+    /// The command line or the configuration is wrong.
+    pub fn usage(what: impl Into<String>, mend: impl Into<String>) -> Self {
+        Self { what: what.into(), mend: mend.into(), exit: Exit::Usage }
+    }
+
+    /// It could not be done.
+    pub fn failed(what: impl Into<String>, mend: impl Into<String>) -> Self {
+        Self { what: what.into(), mend: mend.into(), exit: Exit::Failed }
+    }
+}
+
+/// The exit code for an error that reached `main`.
+#[must_use]
+pub fn code_of(error: &anyhow::Error) -> Exit {
+    error.downcast_ref::<Trouble>().map_or(Exit::Failed, |trouble| trouble.exit)
+}
+
+/// An error as lines: what happened, why, what to do.
+#[must_use]
+pub fn lines_of(error: &anyhow::Error) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for (at, part) in error.to_string().lines().enumerate() {
+        let head = if at == 0 { Line::default().with(BAD, "error: ") } else { Line::of("  ") };
+        lines.push(head.with(PLAIN, part));
+    }
+    for cause in error.chain().skip(1) {
+        lines.push(Line::default().with(DIM, "  because ").with(PLAIN, &cause.to_string()));
+    }
+    if let Some(trouble) = error.downcast_ref::<Trouble>() {
+        lines.extend(trouble.mend.lines().map(|line| Line::default().with(ACCENT, "  → ").with(PLAIN, line)));
+    }
+    lines
+}

@@ -1,0 +1,56 @@
+//! The one program `legwork`: the composition root, and the only reader of the environment and the configuration.
+//!
+//! `run` and `demo` start server and worker inside this process and speak HTTP over loopback with them ([`local`]), so
+//! there is one path of a task, whoever asks. Each verb is a file: help text on the arguments, then the function.
+
+pub mod apply_patch;
+pub mod choice;
+pub mod clean;
+pub mod config;
+pub mod demo;
+pub mod diff;
+pub mod doctor;
+pub mod exit;
+pub mod json;
+pub mod local;
+pub mod log;
+pub mod models;
+mod ready;
+pub mod record;
+pub mod repository;
+pub mod run;
+pub mod screen;
+pub mod steps;
+pub mod summary;
+pub mod task;
+pub mod text;
+
+use anyhow::Context as _;
+
+/// Threads of the runtime: one for the task, one for its server. More only cost memory and start-up time.
+const THREADS: usize = 2;
+/// Threads for file access at a time.
+const BLOCKING_THREADS: usize = 8;
+
+/// The runtime of the verbs that need one.
+///
+/// # Errors
+/// If the system gives no threads.
+pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .max_blocking_threads(BLOCKING_THREADS)
+        .enable_all()
+        .build()
+        .context("No threads could be started.")
+}
+
+/// Tells the user of an error on standard error. A reader that went away needs no telling.
+pub fn report(error: &anyhow::Error) {
+    let broken = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+    };
+    if !error.chain().any(broken) {
+        exit::lines_of(error).iter().for_each(run::say);
+    }
+}

@@ -1,0 +1,144 @@
+//! Server and worker inside this process, over loopback HTTP: the path that every task takes, also here.
+//!
+//! Several commands may use one data directory at a time: SQLite takes turns, and each command's worker leases only turns
+//! of its own task, so that Ctrl-C and the end of one command never touch the task of another. The server listens on a
+//! port of the system's choice and takes a token that never leaves this process.
+
+use std::io::Read as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use legwork_client::Client;
+use legwork_domain::{TaskId, WorkerId};
+use legwork_model::Catalog;
+use legwork_sandbox::local::{Local, Options};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+
+/// Bytes of the token: 256 bits, as for any bearer token that nobody may guess.
+const TOKEN_BYTES: usize = 32;
+
+/// A server inside this process, and a client for it.
+pub struct Host {
+    /// Speaks to the server.
+    pub client: Client,
+    shutdown: CancellationToken,
+    server: JoinHandle<Result<(), legwork_server::Error>>,
+}
+
+/// A worker inside this process that runs one task. Ends when it is told to, or on an error of its own.
+pub struct Worker {
+    shutdown: CancellationToken,
+    run: JoinHandle<Result<(), legwork_worker::Error>>,
+}
+
+impl Host {
+    /// Starts a server on the data directory.
+    ///
+    /// # Errors
+    /// If the directory or the port cannot be had.
+    pub async fn start(config: &Config) -> anyhow::Result<Self> {
+        config.make_home()?;
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("No loopback port could be had.")?;
+        let url = format!("http://{}", listener.local_addr()?);
+        let token = token()?;
+        let client = Client::new(&url, &token)?;
+        let shutdown = CancellationToken::new();
+        let served = legwork_server::Config { data: config.home.clone(), token };
+        let server = tokio::spawn(legwork_server::serve(listener, served, shutdown.clone()));
+        Ok(Self { client, shutdown, server })
+    }
+
+    /// Starts a worker for one task with so many attempts at once.
+    ///
+    /// # Errors
+    /// If no sandbox backend can be had here.
+    pub fn work(
+        &self,
+        config: &Config,
+        catalog: Arc<Catalog>,
+        task: TaskId,
+        slots: u8,
+    ) -> anyhow::Result<Worker> {
+        let worker = legwork_worker::Config {
+            client: self.client.clone(),
+            backend: Arc::new(backend(config)?),
+            catalog,
+            data: config.home.clone(),
+            slots: usize::from(slots),
+            toolchains: legwork_sandbox::toolchains(&config.user_home, &config.path),
+            id: WorkerId::from_u128(uuid::Uuid::now_v7().as_u128()),
+            task: Some(task),
+            operator_env: crate::repository::operator_env(),
+        };
+        let shutdown = CancellationToken::new();
+        let run = tokio::spawn(legwork_worker::run(worker, shutdown.clone()));
+        Ok(Worker { shutdown, run })
+    }
+
+    /// Stops the server.
+    ///
+    /// # Errors
+    /// What it ended with.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        self.shutdown.cancel();
+        Ok(self.server.await.context("The server broke off.")??)
+    }
+
+    /// Says why the server ended, if it did: the reason behind a call that could not reach it.
+    pub async fn why_gone(self) -> Option<anyhow::Error> {
+        if !self.server.is_finished() {
+            return None;
+        }
+        match self.server.await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.into()),
+            Err(broken) => Some(broken.into()),
+        }
+    }
+}
+
+impl Worker {
+    /// Waits until it ends by itself, which it does only on an error. Cancel-safe.
+    pub async fn failure(&mut self) -> anyhow::Error {
+        match (&mut self.run).await {
+            Ok(Ok(())) => anyhow::anyhow!("The worker ended before its task."),
+            Ok(Err(error)) => anyhow::Error::from(error).context("The worker could not go on."),
+            Err(broken) => anyhow::Error::from(broken).context("The worker broke off."),
+        }
+    }
+
+    /// Stops it and waits until its sandboxes are gone.
+    pub async fn stop(self) {
+        self.shutdown.cancel();
+        // Its task is over; how the worker ends changes nothing for it.
+        let _ = self.run.await;
+    }
+}
+
+/// The sandbox backend of this machine.
+///
+/// # Errors
+/// If its directory cannot be had.
+pub fn backend(config: &Config) -> anyhow::Result<Local> {
+    let options = Options { state: sandboxes(config), guest: PathBuf::from("/proc/self/exe") };
+    Ok(Local::new(options)?)
+}
+
+/// Where layers and writable files of sandboxes lie.
+#[must_use]
+pub fn sandboxes(config: &Config) -> PathBuf {
+    config.home.join("sandboxes")
+}
+
+fn token() -> anyhow::Result<String> {
+    let mut bytes = [0; TOKEN_BYTES];
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut source| source.read_exact(&mut bytes))
+        .context("No random numbers could be had from /dev/urandom.")?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}

@@ -1,0 +1,189 @@
+//! `legwork run`: hand a task over, watch it, and take its result home.
+
+mod follow;
+pub(crate) mod home;
+mod request;
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::ArgAction;
+use legwork_domain::{NewTask, TaskView};
+use legwork_model::Catalog;
+
+use crate::config::{Config, Vars, money, time, tokens};
+use crate::exit::Exit;
+use crate::local::Host;
+use crate::screen::{Mode, Screen};
+use crate::text::Paint;
+use crate::{models, ready};
+
+pub use follow::Ends;
+pub(crate) use follow::{Signals, say};
+
+/// Runs a task on a repository and shows what happens. Ends with a patch or an answer.
+///
+/// Exit codes: 0 done, 1 failed, 2 usage, 3 a limit was reached, 4 verification failed, 130 interrupted.
+/// Ctrl-C cancels and keeps the partial patch; a second one leaves at once.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// What to do, in plain language; - reads it from standard input.
+    pub prompt: String,
+    /// The repository: a path, or a URL that git can fetch. Default: the one around the current directory.
+    #[arg(long, value_name = "PATH-OR-URL")]
+    pub repo: Option<String>,
+    /// Branch, tag or commit to start from. Default: what HEAD names.
+    #[arg(long, value_name = "REF")]
+    pub base: Option<String>,
+    /// The model, as provider/model. Default: from the configuration or the keys in the environment.
+    #[arg(long, value_name = "PROVIDER/MODEL")]
+    pub model: Option<String>,
+    /// Ask a question: the repository is read-only and the result is an answer.
+    #[arg(long, conflicts_with_all = ["patch", "apply", "branch", "checks"])]
+    pub ask: bool,
+    /// Independent attempts, of which the best verified one is chosen.
+    #[arg(long, value_name = "1-4", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=4))]
+    pub attempts: u8,
+    /// A command that must pass on a clean sandbox with the patch. May be given several times.
+    #[arg(long = "check", value_name = "COMMAND", action = ArgAction::Append)]
+    pub checks: Vec<String>,
+    /// A shell script that prepares the sandbox after the checkout.
+    #[arg(long, value_name = "COMMAND")]
+    pub setup: Option<String>,
+    /// Put the uncommitted changes of a local repository on top of the base. The base is then a commit of its own, which no
+    /// branch can have: use --apply or --patch.
+    #[arg(long, conflicts_with = "branch")]
+    pub include_changes: bool,
+    /// What each attempt may spend.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+    /// Where the patch goes.
+    #[command(flatten)]
+    pub take: TakeArgs,
+    /// Write one event a line as JSON to standard output, diagnostics to standard error.
+    #[arg(long)]
+    pub json: bool,
+    /// An image for the prompt. May be given several times.
+    #[arg(long = "image-input", value_name = "FILE", action = ArgAction::Append)]
+    pub images: Vec<PathBuf>,
+}
+
+/// What each attempt may spend.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub struct LimitArgs {
+    /// Stop before more than this many US dollars are spent, for example 2.50.
+    #[arg(long, value_name = "DOLLARS", value_parser = money)]
+    pub limit_cost: Option<u64>,
+    /// Stop after this time, for example 30m.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub limit_time: Option<u64>,
+    /// Stop before more than this many tokens are used, for example 200k.
+    #[arg(long, value_name = "TOKENS", value_parser = tokens)]
+    pub limit_tokens: Option<u64>,
+}
+
+/// Where the patch goes beside the data directory.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct TakeArgs {
+    /// Write the patch to this file.
+    #[arg(long, value_name = "FILE")]
+    pub patch: Option<PathBuf>,
+    /// Apply the patch to the repository's files. A conflict leaves them untouched.
+    #[arg(long)]
+    pub apply: bool,
+    /// Put the patch as one commit on this new branch of the repository; for a URL, push it there.
+    #[arg(long, value_name = "NAME")]
+    pub branch: Option<String>,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// What kept the task from being handed over or its result from being taken home.
+pub async fn run(args: Args, config: &Config, vars: Vars<'_>) -> anyhow::Result<Exit> {
+    args.take.check(args.repo.as_deref())?;
+    let settings = models::settings(config, vars)?;
+    let catalog = Arc::new(Catalog::new(settings.clone())?);
+    let model = models::choose(args.model.as_deref(), config, &settings, &catalog).await?;
+    let new = request::of(&args, config, model)?;
+    let images = request::images(&args.images)?;
+    task(new, images, Shown { json: args.json, take: args.take }, config, catalog).await
+}
+
+/// How a task is shown and where its patch goes.
+#[derive(Clone, Debug, Default)]
+pub struct Shown {
+    /// Events as JSON.
+    pub json: bool,
+    /// Where the patch goes.
+    pub take: TakeArgs,
+}
+
+/// Hands `new` over to a server and a worker of this process, and sees it through.
+///
+/// # Errors
+/// As [`run`].
+pub async fn task(
+    mut new: NewTask,
+    images: Vec<Vec<u8>>,
+    shown: Shown,
+    config: &Config,
+    catalog: Arc<Catalog>,
+) -> anyhow::Result<Exit> {
+    // Before the server starts, so that an early Ctrl-C is heard too.
+    let signals = Signals::new()?;
+    ready::check(config).await?;
+    let host = Host::start(config).await?;
+    let seen = async {
+        for image in images {
+            new.images.push(host.client.put_blob(image.into()).await?);
+        }
+        let key = uuid::Uuid::now_v7().to_string();
+        let view = host.client.create_task(&new, &key).await?;
+        see_through(&host, &view, config, Attended { shown, catalog, signals }).await
+    };
+    match seen.await {
+        Ok(exit) => host.stop().await.map(|()| exit),
+        // A server that died is the reason behind a call that could not reach it.
+        Err(error) => Err(host.why_gone().await.unwrap_or(error)),
+    }
+}
+
+/// What a command that stays with its task has at hand.
+pub(crate) struct Attended {
+    /// How it is shown and where its patch goes.
+    pub(crate) shown: Shown,
+    /// Opens its model.
+    pub(crate) catalog: Arc<Catalog>,
+    /// End it.
+    pub(crate) signals: Signals,
+}
+
+/// Works on the task in this process, shows it to its end and brings the patch home.
+pub(crate) async fn see_through(
+    host: &Host,
+    view: &TaskView,
+    config: &Config,
+    attended: Attended,
+) -> anyhow::Result<Exit> {
+    let Attended { shown, catalog, mut signals } = attended;
+    let mut worker = host.work(config, catalog, view.task.id, view.task.request.attempts)?;
+    let mut screen = screen(view, shown.json);
+    let ends = follow::follow(&host.client, view, &mut screen, &mut worker, &mut signals).await;
+    worker.stop().await;
+    home::bring(&host.client, &view.task, &ends?, &shown, config).await
+}
+
+fn screen(view: &TaskView, json: bool) -> Screen<std::io::Stdout> {
+    let stdout = std::io::stdout();
+    let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    let mode = match (json, stdout.is_terminal() && !dumb) {
+        (true, _) => Mode::Json,
+        (false, true) => Mode::Live,
+        (false, false) => Mode::Plain,
+    };
+    let paint = Paint::of(&stdout);
+    let attempts: Vec<_> = view.attempts.iter().map(|view| (view.attempt.id, view.attempt.number)).collect();
+    Screen::new(stdout, mode, paint, &attempts)
+}

@@ -1,0 +1,195 @@
+//! Watching a task to its end: its events, the clock, the user's Ctrl-C and the worker's health, in one loop.
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal as _, Write};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use futures::StreamExt as _;
+use legwork_client::Client;
+use legwork_domain::{AttemptId, Event, TaskView, Timestamp};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+
+use crate::exit::Exit;
+use crate::local::Worker;
+use crate::record::Record;
+use crate::screen::Screen;
+use crate::text::{DIM, Line, Paint, WARN};
+
+/// How often the live part is redrawn: eight pictures a second look alive and cost nothing.
+const TICK: Duration = Duration::from_millis(125);
+/// Events that may wait to be shown; a slow terminal then slows the reading, not the task.
+const EVENTS_MAX: usize = 256;
+/// How long a cancelled task may take to save its partial patch.
+const CANCEL_MAX: Duration = Duration::from_secs(30);
+
+/// How a task ended, as far as it was seen.
+pub struct Ends {
+    /// What each attempt's log says, by the attempt's number.
+    pub records: BTreeMap<u8, Record>,
+    /// Whether the user broke it off.
+    pub interrupted: bool,
+}
+
+/// The signals that end a run.
+pub(crate) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// Listens from now on; one that came before the first wait is not lost.
+    pub(crate) fn new() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("Signals cannot be listened to.");
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
+    }
+
+    /// The next one. Cancel-safe.
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hangup.recv() => {}
+        }
+    }
+}
+
+/// Shows the task's events until all its attempts are over.
+///
+/// The first signal cancels the task, which then ends in good order with what it has; the second leaves at once. If the
+/// output is gone (a closed pipe), nobody watches and the task is cancelled too.
+pub(super) async fn follow<W: Write>(
+    client: &Client,
+    view: &TaskView,
+    screen: &mut Screen<W>,
+    worker: &mut Worker,
+    signals: &mut Signals,
+) -> anyhow::Result<Ends> {
+    let mut watch = Watch::new(client, view, screen);
+    let mut events = read(client, view);
+    let mut clock = tokio::time::interval(TICK);
+    clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    let deadline = tokio::time::sleep(CANCEL_MAX);
+    tokio::pin!(deadline);
+    loop {
+        tokio::select! {
+            event = events.recv() => match event {
+                Some(event) => watch.event(&event?).await?,
+                None => return Ok(watch.end()),
+            },
+            _ = clock.tick() => watch.tick().await?,
+            () = signals.next() => {
+                if watch.cancelling {
+                    watch.leave();
+                }
+                watch.ends.interrupted = true;
+                watch.cancel("Cancelling; the partial patch will be kept. Ctrl-C again leaves at once.").await?;
+                deadline.as_mut().reset(tokio::time::Instant::now() + CANCEL_MAX);
+            }
+            () = &mut deadline, if watch.cancelling => watch.leave(),
+            error = worker.failure() => return Err(error),
+        }
+    }
+}
+
+struct Watch<'a, W: Write> {
+    client: &'a Client,
+    view: &'a TaskView,
+    screen: &'a mut Screen<W>,
+    numbers: BTreeMap<AttemptId, u8>,
+    ends: Ends,
+    cancelling: bool,
+    /// The output is gone.
+    blind: bool,
+}
+
+impl<'a, W: Write> Watch<'a, W> {
+    fn new(client: &'a Client, view: &'a TaskView, screen: &'a mut Screen<W>) -> Self {
+        let numbers: BTreeMap<_, _> =
+            view.attempts.iter().map(|view| (view.attempt.id, view.attempt.number)).collect();
+        let records = numbers.values().map(|number| (*number, Record::default())).collect();
+        let ends = Ends { records, interrupted: false };
+        Self { client, view, screen, numbers, ends, cancelling: false, blind: false }
+    }
+
+    async fn event(&mut self, event: &Event) -> anyhow::Result<()> {
+        let number = self.numbers.get(&event.attempt).copied().unwrap_or(1);
+        self.ends.records.entry(number).or_default().take(event);
+        if !self.blind {
+            let shown = self.screen.event(event);
+            self.shown(shown).await?;
+        }
+        Ok(())
+    }
+
+    async fn tick(&mut self) -> anyhow::Result<()> {
+        if !self.blind {
+            let now = Timestamp::from_micros(jiff::Timestamp::now().as_microsecond());
+            let shown = self.screen.tick(now);
+            self.shown(shown).await?;
+        }
+        Ok(())
+    }
+
+    async fn shown(&mut self, shown: std::io::Result<()>) -> anyhow::Result<()> {
+        if shown.is_err() {
+            self.blind = true;
+            self.cancel("The output was closed; cancelling.").await?;
+        }
+        Ok(())
+    }
+
+    async fn cancel(&mut self, why: &str) -> anyhow::Result<()> {
+        if std::mem::replace(&mut self.cancelling, true) {
+            return Ok(());
+        }
+        // Where the output is gone the task is cancelled all the same.
+        let _ = self.screen.end();
+        say(&Line::default().with(WARN, why));
+        self.client.cancel(self.view.task.id).await?;
+        Ok(())
+    }
+
+    fn leave(&mut self) -> ! {
+        let _ = self.screen.end();
+        let kept = format!("Left. What was recorded is kept: legwork task show {}", self.view.task.id);
+        say(&Line::default().with(DIM, &kept));
+        std::process::exit(i32::from(Exit::Interrupted.code()))
+    }
+
+    fn end(self) -> Ends {
+        // What comes next finds out by itself whether the output is there.
+        let _ = self.screen.end();
+        self.ends
+    }
+}
+
+/// A line for the user on standard error, which may be gone.
+pub(crate) fn say(line: &Line) {
+    let stderr = std::io::stderr();
+    let paint = if stderr.is_terminal() { Paint::of(&stderr) } else { Paint::Plain };
+    let _ = writeln!(stderr.lock(), "{}", line.render(paint));
+}
+
+/// All attempts' logs on one channel, which closes after the last event of the last one.
+fn read(client: &Client, view: &TaskView) -> mpsc::Receiver<Result<Event, legwork_client::Error>> {
+    let (send, receive) = mpsc::channel(EVENTS_MAX);
+    for attempt in &view.attempts {
+        let (client, send, id) = (client.clone(), send.clone(), attempt.attempt.id);
+        tokio::spawn(async move {
+            let mut events = std::pin::pin!(client.events(id, 0));
+            while let Some(event) = events.next().await {
+                if send.send(event).await.is_err() {
+                    break;
+                }
+            }
+        });
+    }
+    receive
+}

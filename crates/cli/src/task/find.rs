@@ -1,0 +1,87 @@
+//! Finding the task and the attempt that the user means.
+
+use std::collections::BTreeMap;
+
+use futures::TryStreamExt as _;
+use legwork_client::Client;
+use legwork_domain::{AttemptView, Event, TaskView};
+
+use super::Which;
+use crate::choice;
+use crate::exit::Trouble;
+use crate::record::Record;
+
+/// Fewest characters of an id that are taken for it.
+const CHARS_MIN: usize = 4;
+/// Most pages of tasks that are looked through for an id.
+const PAGES_MAX: usize = 100;
+
+/// The task that is meant.
+pub(super) async fn task(which: &Which, client: &Client) -> anyhow::Result<TaskView> {
+    let wanted = which.task.as_deref();
+    if let Some(id) = wanted.and_then(|text| text.parse().ok()) {
+        return Ok(client.task(id).await?);
+    }
+    if wanted.is_some_and(|text| text.len() < CHARS_MIN) {
+        let what = format!("{:?} is too short to name a task.", wanted.unwrap_or_default());
+        return Err(Trouble::usage(
+            what,
+            format!("Give at least its last {CHARS_MIN} characters: legwork task ls"),
+        )
+        .into());
+    }
+    let mut found: Vec<TaskView> = Vec::new();
+    let mut cursor = None;
+    for _ in 0..PAGES_MAX {
+        let page = client.tasks(cursor.as_deref()).await?;
+        found.extend(
+            page.tasks
+                .into_iter()
+                .filter(|view| wanted.is_none_or(|suffix| view.task.id.to_string().ends_with(suffix))),
+        );
+        cursor = page.next;
+        if cursor.is_none() || (wanted.is_none() && !found.is_empty()) {
+            break;
+        }
+    }
+    match (wanted, found.len()) {
+        (None, 1..) | (Some(_), 1) => Ok(found.swap_remove(0)),
+        (None, _) => {
+            Err(Trouble::usage("There are no tasks yet.", "Start one: legwork run \"…\", or legwork demo")
+                .into())
+        }
+        (Some(text), 0) => {
+            Err(Trouble::usage(format!("There is no task {text}."), "List them: legwork task ls").into())
+        }
+        (Some(text), n) => {
+            Err(Trouble::usage(format!("{n} tasks end with {text}."), "Give more characters of its id.")
+                .into())
+        }
+    }
+}
+
+/// The log of an attempt as far as it is written.
+pub(super) async fn log(view: &AttemptView, client: &Client) -> anyhow::Result<Vec<Event>> {
+    Ok(client.events_so_far(view.attempt.id).try_collect().await?)
+}
+
+/// Every attempt's record.
+pub(super) async fn records(view: &TaskView, client: &Client) -> anyhow::Result<BTreeMap<u8, Record>> {
+    let mut records = BTreeMap::new();
+    for attempt in &view.attempts {
+        let mut record = Record::default();
+        log(attempt, client).await?.iter().for_each(|event| record.take(event));
+        records.insert(attempt.attempt.number, record);
+    }
+    Ok(records)
+}
+
+/// The attempt that is meant: the one named, else the best.
+pub(super) fn attempt(which: &Which, records: &BTreeMap<u8, Record>) -> anyhow::Result<u8> {
+    let number = which.attempt.or_else(|| choice::best(records).map(|choice| choice.number)).unwrap_or(1);
+    if records.contains_key(&number) {
+        return Ok(number);
+    }
+    let what = format!("The task has {} attempts, so there is no attempt {number}.", records.len());
+    Err(Trouble::usage(what, "See legwork task show.").into())
+}

@@ -1,0 +1,31 @@
+use std::sync::Arc;
+
+use legwork_model::Catalog;
+
+use super::{Which, find};
+use crate::config::{self, Config};
+use crate::exit::{Exit, Trouble};
+use crate::local::Host;
+use crate::run::{self, Attended, Shown, Signals};
+use crate::{models, ready};
+
+/// Takes up a task whose command was killed. Its turns are queued again once their leases have lapsed, half a minute
+/// after the last sign of life; of one that lives, only the events are shown.
+pub(super) async fn run(which: &Which, host: &Host, config: &Config) -> anyhow::Result<Exit> {
+    let signals = Signals::new()?;
+    let view = find::task(which, &host.client).await?;
+    if view
+        .attempts
+        .iter()
+        .filter_map(|attempt| attempt.turns.last())
+        .all(|turn| turn.state.ended().is_some())
+    {
+        let what = format!("{} is over; there is nothing to take up.", view.task.id);
+        return Err(
+            Trouble::usage(what, format!("See its result: legwork task show {}", view.task.id)).into()
+        );
+    }
+    ready::check(config).await?;
+    let catalog = Arc::new(Catalog::new(models::settings(config, &config::process)?)?);
+    run::see_through(host, &view, config, Attended { shown: Shown::default(), catalog, signals }).await
+}

@@ -1,0 +1,41 @@
+use legwork_client::Client;
+
+use super::{Which, find};
+use crate::choice::{self, Choice};
+use crate::exit::Exit;
+use crate::run::home;
+use crate::summary;
+use crate::text::{ACCENT, BOLD, DIM, Line, PLAIN};
+
+pub(super) async fn run(which: &Which, client: &Client) -> anyhow::Result<Exit> {
+    let view = find::task(which, client).await?;
+    let records = find::records(&view, client).await?;
+    let number = find::attempt(which, &records)?;
+    let record = &records[&number];
+    let request = &view.task.request;
+    let base = record.base.as_ref().map(|(commit, _)| commit.chars().take(12).collect::<String>());
+    let mut lines = vec![
+        Line::default().with(BOLD, &view.task.title),
+        Line::default().with(DIM, "task        ").with(ACCENT, &view.task.id.to_string()),
+        Line::default()
+            .with(DIM, "repository  ")
+            .with(PLAIN, &super::ls::repository(&request.source.repository)),
+        Line::default()
+            .with(DIM, "base        ")
+            .with(PLAIN, base.as_deref().unwrap_or("not checked out yet")),
+        Line::default().with(DIM, "model       ").with(PLAIN, &request.model),
+    ];
+    if record.ended.is_none() {
+        let state = view.attempts.iter().flat_map(|attempt| attempt.turns.last()).next();
+        let name = state.map_or("unknown", |turn| turn.state.name());
+        lines.push(Line::default().with(DIM, "state       ").with(PLAIN, name));
+    }
+    let choice = choice::best(&records).unwrap_or(Choice { number, why: String::new() });
+    lines.extend(choice::table(&records, &choice));
+    lines.extend(summary::answer(record));
+    lines.extend(summary::verdicts(record));
+    lines.extend(summary::outcome(record));
+    lines.extend(summary::next_steps(record, &view.task));
+    home::write(&lines)?;
+    Ok(Exit::Done)
+}

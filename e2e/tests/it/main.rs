@@ -1,0 +1,30 @@
+//! Stories: what a user does, told with the real binary, real git, a real sandbox and the scripted model over real HTTP.
+//!
+//! Each module is a story named for what happens. [`world`] is where they happen: a directory with a home, a data
+//! directory and repositories of their own. A story acts through the command line alone and looks at exit codes, events
+//! and files, so that everything behind it can be rebuilt without touching a story.
+
+#![expect(clippy::unwrap_used, reason = "the helpers are test code too")]
+
+mod repo;
+mod script;
+mod world;
+
+mod agent_lies_about_tests;
+mod apply_and_branch;
+mod ask_changes_nothing;
+mod cancel_keeps_the_partial_patch;
+mod demo_and_doctor;
+mod environment_of_a_repository;
+mod evil_model;
+mod fixes_a_bug_and_proves_it;
+mod four_attempts;
+mod hostile_file_names;
+mod hostile_repository;
+mod images_and_limits;
+mod json_lines;
+mod limits_stop;
+mod model_faults;
+mod no_sandbox;
+mod ordinary_user;
+mod tasks_are_kept;

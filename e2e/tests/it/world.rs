@@ -1,0 +1,265 @@
+use std::ffi::OsString;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::repo::Repo;
+use crate::script::Script;
+
+/// Debian's `nobody` and `nogroup`, which every Linux has in some form.
+const NOBODY: u32 = 65_534;
+
+/// A machine's corner in which one story happens: a home, a data directory, repositories.
+pub(crate) struct World {
+    root: TempDir,
+    program: PathBuf,
+    user: User,
+}
+
+/// Who runs the program.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum User {
+    /// Whoever runs the tests.
+    Same,
+    /// `nobody`.
+    Ordinary,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let root = tempfile::Builder::new().prefix("legwork-e2e-").tempdir().unwrap();
+        std::fs::create_dir(root.path().join("home")).unwrap();
+        Self { root, program: program(), user: User::Same }
+    }
+
+    /// A world whose program is run by an ordinary user, also where the tests are run by root. The program is copied, since
+    /// the build directory may be out of that user's reach.
+    pub(crate) fn of_an_ordinary_user() -> Self {
+        let world = Self::new();
+        if !rustix::process::geteuid().is_root() {
+            return world;
+        }
+        let copy = world.path("legwork-copy");
+        std::fs::copy(&world.program, &copy).unwrap();
+        std::fs::set_permissions(world.root.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        let world = Self { program: copy, user: User::Ordinary, ..world };
+        world.hand_over(&world.path("home"));
+        world
+    }
+
+    /// A path in the world; nothing is made there.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    /// An empty repository of that name.
+    pub(crate) fn repo(&self, name: &str) -> Repo {
+        Repo::init(self.path(name))
+    }
+
+    /// The arguments that name a scripted model.
+    pub(crate) fn model(&self, script: &Script) -> [OsString; 2] {
+        let file = self.path("script.toml");
+        std::fs::write(&file, script.to_toml()).unwrap();
+        ["--model".into(), format!("scripted/{}", file.display()).into()]
+    }
+
+    /// `legwork run --json` on `repo` with the scripted model, to its end.
+    pub(crate) fn run(&self, repo: &Repo, script: &Script, arguments: &[&str]) -> Outcome {
+        self.start(repo, script, arguments).end()
+    }
+
+    /// The same, under way.
+    pub(crate) fn start(&self, repo: &Repo, script: &Script, arguments: &[&str]) -> Running {
+        let mut command = self.legwork();
+        command.args(["run", "--json", "--repo"]).arg(repo.path()).args(self.model(script)).args(arguments);
+        self.hand_over(repo.path());
+        Running::spawn(command)
+    }
+
+    /// Any other `legwork` command, to its end. What it prints is not events.
+    pub(crate) fn legwork_says(&self, arguments: &[&str]) -> Outcome {
+        let mut command = self.legwork();
+        command.args(arguments);
+        Running::spawn(command).end()
+    }
+
+    /// A command of the story's own, in this world's environment, to its end.
+    pub(crate) fn end(&self, mut command: Command) -> Outcome {
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.path("home"))
+            .env("LEGWORK_HOME", self.path("home/data"));
+        Running::spawn(command).end()
+    }
+
+    /// The program with an environment that holds nothing of the tester's but the `PATH`.
+    pub(crate) fn legwork(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.path("home"))
+            .env("LEGWORK_HOME", self.path("home/data"))
+            .current_dir(self.path("home"));
+        if self.user == User::Ordinary {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        command
+    }
+
+    /// Gives a directory and all below to the one who runs the program.
+    fn hand_over(&self, path: &Path) {
+        if self.user == User::Ordinary {
+            let owner = format!("{NOBODY}:{NOBODY}");
+            let status = Command::new("chown").args(["-hR", &owner]).arg(path).status().unwrap();
+            assert!(status.success(), "chown {}", path.display());
+        }
+    }
+}
+
+/// The `legwork` that cargo built beside this test.
+fn program() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let program = test.parent().and_then(Path::parent).unwrap().join("legwork");
+    assert!(
+        program.exists(),
+        "{} is not there. Build it first: cargo build -p legwork-cli (or run the whole suite: cargo nextest run --workspace)",
+        program.display()
+    );
+    program
+}
+
+/// A program under way.
+pub(crate) struct Running {
+    child: Child,
+    lines: BufReader<std::process::ChildStdout>,
+    stdout: String,
+    stderr: JoinHandle<String>,
+}
+
+impl Running {
+    fn spawn(mut command: Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        let mut errors = child.stderr.take().unwrap();
+        let stderr = std::thread::spawn(move || {
+            let mut text = Vec::new();
+            errors.read_to_end(&mut text).unwrap();
+            String::from_utf8_lossy(&text).into_owned()
+        });
+        Self { child, lines, stdout: String::new(), stderr }
+    }
+
+    /// Reads events until one is as wanted. The test runner's time-out bounds the wait.
+    pub(crate) fn wait_for(&mut self, wanted: impl Fn(&Value) -> bool) {
+        loop {
+            let mut line = String::new();
+            let read = self.lines.read_line(&mut line).unwrap();
+            self.stdout.push_str(&line);
+            assert!(read > 0, "the program ended before that event\n{}", self.stdout);
+            if serde_json::from_str(&line).is_ok_and(|event| wanted(&event)) {
+                return;
+            }
+        }
+    }
+
+    /// Ctrl-C.
+    pub(crate) fn interrupt(&self) {
+        self.signal(Signal::INT);
+    }
+
+    /// The sudden death.
+    pub(crate) fn kill(&self) {
+        self.signal(Signal::KILL);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+
+    /// Waits for its end.
+    pub(crate) fn end(mut self) -> Outcome {
+        let mut rest = Vec::new();
+        self.lines.read_to_end(&mut rest).unwrap();
+        self.stdout.push_str(&String::from_utf8_lossy(&rest));
+        let code = self.child.wait().unwrap().code();
+        let stderr = self.stderr.join().unwrap();
+        let events = self.stdout.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        Outcome { code, stdout: self.stdout, stderr, events }
+    }
+}
+
+/// What a program left.
+pub(crate) struct Outcome {
+    /// `None` after a signal.
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    /// The lines of standard output that are JSON.
+    pub(crate) events: Vec<Value>,
+}
+
+impl Outcome {
+    /// Fails the story, with all that was said, unless the exit code is `code`.
+    #[track_caller]
+    pub(crate) fn exits(&self, code: i32) -> &Self {
+        assert_eq!(self.code, Some(code), "\n-- stdout\n{}\n-- stderr\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// Events of one kind.
+    pub(crate) fn kind(&self, kind: &str) -> Vec<&Value> {
+        self.events.iter().filter(|event| event["kind"] == kind).collect()
+    }
+
+    /// Completed items of one type.
+    pub(crate) fn items(&self, of: &str) -> Vec<&Value> {
+        let completed = self.kind("item_completed").into_iter().map(|event| &event["item"]);
+        completed.filter(|item| item["type"] == of).collect()
+    }
+
+    /// How the turns ended, one an attempt, in the order of the events.
+    pub(crate) fn ends(&self) -> Vec<&Value> {
+        let states = self.kind("state").into_iter().map(|event| &event["state"]);
+        states.filter(|state| state["name"] == "finished").collect()
+    }
+
+    /// How the only turn ended.
+    #[track_caller]
+    pub(crate) fn end(&self) -> &Value {
+        let ends = self.ends();
+        assert_eq!(ends.len(), 1, "{}\n{}", self.stdout, self.stderr);
+        ends[0]
+    }
+
+    /// The judgements of the only turn's checks.
+    #[track_caller]
+    pub(crate) fn judgements(&self) -> Vec<&str> {
+        let verdicts = self.end()["verdicts"].as_array().unwrap();
+        verdicts.iter().map(|verdict| verdict["judgement"].as_str().unwrap()).collect()
+    }
+
+    /// Fails unless each attempt's events are numbered 1, 2, 3, … as they came.
+    #[track_caller]
+    pub(crate) fn is_numbered_without_gap(&self) {
+        let mut last = std::collections::BTreeMap::new();
+        for event in &self.events {
+            let attempt = event["attempt"].as_str().unwrap();
+            let seq = event["seq"].as_u64().unwrap();
+            let before = last.insert(attempt, seq).unwrap_or(0);
+            assert_eq!(seq, before + 1, "in the log of {attempt}");
+        }
+        assert!(!last.is_empty(), "no event at all\n{}", self.stderr);
+    }
+}

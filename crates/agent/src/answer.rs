@@ -282,7 +282,7 @@ impl Draft {
     }
 
     const fn message(text: String) -> ItemBody {
-        ItemBody::Message { role: Role::Assistant, text }
+        ItemBody::Message { role: Role::Assistant, text, message: None }
     }
 
     const fn reasoning(text: String) -> ItemBody {

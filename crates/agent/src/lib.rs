@@ -17,7 +17,7 @@ mod turn;
 
 use std::sync::Arc;
 
-use legwork_domain::{Check, Kind, Limit, Limits, Usage};
+use legwork_domain::{Check, Kind, Limit, Limits, Message, Usage};
 use legwork_model::Model;
 use legwork_sandbox::Sandbox;
 use tokio::sync::mpsc;
@@ -49,7 +49,7 @@ pub struct Job {
     /// Names the conversation to the provider's cache.
     pub cache_key: String,
     /// What the user says while it works.
-    pub steer: mpsc::Receiver<String>,
+    pub messages: mpsc::Receiver<Message>,
     /// Ends the turn: open calls get a result, then [`Stop::Cancelled`].
     pub cancel: CancellationToken,
 }

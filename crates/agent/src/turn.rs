@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use legwork_domain::{Check, ContextChange, EventKind, ItemBody, Kind, Level, Role};
+use legwork_domain::{Check, ContextChange, EventKind, ItemBody, Kind, Level, Message, MessageBody, Role};
 use legwork_model::{Entry, Model, Part, Request};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -80,15 +80,15 @@ impl Turn {
     }
 
     async fn work(&mut self, job: Job) -> Result<Stop, Stop> {
-        let Job { history, input, images, checks, mut steer, .. } = job;
+        let Job { history, input, images, checks, mut messages, .. } = job;
         self.take_up(history).await;
         self.begin(&input, images, &checks).await?;
         loop {
-            self.hear(&mut steer).await;
+            self.hear(&mut messages).await;
             self.make_room().await?;
             let answer = self.ask().await?;
             let stop = self.settle(answer).await?;
-            self.hear(&mut steer).await;
+            self.hear(&mut messages).await;
             if let Some(stop) = stop.filter(|_| !self.unanswered) {
                 return Ok(stop);
             }
@@ -122,15 +122,20 @@ impl Turn {
         records.push(goal(input, images, if first { checks } else { &[] }));
         self.tell(records).await;
         let text = input.to_owned();
-        self.scene.timeline.record(ItemBody::Message { role: Role::User, text }).await;
+        self.scene.timeline.record(ItemBody::Message { role: Role::User, text, message: None }).await;
         Ok(())
     }
 
     /// Takes what the user said meanwhile.
-    async fn hear(&mut self, steer: &mut mpsc::Receiver<String>) {
-        while let Ok(text) = steer.try_recv() {
+    async fn hear(&mut self, messages: &mut mpsc::Receiver<Message>) {
+        while let Ok(message) = messages.try_recv() {
+            // Answers and decisions belong to a parked turn and come with its next lease.
+            let MessageBody::Steer { text } = message.body else { continue };
             self.tell(vec![Record::said(Origin::User, text.clone())]).await;
-            self.scene.timeline.record(ItemBody::Message { role: Role::User, text }).await;
+            self.scene
+                .timeline
+                .record(ItemBody::Message { role: Role::User, text, message: Some(message.id) })
+                .await;
             self.unanswered = true;
         }
     }

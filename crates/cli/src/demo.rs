@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use legwork_domain::{Check, Environment, Kind, Limits, LocalChanges, NewTask, Source};
+use legwork_domain::{Check, Environment, LocalChanges, NewTask, Source};
 use legwork_model::{Catalog, Settings};
 
 use crate::config::Config;
@@ -89,23 +89,18 @@ impl Place {
     }
 
     fn task(&self, config: &Config) -> NewTask {
+        let source = Source {
+            repository: self.repository.display().to_string(),
+            base: None,
+            local_changes: LocalChanges::Leave,
+        };
         NewTask {
-            kind: Kind::Code,
-            prompt: PROMPT.to_owned(),
-            source: Source {
-                repository: self.repository.display().to_string(),
-                base: None,
-                local_changes: LocalChanges::Leave,
-            },
-            model: format!("scripted/{}", self.script.display()),
-            attempts: 1,
             environment: Environment {
                 checks: vec![Check { name: CHECK.to_owned(), command: CHECK.to_owned() }],
                 resources: config.resources,
                 ..Environment::default()
             },
-            limits: Limits::default(),
-            images: Vec::new(),
+            ..NewTask::new(PROMPT.to_owned(), source, format!("scripted/{}", self.script.display()))
         }
     }
 }

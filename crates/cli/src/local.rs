@@ -73,6 +73,7 @@ impl Host {
             toolchains: legwork_sandbox::toolchains(&config.user_home, &config.path),
             id: WorkerId::from_u128(uuid::Uuid::now_v7().as_u128()),
             task: Some(task),
+            labels: Vec::new(),
             operator_env: crate::repository::operator_env(),
         };
         let shutdown = CancellationToken::new();

@@ -162,7 +162,11 @@ impl Steps {
 fn is_of_the_agent(item: &Item) -> bool {
     match &item.body {
         ItemBody::Command(run) => run.phase == Phase::Agent && item.status != ItemStatus::Interrupted,
-        ItemBody::Message { .. } | ItemBody::FileChange { .. } | ItemBody::ToolCall { .. } => true,
+        ItemBody::Message { .. }
+        | ItemBody::FileChange { .. }
+        | ItemBody::ToolCall { .. }
+        | ItemBody::Question { .. }
+        | ItemBody::Approval { .. } => true,
         ItemBody::Reasoning { .. }
         | ItemBody::Plan { .. }
         | ItemBody::Instructions { .. }
@@ -182,6 +186,10 @@ const fn waits_for(state: &State) -> Option<&'static str> {
         State::Waiting { on: Waiting::Model, .. } => {
             Some("waiting for the model's provider, which asked for a pause")
         }
+        State::Parked { on: Waiting::Approval, .. } => Some("parked: it needs your approval"),
+        State::Parked { on: Waiting::Input, .. } => Some("parked: it needs your answer"),
+        State::Parked { on: Waiting::Budget, .. } => Some("parked: its budget is used up"),
+        State::Parked { on: Waiting::Model, .. } => Some("parked: the model's provider asked for a pause"),
         State::Finished(_) => None,
     }
 }

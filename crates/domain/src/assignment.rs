@@ -3,10 +3,12 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{Attempt, BlobId, Ended, EventKind, Lease, Task, TaskId, Timestamp, Transition, Turn, WorkerId};
+use crate::{
+    Attempt, BlobId, Ended, EventKind, Lease, Message, Task, TaskId, Timestamp, Transition, Turn, WorkerId,
+};
 
 /// The body of `POST /v1/leases`: a worker asks for work and waits up to `wait_ms` for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LeaseRequest {
     /// Who asks.
     pub worker: WorkerId,
@@ -16,6 +18,9 @@ pub struct LeaseRequest {
     /// it ends with that task and would strand the turns of others.
     #[serde(default)]
     pub task: Option<TaskId>,
+    /// What this worker has: it gets only turns whose labels are all among these.
+    #[serde(default)]
+    pub labels: Vec<String>,
 }
 
 /// Everything that a worker needs to run one turn; there are no further look-ups but blobs.
@@ -37,6 +42,9 @@ pub struct Assignment {
     /// The sandbox's frozen layers that an earlier turn of the attempt left, lowest first.
     #[serde(default)]
     pub layers: Vec<String>,
+    /// What was said to the turn and was not heard yet, in order.
+    #[serde(default)]
+    pub messages: Vec<Message>,
     /// The number for the next item.
     pub next_item: u32,
 }
@@ -63,7 +71,7 @@ pub struct EventBatch {
     pub first: u64,
     /// In order, at most 1,000.
     pub events: Vec<NewEvent>,
-    /// A move of the state machine that comes after these events (`prepare`, `run`, `wait`).
+    /// A move of the state machine that comes after these events (`prepare`, `run`, `wait`, `park`, `release`).
     #[serde(default)]
     pub transition: Option<Transition>,
 }
@@ -83,10 +91,10 @@ pub struct Accepted {
 pub enum Directive {
     /// Stop, save the partial patch, finish as cancelled.
     Cancel,
-    /// Put this into the model's next request.
-    Steer {
-        /// What the user said.
-        text: String,
+    /// Hear this. Said again with each reply until the log shows the message's id.
+    Hear {
+        /// What was said.
+        message: Message,
     },
 }
 

@@ -167,6 +167,8 @@ fn edits(item: &Item) -> bool {
         | ItemBody::ToolCall { .. }
         | ItemBody::Plan { .. }
         | ItemBody::Instructions { .. }
+        | ItemBody::Question { .. }
+        | ItemBody::Approval { .. }
         | ItemBody::Notice { .. } => false,
     }
 }

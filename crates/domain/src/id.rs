@@ -107,6 +107,25 @@ ids! {
     WorkerId = "wrk";
     /// Names a stored environment.
     EnvironmentId = "env";
+    /// Names a repository that the server knows.
+    RepositoryId = "repo";
+    /// Names a person or a program that acts for one.
+    UserId = "usr";
+    /// Names an API token; it is not the token.
+    TokenId = "tok";
+    /// Names what a person said to a turn that had begun.
+    MessageId = "msg";
+}
+
+impl UserId {
+    /// Who started the server on this machine: the owner of a server that knows no other user.
+    pub const LOCAL: Self = Self::from_u128(0);
+
+    /// [`UserId::LOCAL`], for what was recorded before there were users.
+    #[must_use]
+    pub const fn local() -> Self {
+        Self::LOCAL
+    }
 }
 
 /// Names an item within its attempt: `item_1`, `item_2`, … in the order of their start.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{ItemId, Timestamp, TurnId};
+use crate::{Decision, ItemId, MessageId, Timestamp, TurnId};
 
 /// One visible thing in a turn. It starts, may be updated, and completes exactly once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -50,6 +50,9 @@ pub enum ItemBody {
         role: Role,
         /// Markdown.
         text: String,
+        /// Which of the messages to the running turn this is; nothing for the turn's own input.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        message: Option<MessageId>,
     },
     /// A summary of the model's thinking, where the provider gives one.
     Reasoning {
@@ -83,6 +86,24 @@ pub enum ItemBody {
     Instructions {
         /// Paths from the root of the checkout.
         files: Vec<String>,
+    },
+    /// What the agent wants to know from a person. Completes with the answer.
+    Question {
+        /// One question, in plain words.
+        text: String,
+        /// Answers to choose from; another one may be given.
+        options: Vec<String>,
+        /// What the person said.
+        answer: Option<String>,
+    },
+    /// An action that the agent may do only if a person says so. Completes with the decision.
+    Approval {
+        /// The command line, or what else is to be done.
+        action: String,
+        /// Why the agent wants it.
+        reason: String,
+        /// What the person said.
+        decision: Option<Decision>,
     },
     /// Something that the user should know: a retry, a compaction, an omission, an error.
     Notice {

@@ -12,6 +12,7 @@ mod evidence;
 mod id;
 mod item;
 mod limits;
+mod message;
 mod patch;
 mod task;
 mod time;
@@ -23,13 +24,20 @@ pub use check::{Check, CheckRun, Judgement, Verdict};
 pub use environment::{Environment, Mount, NetworkPolicy, Resources};
 pub use event::{Context, ContextChange, Event, EventKind};
 pub use evidence::{Proof, TestClaim};
-pub use id::{AttemptId, BlobId, EnvironmentId, IdError, ItemId, LeaseId, TaskId, TurnId, WorkerId};
+pub use id::{
+    AttemptId, BlobId, EnvironmentId, IdError, ItemId, LeaseId, MessageId, RepositoryId, TaskId, TokenId,
+    TurnId, UserId, WorkerId,
+};
 pub use item::{
     Change, ChangeKind, CommandRun, Item, ItemBody, ItemStatus, Level, Phase, PlanStep, PlanStepStatus, Role,
 };
 pub use limits::{Limit, Limits, Precision, Usage};
+pub use message::{Decision, Message, MessageBody};
 pub use patch::{DiffStat, Patch};
-pub use task::{Attempt, Kind, LocalChanges, NewTask, PROMPT_BYTES_MAX, Source, Task, title_of};
+pub use task::{
+    Attempt, Fork, Kind, LABEL_BYTES_MAX, LABELS_MAX, LocalChanges, NewTask, PROMPT_BYTES_MAX, Priority,
+    Source, Task, title_of,
+};
 pub use time::Timestamp;
 pub use turn::{Ended, Failure, Lease, Outcome, Refused, State, TRIES_MAX, Transition, Turn, Waiting};
 pub use view::{AttemptView, Problem, TaskList, TaskView};

@@ -1,10 +1,31 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{AttemptId, BlobId, Environment, Limits, TaskId, Timestamp};
+use crate::{AttemptId, BlobId, Environment, EnvironmentId, Limits, TaskId, Timestamp, UserId};
 
 /// Longest prompt taken, in bytes. A larger one is a file: it belongs in the repository.
 pub const PROMPT_BYTES_MAX: usize = 256 * 1024;
+
+/// Most labels of a task.
+pub const LABELS_MAX: usize = 16;
+
+/// Longest label, in bytes: a DNS name's part.
+pub const LABEL_BYTES_MAX: usize = 63;
+
+/// Which queued turn of a user goes first.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Priority {
+    /// When nothing else waits.
+    Low,
+    /// In the order of arrival.
+    #[default]
+    Normal,
+    /// Before the others.
+    High,
+}
 
 /// What a task asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
@@ -67,6 +88,15 @@ pub struct NewTask {
     /// Images for the prompt, uploaded before.
     #[serde(default)]
     pub images: Vec<BlobId>,
+    /// A stored recipe. Where it says something and `environment` does not, it holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment_id: Option<EnvironmentId>,
+    /// Which of one user's queued turns goes first.
+    #[serde(default)]
+    pub priority: Priority,
+    /// What a worker must have to run it: each is one of the worker's own labels. At most [`LABELS_MAX`].
+    #[serde(default)]
+    pub labels: Vec<String>,
 }
 
 const fn one() -> u8 {
@@ -76,6 +106,24 @@ const fn one() -> u8 {
 impl NewTask {
     /// The most attempts at one task.
     pub const ATTEMPTS_MAX: u8 = 4;
+
+    /// One attempt at a change, all else as where nobody says more.
+    #[must_use]
+    pub fn new(prompt: String, source: Source, model: String) -> Self {
+        Self {
+            kind: Kind::default(),
+            prompt,
+            source,
+            model,
+            attempts: one(),
+            environment: Environment::default(),
+            limits: Limits::default(),
+            images: Vec::new(),
+            environment_id: None,
+            priority: Priority::default(),
+            labels: Vec::new(),
+        }
+    }
 
     /// Says in one sentence what is wrong with the request, if anything is.
     ///
@@ -104,12 +152,25 @@ impl NewTask {
         if !self.model.contains('/') {
             return Err(format!("The model {:?} is not of the form provider/model.", self.model));
         }
+        self.validate_labels()?;
         let mut names: Vec<&str> = self.environment.checks.iter().map(|check| check.name.as_str()).collect();
         names.sort_unstable();
         if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
             return Err(format!("Two checks are named {:?}; give each its own name.", pair[0]));
         }
         Ok(())
+    }
+
+    fn validate_labels(&self) -> Result<(), String> {
+        if self.labels.len() > LABELS_MAX {
+            return Err(format!("{} labels were named; at most {LABELS_MAX} are taken.", self.labels.len()));
+        }
+        match self.labels.iter().find(|label| label.is_empty() || label.len() > LABEL_BYTES_MAX) {
+            Some(label) => {
+                Err(format!("The label {label:?} is empty or longer than {LABEL_BYTES_MAX} bytes."))
+            }
+            None => Ok(()),
+        }
     }
 }
 
@@ -118,12 +179,30 @@ impl NewTask {
 pub struct Task {
     /// Its id.
     pub id: TaskId,
-    /// The first words of the prompt.
+    /// The first words of the prompt, or what a person made of it.
     pub title: String,
     /// When it was accepted.
     pub created_at: Timestamp,
+    /// Who handed it over.
+    #[serde(default = "UserId::local")]
+    pub created_by: UserId,
+    /// Since when it is out of the list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archived_at: Option<Timestamp>,
+    /// Where its first attempt started, if not at a fresh checkout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forked_from: Option<Fork>,
     /// What was asked.
     pub request: NewTask,
+}
+
+/// A point of an attempt's log that another task's attempt started from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Fork {
+    /// Whose log.
+    pub attempt: AttemptId,
+    /// The event: a snapshot.
+    pub seq: u64,
 }
 
 /// One independent line of turns towards a task's goal. Owns one event log.

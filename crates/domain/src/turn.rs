@@ -35,6 +35,9 @@ pub struct Turn {
     pub tries: u32,
     /// When somebody asked to cancel it.
     pub cancel_requested_at: Option<Timestamp>,
+    /// What it has spent so far, over all its leases.
+    #[serde(default)]
+    pub usage: Usage,
     /// Where it stands.
     pub state: State,
 }
@@ -60,12 +63,19 @@ pub enum State {
         /// Whose.
         lease: Lease,
     },
-    /// The agent waits for something that is named.
+    /// The agent waits, under its lease, for something that is named and near.
     Waiting {
         /// Whose.
         lease: Lease,
         /// For what.
         on: Waiting,
+    },
+    /// It waits for a person. Nothing of it runs; its files are frozen, and another worker may go on from them.
+    Parked {
+        /// For what.
+        on: Waiting,
+        /// What it has made so far.
+        patch: Option<Patch>,
     },
     /// Final.
     Finished(Box<Ended>),
@@ -190,6 +200,17 @@ pub enum Transition {
         /// For what.
         on: Waiting,
     },
+    /// The worker froze the turn's files and lets go of it until a person has spoken.
+    Park {
+        /// For what.
+        on: Waiting,
+        /// What it has made so far.
+        patch: Option<Patch>,
+    },
+    /// What it was parked for is there.
+    Wake,
+    /// The worker stops in good order and gives the turn back; that costs no try.
+    Release,
     /// The lease lapsed.
     Expire,
     /// A person wants it stopped.
@@ -217,7 +238,7 @@ impl State {
             | Self::Preparing { lease }
             | Self::Running { lease }
             | Self::Waiting { lease, .. } => Some(lease),
-            Self::Queued | Self::Finished(_) => None,
+            Self::Queued | Self::Parked { .. } | Self::Finished(_) => None,
         }
     }
 
@@ -230,7 +251,8 @@ impl State {
             | Self::Leased { .. }
             | Self::Preparing { .. }
             | Self::Running { .. }
-            | Self::Waiting { .. } => None,
+            | Self::Waiting { .. }
+            | Self::Parked { .. } => None,
         }
     }
 
@@ -243,6 +265,7 @@ impl State {
             Self::Preparing { .. } => "preparing",
             Self::Running { .. } => "running",
             Self::Waiting { .. } => "waiting",
+            Self::Parked { .. } => "parked",
             Self::Finished(_) => "finished",
         }
     }
@@ -253,7 +276,7 @@ impl State {
             Self::Preparing { lease } => Self::Preparing { lease: change(lease) },
             Self::Running { lease } => Self::Running { lease: change(lease) },
             Self::Waiting { lease, on } => Self::Waiting { lease: change(lease), on },
-            Self::Queued | Self::Finished(_) => self,
+            Self::Queued | Self::Parked { .. } | Self::Finished(_) => self,
         }
     }
 }
@@ -266,6 +289,9 @@ impl Transition {
             Self::Prepare => "prepare",
             Self::Run => "run",
             Self::Wait { .. } => "wait",
+            Self::Park { .. } => "be parked",
+            Self::Wake => "be woken",
+            Self::Release => "be given back",
             Self::Expire => "lose its lease",
             Self::Cancel => "be cancelled",
             Self::Finish(_) => "finish",
@@ -298,12 +324,27 @@ impl Turn {
                     now,
                 )))
             }
+            (State::Parked { patch, .. }, Transition::Cancel) => {
+                next.cancel_requested_at = Some(now);
+                let sentence = "Cancelled while it waited for a person. What was done so far is kept.";
+                let ended = Ended::nothing(Outcome::Cancelled, sentence, now);
+                State::Finished(Box::new(Ended { patch, usage: self.usage, ..ended }))
+            }
+            (State::Parked { .. }, Transition::Wake) => {
+                next.tries = 0;
+                State::Queued
+            }
             (State::Leased { lease }, Transition::Prepare) => State::Preparing { lease },
             (State::Preparing { lease } | State::Waiting { lease, .. }, Transition::Run) => {
                 State::Running { lease }
             }
             (State::Running { lease }, Transition::Wait { on }) => State::Waiting { lease, on },
-            (State::Queued | State::Finished(_), _) => return Err(refused),
+            (State::Queued | State::Parked { .. } | State::Finished(_), _) => return Err(refused),
+            (_, Transition::Park { on, patch }) => State::Parked { on, patch },
+            (_, Transition::Release) => {
+                next.tries = next.tries.saturating_sub(1);
+                State::Queued
+            }
             (live, Transition::Renew { until }) => live.with_lease(|lease| Lease { until, ..lease }),
             (live, Transition::Cancel) => {
                 next.cancel_requested_at.get_or_insert(now);
@@ -313,7 +354,11 @@ impl Turn {
             (_, Transition::Finish(ended)) => State::Finished(ended),
             (
                 _,
-                Transition::Lease { .. } | Transition::Prepare | Transition::Run | Transition::Wait { .. },
+                Transition::Lease { .. }
+                | Transition::Prepare
+                | Transition::Run
+                | Transition::Wait { .. }
+                | Transition::Wake,
             ) => {
                 return Err(refused);
             }
@@ -324,7 +369,7 @@ impl Turn {
     fn after_loss(&self, now: Timestamp) -> State {
         if self.cancel_requested_at.is_some() {
             let sentence = "Cancelled; its worker was lost before it could save a partial patch.";
-            return State::Finished(Box::new(Ended::nothing(Outcome::Cancelled, sentence, now)));
+            return self.over(Outcome::Cancelled, sentence.to_owned(), now);
         }
         if self.tries < TRIES_MAX {
             return State::Queued;
@@ -333,7 +378,12 @@ impl Turn {
         let sentence = format!(
             "The worker was lost {TRIES_MAX} times. What it recorded is kept; see the worker's log, then run the task again."
         );
-        State::Finished(Box::new(Ended::nothing(outcome, sentence, now)))
+        self.over(outcome, sentence, now)
+    }
+
+    /// An end that the worker could not tell itself: what was spent stays spent.
+    fn over(&self, outcome: Outcome, sentence: String, now: Timestamp) -> State {
+        State::Finished(Box::new(Ended { usage: self.usage, ..Ended::nothing(outcome, sentence, now) }))
     }
 }
 
@@ -370,6 +420,7 @@ mod tests {
             epoch: 1,
             tries: 1,
             cancel_requested_at: None,
+            usage: Usage::default(),
             state,
         }
     }
@@ -382,6 +433,7 @@ mod tests {
             State::Preparing { lease },
             State::Running { lease },
             State::Waiting { lease, on: Waiting::Model },
+            State::Parked { on: Waiting::Input, patch: None },
             State::Finished(Box::new(Ended::nothing(Outcome::NoChange, "Done.", NOW))),
         ]
     }
@@ -392,7 +444,10 @@ mod tests {
             Transition::Renew { until: NOW.plus_ms(1000) },
             Transition::Prepare,
             Transition::Run,
-            Transition::Wait { on: Waiting::Input },
+            Transition::Wait { on: Waiting::Model },
+            Transition::Park { on: Waiting::Input, patch: None },
+            Transition::Wake,
+            Transition::Release,
             Transition::Expire,
             Transition::Cancel,
             Transition::Finish(Box::new(Ended::nothing(Outcome::Succeeded, "Done.", NOW))),

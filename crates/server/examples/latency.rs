@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use legwork_client::Client;
 use legwork_domain::{
-    Assignment, Ended, Environment, EventBatch, EventKind, Finish, ItemId, Kind, LeaseRequest, Limits,
-    LocalChanges, NewEvent, NewTask, Outcome, Source, Timestamp, WorkerId,
+    Assignment, Ended, EventBatch, EventKind, Finish, ItemId, LeaseRequest, LocalChanges, NewEvent, NewTask,
+    Outcome, Source, Timestamp, WorkerId,
 };
 use legwork_server::Config;
 use tokio::net::TcpListener;
@@ -36,7 +36,7 @@ async fn main() -> Result<(), Failed> {
     print("the store alone, existing", opened);
 
     many("accept a task", async |n| drop(client.create_task(&task(), &n.to_string()).await)).await;
-    let asks = LeaseRequest { worker: WorkerId::from_u128(1), wait_ms: 0, task: None };
+    let asks = LeaseRequest { worker: WorkerId::from_u128(1), wait_ms: 0, task: None, labels: Vec::new() };
     let job = client.lease(&asks).await?.ok_or("no turn")?;
     many("heartbeat (empty batch)", async |_| drop(client.append(job.turn.id, &batch(&job, 0, 0)).await))
         .await;
@@ -94,16 +94,12 @@ fn rate(name: &str, time: Duration) {
 }
 
 fn task() -> NewTask {
-    NewTask {
-        kind: Kind::Code,
-        prompt: "Fix the off-by-one in pagination and add a test".to_owned(),
-        source: Source { repository: "/r".to_owned(), base: None, local_changes: LocalChanges::Leave },
-        model: "scripted/x".to_owned(),
-        attempts: 1,
-        environment: Environment::default(),
-        limits: Limits::default(),
-        images: Vec::new(),
-    }
+    let source = Source { repository: "/r".to_owned(), base: None, local_changes: LocalChanges::Leave };
+    NewTask::new(
+        "Fix the off-by-one in pagination and add a test".to_owned(),
+        source,
+        "scripted/x".to_owned(),
+    )
 }
 
 fn batch(job: &Assignment, n: u32, events: u32) -> EventBatch {

@@ -3,7 +3,7 @@
 use legwork_domain::{Assignment, Attempt, AttemptId, Event, EventKind, Lease, Turn};
 
 use crate::turn_row::{json, number};
-use crate::{Connection, Error, read};
+use crate::{Connection, Error, messages, read};
 
 /// What a log says to the next worker.
 #[derive(Default)]
@@ -21,8 +21,9 @@ pub(crate) async fn build(
     let task = read::record(connection, turn.task).await?;
     let attempt = attempt(connection, turn.attempt).await?;
     let Resume { history, base_commit, layers } = resume(connection, turn.attempt).await?;
+    let messages = messages::to_hear(connection, turn.id).await?;
     let next_item = next_item(connection, turn.attempt).await?;
-    Ok(Assignment { lease, task, attempt, turn, history, base_commit, layers, next_item })
+    Ok(Assignment { lease, task, attempt, turn, history, base_commit, layers, messages, next_item })
 }
 
 async fn attempt(connection: &mut Connection, id: AttemptId) -> Result<Attempt, Error> {

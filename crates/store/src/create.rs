@@ -2,7 +2,7 @@
 
 use legwork_domain::{
     Attempt, AttemptId, AttemptView, EventKind, NewEvent, NewTask, State, Task, TaskId, TaskView, Timestamp,
-    Turn, TurnId, title_of,
+    Turn, TurnId, Usage, UserId, title_of,
 };
 use sha2::{Digest, Sha256};
 use sqlx::Row as _;
@@ -85,7 +85,16 @@ async fn earlier(connection: &mut Connection, key: &str, digest: &str) -> Result
 }
 
 fn new_task(request: NewTask, ids: &TaskIds, now: Timestamp) -> TaskView {
-    let task = Task { id: ids.task, title: title_of(&request.prompt), created_at: now, request };
+    let title = title_of(&request.prompt);
+    let task = Task {
+        id: ids.task,
+        title,
+        created_at: now,
+        created_by: UserId::LOCAL,
+        archived_at: None,
+        forked_from: None,
+        request,
+    };
     let attempts = (1..).zip(&ids.attempts).map(|(number, (attempt, turn))| AttemptView {
         attempt: Attempt { id: *attempt, task: task.id, number },
         turns: vec![Turn {
@@ -99,6 +108,7 @@ fn new_task(request: NewTask, ids: &TaskIds, now: Timestamp) -> TaskView {
             epoch: 0,
             tries: 0,
             cancel_requested_at: None,
+            usage: Usage::default(),
             state: State::Queued,
         }],
     });
@@ -106,12 +116,17 @@ fn new_task(request: NewTask, ids: &TaskIds, now: Timestamp) -> TaskView {
 }
 
 async fn insert(connection: &mut Connection, view: &TaskView) -> Result<(), Error> {
-    sqlx::query("INSERT INTO tasks (id, created_at, body) VALUES ($1, $2, $3)")
-        .bind(view.task.id.to_string())
-        .bind(view.task.created_at.micros())
-        .bind(text(&view.task)?)
-        .execute(&mut *connection)
-        .await?;
+    let task = &view.task;
+    sqlx::query(
+        "INSERT INTO tasks (id, created_at, created_by, repository, body) VALUES ($1, $2, $3, $4, $5)",
+    )
+    .bind(task.id.to_string())
+    .bind(task.created_at.micros())
+    .bind(task.created_by.to_string())
+    .bind(task.request.source.repository.as_str())
+    .bind(text(task)?)
+    .execute(&mut *connection)
+    .await?;
     for AttemptView { attempt, turns } in &view.attempts {
         sqlx::query("INSERT INTO attempts (id, task, number, last_seq) VALUES ($1, $2, $3, 0)")
             .bind(attempt.id.to_string())
@@ -120,7 +135,7 @@ async fn insert(connection: &mut Connection, view: &TaskView) -> Result<(), Erro
             .execute(&mut *connection)
             .await?;
         for turn in turns {
-            TurnRow::new(turn.clone()).insert(connection).await?;
+            TurnRow::new(turn.clone()).insert(connection, task).await?;
             let kind = EventKind::State { turn: turn.id, state: State::Queued };
             log::append(connection, attempt.id, vec![NewEvent { at: turn.created_at, kind }]).await?;
         }

@@ -12,6 +12,7 @@ mod assignment;
 mod create;
 mod error;
 mod log;
+mod messages;
 mod open;
 mod read;
 mod turn_row;

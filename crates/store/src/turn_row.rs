@@ -1,9 +1,8 @@
 //! A turn between its row and [`Turn`].
 
-use legwork_domain::{AttemptId, TaskId, Timestamp, Turn, TurnId};
+use legwork_domain::{AttemptId, Task, TaskId, Timestamp, Turn, TurnId};
 use serde::de::DeserializeOwned;
 use sqlx::Row as _;
-use sqlx::sqlite::SqliteConnection;
 
 use crate::{Connection, Error, Row};
 
@@ -58,17 +57,19 @@ impl TurnRow {
             cancel_requested_at: row
                 .try_get::<Option<i64>, _>("cancel_requested_at")?
                 .map(Timestamp::from_micros),
+            usage: json(row, "usage")?,
             state: json(row, "state")?,
         };
         Ok(Self { turn, received: number(row, "received")?, revision: row.try_get("revision")? })
     }
 
-    pub(crate) async fn insert(&self, connection: &mut SqliteConnection) -> Result<(), Error> {
+    /// The task gives what the scheduler looks at.
+    pub(crate) async fn insert(&self, connection: &mut Connection, task: &Task) -> Result<(), Error> {
         let turn = &self.turn;
         sqlx::query(
             "INSERT INTO turns (id, task, attempt, number, created_at, input, images, epoch, tries, \
-             cancel_requested_at, state_name, state, lease_until, received, revision) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, NULL, $10, $11, NULL, 0, 0)",
+             cancel_requested_at, state_name, state, lease_until, received, revision, usage, owner, priority, labels) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, NULL, $10, $11, NULL, 0, 0, $12, $13, $14, $15)",
         )
         .bind(turn.id.to_string())
         .bind(turn.task.to_string())
@@ -81,6 +82,10 @@ impl TurnRow {
         .bind(i64::from(turn.tries))
         .bind(turn.state.name())
         .bind(text(&turn.state)?)
+        .bind(text(&turn.usage)?)
+        .bind(task.created_by.to_string())
+        .bind(task.request.priority as i64)
+        .bind(text(&task.request.labels)?)
         .execute(connection)
         .await?;
         Ok(())
@@ -95,7 +100,7 @@ impl TurnRow {
     ) -> Result<(), Error> {
         let done = sqlx::query(
             "UPDATE turns SET epoch = $3, tries = $4, cancel_requested_at = $5, state_name = $6, state = $7, \
-             lease_until = $8, received = $9, revision = revision + 1 WHERE id = $1 AND revision = $2",
+             lease_until = $8, received = $9, usage = $10, revision = revision + 1 WHERE id = $1 AND revision = $2",
         )
         .bind(next.id.to_string())
         .bind(self.revision)
@@ -106,6 +111,7 @@ impl TurnRow {
         .bind(text(&next.state)?)
         .bind(next.state.lease().map(|lease| lease.until.micros()))
         .bind(column(received)?)
+        .bind(text(&next.usage)?)
         .execute(connection)
         .await?;
         // The write lock is held since before the read, so a miss means that the lock did not hold.

@@ -2,7 +2,7 @@
 
 use legwork_domain::{
     Assignment, EventBatch, EventKind, Finish, LeaseId, NewEvent, State, TaskId, TaskView, Timestamp,
-    Transition, Turn, TurnId, WorkerId,
+    Transition, Turn, TurnId, Usage, WorkerId,
 };
 
 use crate::turn_row::{TurnRow, id, number};
@@ -197,6 +197,10 @@ async fn pass(
     fresh: Vec<NewEvent>,
     now: Timestamp,
 ) -> Result<Turn, Error> {
+    let mut next = next;
+    if let Some(usage) = fresh.iter().rev().find_map(spent) {
+        next.usage = usage;
+    }
     let kept = if next.epoch == row.turn.epoch { row.received } else { 0 };
     let received = kept + fresh.len() as u64;
     let mut events = fresh;
@@ -211,6 +215,11 @@ async fn pass(
     log::append(connection, next.attempt, events).await?;
     row.replace(connection, &next, received).await?;
     Ok(next)
+}
+
+/// What the event says that the turn has spent.
+const fn spent(event: &NewEvent) -> Option<Usage> {
+    if let EventKind::Usage { usage, .. } = event.kind { Some(usage) } else { None }
 }
 
 /// Whether a view should hear of it; a lease that holds longer is no news.
@@ -242,8 +251,19 @@ fn moved(turn: Turn, transition: Transition, repeated: bool, now: Timestamp) -> 
     let holds = match (&turn.state, &transition) {
         (State::Preparing { .. }, Transition::Prepare) | (State::Running { .. }, Transition::Run) => true,
         (State::Waiting { on, .. }, Transition::Wait { on: wish }) => on == wish,
-        (_, Transition::Prepare | Transition::Run | Transition::Wait { .. }) => false,
-        _ => return Err(Error::Invalid("A batch moves a turn by prepare, run or wait only.".to_owned())),
+        (
+            _,
+            Transition::Prepare
+            | Transition::Run
+            | Transition::Wait { .. }
+            | Transition::Park { .. }
+            | Transition::Release,
+        ) => false,
+        _ => {
+            return Err(Error::Invalid(
+                "A batch moves a turn by prepare, run, wait, park or release only.".to_owned(),
+            ));
+        }
     };
     if holds {
         return Ok(turn);

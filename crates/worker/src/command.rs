@@ -96,6 +96,8 @@ pub(crate) fn exit_code(item: &Item) -> Option<i32> {
         | ItemBody::ToolCall { .. }
         | ItemBody::Plan { .. }
         | ItemBody::Instructions { .. }
+        | ItemBody::Question { .. }
+        | ItemBody::Approval { .. }
         | ItemBody::Notice { .. } => None,
     }
 }
@@ -110,6 +112,8 @@ pub(crate) fn output(item: &Item) -> &str {
         | ItemBody::ToolCall { .. }
         | ItemBody::Plan { .. }
         | ItemBody::Instructions { .. }
+        | ItemBody::Question { .. }
+        | ItemBody::Approval { .. }
         | ItemBody::Notice { .. } => "",
     }
 }

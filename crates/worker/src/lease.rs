@@ -20,7 +20,12 @@ pub(crate) async fn run(worker: Arc<Worker>, shutdown: CancellationToken) -> Res
     // Dead workers' sandboxes are no reason to wait: reaping is safe beside live ones.
     let reaper = tokio::spawn(reap(Arc::clone(&worker)));
     let slots = Arc::new(Semaphore::new(worker.config.slots.max(1)));
-    let request = LeaseRequest { worker: worker.config.id, wait_ms: WAIT_MS, task: worker.config.task };
+    let request = LeaseRequest {
+        worker: worker.config.id,
+        wait_ms: WAIT_MS,
+        task: worker.config.task,
+        labels: worker.config.labels.clone(),
+    };
     let mut turns = JoinSet::new();
     let mut backoff = recorder::Backoff::default();
     let mut reaped = Some(reaper);

@@ -51,6 +51,8 @@ pub struct Config {
     pub id: WorkerId,
     /// Only turns of this task.
     pub task: Option<TaskId>,
+    /// What it has: it gets only turns whose labels are all among these.
+    pub labels: Vec<String>,
     /// What git may see of the operator's environment to reach remote repositories
     /// ([`legwork_git::mirror::OPERATOR_ENV`] names it).
     pub operator_env: Vec<(OsString, OsString)>,

@@ -5,14 +5,15 @@
 //! A batch that fails is sent again as long as the lease can live (its numbering makes a repeat harmless). Once the lease
 //! is lost, the turn belongs to somebody else, and everything here stops at once.
 
+use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use legwork_agent::{Timeline, now};
 use legwork_client::{Client, Error};
 use legwork_domain::{
-    Accepted, Assignment, BlobId, Directive, Ended, EventBatch, Finish, NewEvent, Timestamp, Transition,
-    TurnId,
+    Accepted, Assignment, BlobId, Directive, Ended, EventBatch, Finish, Message, MessageId, NewEvent,
+    Timestamp, Transition, TurnId,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -28,7 +29,7 @@ const BATCH_MAX: usize = 500;
 const BATCH_DELAY: Duration = Duration::from_millis(50);
 
 /// Messages of the user that wait for the model's next request.
-const STEER_MAX: usize = 16;
+const MESSAGES_MAX: usize = 16;
 
 /// A heartbeat at least every third of the lease: two may fail before it lapses.
 const HEARTBEATS_A_LEASE: u64 = 3;
@@ -108,15 +109,16 @@ pub(crate) struct Line {
     pub(crate) recorder: Recorder,
     pub(crate) timeline: Timeline,
     pub(crate) signals: Signals,
-    pub(crate) steer: mpsc::Receiver<String>,
+    /// What people say to the turn, each once.
+    pub(crate) messages: mpsc::Receiver<Message>,
 }
 
 /// Starts the recorder of a turn. It ends with [`Recorder::finish`], when the lease is lost, or when all its handles are
 /// gone.
 pub(crate) fn start(client: Client, assignment: &Assignment) -> Line {
     let (events_in, events) = mpsc::channel(WAITING_MAX);
-    let (requests_in, requests) = mpsc::channel(STEER_MAX);
-    let (steer_in, steer) = mpsc::channel(STEER_MAX);
+    let (requests_in, requests) = mpsc::channel(MESSAGES_MAX);
+    let (messages_in, messages) = mpsc::channel(MESSAGES_MAX);
     let signals = Signals::new();
     let carrier = Carrier {
         client,
@@ -126,11 +128,12 @@ pub(crate) fn start(client: Client, assignment: &Assignment) -> Line {
         pending: Vec::new(),
         until: assignment.lease.until,
         signals: signals.clone(),
-        steer: steer_in,
+        messages: messages_in,
+        heard: HashSet::new(),
     };
     tokio::spawn(carrier.run(events, requests));
     let timeline = Timeline::new(assignment.turn.id, assignment.next_item, events_in);
-    Line { recorder: Recorder { requests: requests_in }, timeline, signals, steer }
+    Line { recorder: Recorder { requests: requests_in }, timeline, signals, messages }
 }
 
 impl Recorder {
@@ -161,7 +164,9 @@ struct Carrier {
     pending: Vec<NewEvent>,
     until: Timestamp,
     signals: Signals,
-    steer: mpsc::Sender<String>,
+    messages: mpsc::Sender<Message>,
+    /// The messages that were passed on; the server says each again until the log shows it.
+    heard: HashSet<MessageId>,
 }
 
 impl Carrier {
@@ -302,13 +307,18 @@ impl Carrier {
         for directive in accepted.directives {
             match directive {
                 Directive::Cancel => self.signals.cancel(Why::User),
-                Directive::Steer { text } => {
-                    // A full queue loses the message rather than the lease; the log still holds it.
-                    if self.steer.try_send(text).is_err() {
-                        tracing::warn!(turn = %self.turn, "a message to the running turn was dropped");
-                    }
-                }
+                Directive::Hear { message } => self.pass_on(message),
             }
+        }
+    }
+}
+
+impl Carrier {
+    /// A full queue takes it when it is said again.
+    fn pass_on(&mut self, message: Message) {
+        let id = message.id;
+        if !self.heard.contains(&id) && self.messages.try_send(message).is_ok() {
+            self.heard.insert(id);
         }
     }
 }

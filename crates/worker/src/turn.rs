@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use legwork_agent::{Job, Report, Stop, Timeline, now};
 use legwork_domain::{
-    Assignment, Ended, Environment, EventKind, Kind, Level, Limit, Patch, Transition, Usage, Verdict,
+    Assignment, Ended, Environment, EventKind, Kind, Level, Limit, Message, Patch, Transition, Usage, Verdict,
 };
 use legwork_sandbox::{Access, Layer, Limits, Sandbox, Spec};
 use tokio_util::task::AbortOnDropHandle;
@@ -71,13 +71,13 @@ impl Worker {
 
 /// Runs a leased turn and reports its end. A panic ends the turn as a failure of ours; a lost lease ends it without a word.
 pub(crate) async fn run(worker: Arc<Worker>, assignment: Assignment) {
-    let Line { recorder, timeline, signals, steer } =
+    let Line { recorder, timeline, signals, messages } =
         recorder::start(worker.config.client.clone(), &assignment);
     let lost = signals.lost.clone();
     let recorder = Arc::new(recorder);
     let turn = Turn { worker, assignment, recorder: Arc::clone(&recorder), timeline, signals };
     // Dropping it, here or with the whole worker, drops its sandboxes, and with them every process of the turn.
-    let work = AbortOnDropHandle::new(tokio::spawn(turn.run(steer)));
+    let work = AbortOnDropHandle::new(tokio::spawn(turn.run(messages)));
     let ended = tokio::select! {
         biased;
         () = lost.cancelled() => return,
@@ -117,10 +117,10 @@ struct Left {
 }
 
 impl Turn {
-    async fn run(self, steer: tokio::sync::mpsc::Receiver<String>) -> Ended {
+    async fn run(self, messages: tokio::sync::mpsc::Receiver<Message>) -> Ended {
         let _clock = self.start_clock();
         let mut left = Left::default();
-        let end = match self.steps(steer, &mut left).await {
+        let end = match self.steps(messages, &mut left).await {
             Ok(end) | Err(end) => end,
         };
         let Left { patch, verdicts, usage } = left;
@@ -137,13 +137,17 @@ impl Turn {
         }))
     }
 
-    async fn steps(&self, steer: tokio::sync::mpsc::Receiver<String>, left: &mut Left) -> Result<End, End> {
+    async fn steps(
+        &self,
+        messages: tokio::sync::mpsc::Receiver<Message>,
+        left: &mut Left,
+    ) -> Result<End, End> {
         self.recorder.advance(Transition::Prepare).await;
         let model = self.worker.config.catalog.open(&self.assignment.task.request.model);
         let model = self.unless_cancelled(async { model.await.map_err(|error| End::model(&error)) }).await?;
         let mut prepared = self.unless_cancelled(self.prepare()).await?;
         let sandbox = self.unless_cancelled(self.sandbox(&prepared)).await?;
-        let job = self.job(model, Arc::clone(&sandbox), &prepared, steer).await?;
+        let job = self.job(model, Arc::clone(&sandbox), &prepared, messages).await?;
         self.recorder.advance(Transition::Run).await;
         let Report { stop, usage } = legwork_agent::run_turn(job).await;
         left.usage = usage;
@@ -238,7 +242,7 @@ impl Turn {
         model: Arc<dyn legwork_model::Model>,
         sandbox: Arc<dyn Sandbox>,
         prepared: &Prepared,
-        steer: tokio::sync::mpsc::Receiver<String>,
+        messages: tokio::sync::mpsc::Receiver<Message>,
     ) -> Result<Job, End> {
         let Assignment { task, attempt, turn, history, layers, .. } = &self.assignment;
         let mut images = Vec::new();
@@ -260,7 +264,7 @@ impl Turn {
             checks: prepared.environment.checks.clone(),
             limits: task.request.limits,
             cache_key: attempt.id.to_string(),
-            steer,
+            messages,
             cancel: self.signals.cancel.clone(),
         })
     }

@@ -82,7 +82,7 @@ impl Told {
     pub(crate) fn claims_are_proven(&self) -> Result<()> {
         let items: Vec<Item> = self.items().cloned().collect();
         let answer = items.iter().rev().find_map(|item| {
-            let ItemBody::Message { role: Role::Assistant, text } = &item.body else { return None };
+            let ItemBody::Message { role: Role::Assistant, text, .. } = &item.body else { return None };
             Some(text)
         });
         let answer = answer.context("no final message")?;

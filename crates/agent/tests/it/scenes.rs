@@ -279,7 +279,7 @@ async fn what_the_user_says_meanwhile_reaches_the_model() {
         while player.requests.lock().unwrap().is_empty() {
             tokio::task::yield_now().await;
         }
-        steer.send("and the docs".into()).await.unwrap();
+        steer.send(crate::world::steer("and the docs")).await.unwrap();
         go.notify_one();
     });
     let played = scene.play().await;
@@ -289,7 +289,7 @@ async fn what_the_user_says_meanwhile_reaches_the_model() {
         .items()
         .into_iter()
         .filter_map(|item| match item.body {
-            ItemBody::Message { role: Role::User, text } => Some(text),
+            ItemBody::Message { role: Role::User, text, .. } => Some(text),
             _ => None,
         })
         .collect();

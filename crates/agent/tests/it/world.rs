@@ -14,7 +14,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use legwork_agent::{Job, Report, Timeline, run_turn};
-use legwork_domain::{Context, EventKind, Item, Kind, Limits, NewEvent, TurnId};
+use legwork_domain::{
+    Context, EventKind, Item, Kind, Limits, Message, MessageBody, MessageId, NewEvent, Timestamp, TurnId,
+    UserId,
+};
 use legwork_model::{
     CallInput, Delta, Entry, Error as ModelError, Finished, Info, Model, Request, Stop, Usage,
 };
@@ -240,7 +243,7 @@ pub struct Scene {
     pub folder: Arc<Folder>,
     pub player: Arc<Player>,
     pub job: Job,
-    steer: mpsc::Sender<String>,
+    steer: mpsc::Sender<Message>,
     events: mpsc::Receiver<NewEvent>,
 }
 
@@ -272,18 +275,18 @@ impl Scene {
             checks: Vec::new(),
             limits: Limits::default(),
             cache_key: "key".into(),
-            steer: steered,
+            messages: steered,
             cancel: CancellationToken::new(),
         };
         Self { folder, player, job, steer, events }
     }
 
     pub fn steer(&self, text: &str) {
-        self.steer.try_send(text.into()).unwrap();
+        self.steer.try_send(steer(text)).unwrap();
     }
 
     /// A way to steer while the turn runs.
-    pub fn steering(&self) -> mpsc::Sender<String> {
+    pub fn steering(&self) -> mpsc::Sender<Message> {
         self.steer.clone()
     }
 
@@ -381,4 +384,15 @@ pub fn stable(text: &str) -> String {
     let kept =
         text.lines().filter(|line| !line.starts_with("Chunk ID: ") && !line.starts_with("Wall time: "));
     kept.collect::<Vec<_>>().join("\n")
+}
+
+/// What a person says to the running turn.
+pub fn steer(text: &str) -> Message {
+    Message {
+        id: MessageId::from_u128(1),
+        turn: TurnId::from_u128(1),
+        by: UserId::LOCAL,
+        at: Timestamp::from_micros(1),
+        body: MessageBody::Steer { text: text.into() },
+    }
 }

@@ -23,15 +23,13 @@ pub(super) fn of(args: &Args, config: &Config, model: String) -> anyhow::Result<
         let what = "--include-changes takes the uncommitted changes of a local repository; this is a URL.";
         return Err(Trouble::usage(what, "Clone it and name the clone's path with --repo.").into());
     }
+    let source = Source {
+        repository,
+        base: args.base.clone(),
+        local_changes: if args.include_changes { LocalChanges::Include } else { LocalChanges::Leave },
+    };
     let new = NewTask {
         kind: if args.ask { Kind::Ask } else { Kind::Code },
-        prompt: prompt(&args.prompt)?,
-        source: Source {
-            repository,
-            base: args.base.clone(),
-            local_changes: if args.include_changes { LocalChanges::Include } else { LocalChanges::Leave },
-        },
-        model,
         attempts: args.attempts,
         environment: Environment {
             setup: args.setup.clone(),
@@ -41,7 +39,7 @@ pub(super) fn of(args: &Args, config: &Config, model: String) -> anyhow::Result<
             ..Environment::default()
         },
         limits: args.limits.over(config.limits),
-        images: Vec::new(),
+        ..NewTask::new(prompt(&args.prompt)?, source, model)
     };
     let usage = |what: String| Trouble::usage(what, "See legwork run --help.");
     new.validate().map_err(usage)?;

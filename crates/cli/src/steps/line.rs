@@ -1,8 +1,8 @@
 //! One line, or a few, for each kind of step.
 
 use legwork_domain::{
-    Change, ChangeKind, CommandRun, Item, ItemBody, ItemStatus, Judgement, Level, Patch, Phase, PlanStep,
-    PlanStepStatus, Role, Timestamp, Verdict,
+    Change, ChangeKind, CommandRun, Decision, Item, ItemBody, ItemStatus, Judgement, Level, Patch, Phase,
+    PlanStep, PlanStepStatus, Role, Timestamp, Verdict,
 };
 
 use super::Detail;
@@ -29,7 +29,7 @@ fn indent() -> Line {
 pub(super) fn item(item: &Item, detail: Detail) -> Vec<Line> {
     match &item.body {
         ItemBody::Message { role: Role::User, .. } if item.id.number() == 1 => Vec::new(),
-        ItemBody::Message { role, text } => message(item, *role, text),
+        ItemBody::Message { role, text, .. } => message(item, *role, text),
         ItemBody::Reasoning { text } => reasoning(item, text),
         ItemBody::Command(run) => command(item, run, detail),
         ItemBody::FileChange { changes, output } => file_change(item, changes, output),
@@ -41,6 +41,8 @@ pub(super) fn item(item: &Item, detail: Detail) -> Vec<Line> {
         ItemBody::Instructions { files } => {
             vec![number(item).with(DIM, "instructions ").with(PLAIN, &files.join(", "))]
         }
+        ItemBody::Question { text, options, answer } => question(item, text, options, answer.as_deref()),
+        ItemBody::Approval { action, reason, decision } => approval(item, action, reason, *decision),
         ItemBody::Notice { level, text } => notice(item, *level, text),
     }
 }
@@ -53,6 +55,23 @@ fn message(item: &Item, role: Role, text: &str) -> Vec<Line> {
     std::iter::once(number(item).with(style, &first))
         .chain(lines.map(|row| indent().with(style, row)))
         .collect()
+}
+
+fn question(item: &Item, text: &str, options: &[String], answer: Option<&str>) -> Vec<Line> {
+    let asked = number(item).with(ACCENT, "asks ").with(PLAIN, &clean::text(text));
+    let choices = options.iter().map(|option| indent().with(DIM, &format!("- {}", clean::text(option))));
+    let said = answer.map(|answer| indent().with(ACCENT, &format!("> {}", clean::text(answer))));
+    std::iter::once(asked).chain(choices).chain(said).collect()
+}
+
+fn approval(item: &Item, action: &str, reason: &str, decision: Option<Decision>) -> Vec<Line> {
+    let asked = number(item).with(ACCENT, "wants to ").with(PLAIN, &clean::text(action));
+    let said = match decision {
+        Some(Decision::Approved) => Line::default().with(GOOD, "  approved"),
+        Some(Decision::Denied) => Line::default().with(BAD, "  denied"),
+        None => Line::default(),
+    };
+    vec![asked.then(said), indent().with(DIM, &clean::text(reason))]
 }
 
 fn reasoning(item: &Item, text: &str) -> Vec<Line> {

@@ -35,7 +35,7 @@ fn items(turn: TurnId) -> Vec<NewEvent> {
     let change = Change { path: "b".into(), kind: ChangeKind::Update, moved_from: Some("a".into()) };
     let step = PlanStep { step: "one".into(), status: PlanStepStatus::InProgress };
     let bodies = [
-        ItemBody::Message { role: Role::Assistant, text: "Hi.".into() },
+        ItemBody::Message { role: Role::Assistant, text: "Hi.".into(), message: None },
         ItemBody::Reasoning { text: text() },
         ItemBody::Command(run),
         ItemBody::FileChange { changes: vec![change], output: text() },

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use legwork_client::Client;
 use legwork_domain::{
-    Assignment, Ended, Environment, Event, EventBatch, EventKind, Finish, ItemId, Kind, LeaseRequest, Limits,
-    LocalChanges, NewEvent, NewTask, Outcome, Source, TaskId, TaskView, Timestamp, WorkerId,
+    Assignment, Ended, Event, EventBatch, EventKind, Finish, ItemId, LeaseRequest, LocalChanges, NewEvent,
+    NewTask, Outcome, Source, TaskId, TaskView, Timestamp, WorkerId,
 };
 use legwork_server::{Config, Error};
 use tempfile::TempDir;
@@ -91,20 +91,12 @@ impl World {
 }
 
 pub(crate) fn asks(wait_ms: u64, task: Option<TaskId>) -> LeaseRequest {
-    LeaseRequest { worker: WorkerId::from_u128(1), wait_ms, task }
+    LeaseRequest { worker: WorkerId::from_u128(1), wait_ms, task, labels: Vec::new() }
 }
 
 pub(crate) fn request(prompt: &str) -> NewTask {
-    NewTask {
-        kind: Kind::Code,
-        prompt: prompt.into(),
-        source: Source { repository: "/r".into(), base: None, local_changes: LocalChanges::Leave },
-        model: "scripted/x".into(),
-        attempts: 1,
-        environment: Environment::default(),
-        limits: Limits::default(),
-        images: Vec::new(),
-    }
+    let source = Source { repository: "/r".into(), base: None, local_changes: LocalChanges::Leave };
+    NewTask::new(prompt.into(), source, "scripted/x".into())
 }
 
 pub(crate) fn batch(job: &Assignment, first: u64, events: Vec<NewEvent>) -> EventBatch {

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use legwork_domain::{
-    Assignment, AttemptId, CommandRun, Ended, Environment, Event, EventBatch, EventKind, Finish, Item,
-    ItemBody, ItemId, ItemStatus, Kind, LeaseId, Limits, LocalChanges, NewEvent, NewTask, Outcome, Phase,
-    Source, State, TaskId, TaskView, Timestamp, Transition, Turn, TurnId, WorkerId,
+    Assignment, AttemptId, CommandRun, Ended, Event, EventBatch, EventKind, Finish, Item, ItemBody, ItemId,
+    ItemStatus, LeaseId, LocalChanges, NewEvent, NewTask, Outcome, Phase, Source, State, TaskId, TaskView,
+    Timestamp, Transition, Turn, TurnId, WorkerId,
 };
 use legwork_store::{Claim, Error, Renewal, Store, TaskIds};
 use tempfile::TempDir;
@@ -130,16 +130,8 @@ fn check_states(log: &[Event]) {
 }
 
 pub(crate) fn request(prompt: &str, attempts: u8) -> NewTask {
-    NewTask {
-        kind: Kind::Code,
-        prompt: prompt.into(),
-        source: Source { repository: "/r".into(), base: None, local_changes: LocalChanges::Leave },
-        model: "scripted/x".into(),
-        attempts,
-        environment: Environment::default(),
-        limits: Limits::default(),
-        images: Vec::new(),
-    }
+    let source = Source { repository: "/r".into(), base: None, local_changes: LocalChanges::Leave };
+    NewTask { attempts, ..NewTask::new(prompt.into(), source, "scripted/x".into()) }
 }
 
 pub(crate) fn started(turn: TurnId, n: u32) -> NewEvent {

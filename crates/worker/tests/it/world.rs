@@ -7,8 +7,8 @@ use std::sync::Arc;
 use futures::StreamExt;
 use legwork_client::Client;
 use legwork_domain::{
-    Check, Ended, Event, EventKind, Item, ItemBody, Kind, Limits, LocalChanges, NewTask, Phase, Source,
-    State, TaskView, WorkerId,
+    Check, Ended, Event, EventKind, Item, ItemBody, LocalChanges, NewTask, Phase, Source, State, TaskView,
+    WorkerId,
 };
 use legwork_model::{Catalog, Settings};
 use legwork_sandbox::Toolchains;
@@ -70,6 +70,7 @@ impl World {
             toolchains: Toolchains { binds: Vec::new(), env: Vec::new() },
             id: WorkerId::from_u128(1),
             task: None,
+            labels: Vec::new(),
             operator_env: vec![("PATH".into(), std::env::var_os("PATH").unwrap())],
         };
         tokio::spawn(legwork_worker::run(config, self.shutdown.clone()));
@@ -134,20 +135,12 @@ impl World {
     }
 
     pub(crate) fn task(&self, repository: &Repository, model: String) -> NewTask {
-        NewTask {
-            kind: Kind::Code,
-            prompt: "Do it.".into(),
-            source: Source {
-                repository: repository.path.to_str().unwrap().into(),
-                base: None,
-                local_changes: LocalChanges::Leave,
-            },
-            model,
-            attempts: 1,
-            environment: legwork_domain::Environment::default(),
-            limits: Limits::default(),
-            images: Vec::new(),
-        }
+        let source = Source {
+            repository: repository.path.to_str().unwrap().into(),
+            base: None,
+            local_changes: LocalChanges::Leave,
+        };
+        NewTask::new("Do it.".into(), source, model)
     }
 }
 

@@ -10,6 +10,7 @@ mod environment;
 mod event;
 mod evidence;
 mod id;
+mod invariant;
 mod item;
 mod limits;
 mod message;
@@ -28,6 +29,7 @@ pub use id::{
     AttemptId, BlobId, EnvironmentId, IdError, ItemId, LeaseId, MessageId, RepositoryId, TaskId, TokenId,
     TurnId, UserId, WorkerId,
 };
+pub use invariant::{Invariant, LogCheck, StreamCheck, Violation};
 pub use item::{
     Change, ChangeKind, CommandRun, Item, ItemBody, ItemStatus, Level, Phase, PlanStep, PlanStepStatus, Role,
 };

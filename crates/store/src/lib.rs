@@ -10,6 +10,7 @@
 
 mod assignment;
 mod create;
+mod deep;
 mod error;
 mod log;
 mod messages;

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use futures::StreamExt as _;
-use legwork_domain::{Item, ItemBody, ItemStatus, Level, Role};
+use legwork_domain::{Author, Item, ItemBody, ItemStatus, Level};
 use legwork_model::{Delta, Entry, Error, Finished, Stop as ModelStop, Stream, Usage};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -282,7 +282,7 @@ impl Draft {
     }
 
     const fn message(text: String) -> ItemBody {
-        ItemBody::Message { role: Role::Assistant, text, message: None }
+        ItemBody::Message { role: Author::Assistant, text, message: None }
     }
 
     const fn reasoning(text: String) -> ItemBody {

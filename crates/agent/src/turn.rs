@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use legwork_domain::{Check, ContextChange, EventKind, ItemBody, Kind, Level, Message, MessageBody, Role};
+use legwork_domain::{Author, Check, ContextChange, EventKind, ItemBody, Kind, Level, Message, MessageBody};
 use legwork_model::{Entry, Model, Part, Request};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -122,7 +122,7 @@ impl Turn {
         records.push(goal(input, images, if first { checks } else { &[] }));
         self.tell(records).await;
         let text = input.to_owned();
-        self.scene.timeline.record(ItemBody::Message { role: Role::User, text, message: None }).await;
+        self.scene.timeline.record(ItemBody::Message { role: Author::User, text, message: None }).await;
         Ok(())
     }
 
@@ -134,7 +134,7 @@ impl Turn {
             self.tell(vec![Record::said(Origin::User, text.clone())]).await;
             self.scene
                 .timeline
-                .record(ItemBody::Message { role: Role::User, text, message: Some(message.id) })
+                .record(ItemBody::Message { role: Author::User, text, message: Some(message.id) })
                 .await;
             self.unanswered = true;
         }

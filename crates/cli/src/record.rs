@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use legwork_domain::{
-    Ended, Event, EventKind, Item, ItemBody, ItemId, ItemStatus, Patch, Role, State, TestClaim, Timestamp,
+    Author, Ended, Event, EventKind, Item, ItemBody, ItemId, ItemStatus, Patch, State, TestClaim, Timestamp,
     TurnId, Usage, Verdict,
 };
 
@@ -69,7 +69,7 @@ impl Record {
     pub fn answer(&self) -> Option<&str> {
         let of_turn = self.items.values().rev().filter(|item| Some(item.turn) == self.turn);
         let mut said = of_turn.filter_map(|item| {
-            let ItemBody::Message { role: Role::Assistant, text, .. } = &item.body else { return None };
+            let ItemBody::Message { role: Author::Assistant, text, .. } = &item.body else { return None };
             (item.status == ItemStatus::Completed).then_some(text.as_str())
         });
         said.next()

@@ -9,7 +9,7 @@ pub(crate) mod line;
 use std::collections::BTreeMap;
 
 use legwork_domain::{
-    Event, EventKind, Item, ItemBody, ItemId, ItemStatus, Phase, PlanStep, Role, State, Timestamp, Usage,
+    Author, Event, EventKind, Item, ItemBody, ItemId, ItemStatus, Phase, PlanStep, State, Timestamp, Usage,
     Waiting,
 };
 
@@ -105,7 +105,7 @@ impl Steps {
         if let ItemBody::Plan { steps } = &item.body {
             self.plan.clone_from(steps);
         }
-        if matches!(item.body, ItemBody::Message { role: Role::Assistant, .. }) {
+        if matches!(item.body, ItemBody::Message { role: Author::Assistant, .. }) {
             let before = self.held.replace(item.clone());
             lines.extend(before.iter().flat_map(|item| line::item(item, self.detail)));
             return lines;

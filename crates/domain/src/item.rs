@@ -47,7 +47,7 @@ pub enum ItemBody {
     /// A text from the user or the model. The model's last one of a turn is its answer.
     Message {
         /// Who wrote it.
-        role: Role,
+        role: Author,
         /// Markdown.
         text: String,
         /// Which of the messages to the running turn this is; nothing for the turn's own input.
@@ -117,7 +117,7 @@ pub enum ItemBody {
 /// Who wrote a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Role {
+pub enum Author {
     /// The user who gave the task or steers it.
     User,
     /// The model.

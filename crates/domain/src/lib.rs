@@ -31,7 +31,8 @@ pub use id::{
 };
 pub use invariant::{Invariant, LogCheck, StreamCheck, Violation};
 pub use item::{
-    Change, ChangeKind, CommandRun, Item, ItemBody, ItemStatus, Level, Phase, PlanStep, PlanStepStatus, Role,
+    Author, Change, ChangeKind, CommandRun, Item, ItemBody, ItemStatus, Level, Phase, PlanStep,
+    PlanStepStatus,
 };
 pub use limits::{Limit, Limits, Precision, Usage};
 pub use message::{Decision, Message, MessageBody};

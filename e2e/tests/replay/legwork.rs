@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use legwork_domain::{
-    CommandRun, Ended, Event, EventKind, Item, ItemBody, Judgement, Outcome, Phase, Proof, Role, TestClaim,
+    Author, CommandRun, Ended, Event, EventKind, Item, ItemBody, Judgement, Outcome, Phase, Proof, TestClaim,
 };
 use serde_json::json;
 
@@ -82,7 +82,7 @@ impl Told {
     pub(crate) fn claims_are_proven(&self) -> Result<()> {
         let items: Vec<Item> = self.items().cloned().collect();
         let answer = items.iter().rev().find_map(|item| {
-            let ItemBody::Message { role: Role::Assistant, text, .. } = &item.body else { return None };
+            let ItemBody::Message { role: Author::Assistant, text, .. } = &item.body else { return None };
             Some(text)
         });
         let answer = answer.context("no final message")?;

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use legwork_agent::Stop;
 use legwork_domain::{
-    ChangeKind, Check, EventKind, ItemBody, ItemStatus, Kind, Limit, Limits, Role, TestClaim,
+    Author, ChangeKind, Check, EventKind, ItemBody, ItemStatus, Kind, Limit, Limits, TestClaim,
 };
 use legwork_model::{Delta, EditTool, Entry, Error as ModelError, Info, Part, Stop as ModelStop};
 use serde_json::json;
@@ -289,7 +289,7 @@ async fn what_the_user_says_meanwhile_reaches_the_model() {
         .items()
         .into_iter()
         .filter_map(|item| match item.body {
-            ItemBody::Message { role: Role::User, text, .. } => Some(text),
+            ItemBody::Message { role: Author::User, text, .. } => Some(text),
             _ => None,
         })
         .collect();

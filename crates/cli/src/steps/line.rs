@@ -1,8 +1,8 @@
 //! One line, or a few, for each kind of step.
 
 use legwork_domain::{
-    Change, ChangeKind, CommandRun, Decision, Item, ItemBody, ItemStatus, Judgement, Level, Patch, Phase,
-    PlanStep, PlanStepStatus, Role, Timestamp, Verdict,
+    Author, Change, ChangeKind, CommandRun, Decision, Item, ItemBody, ItemStatus, Judgement, Level, Patch,
+    Phase, PlanStep, PlanStepStatus, Timestamp, Verdict,
 };
 
 use super::Detail;
@@ -28,7 +28,7 @@ fn indent() -> Line {
 /// A completed item.
 pub(super) fn item(item: &Item, detail: Detail) -> Vec<Line> {
     match &item.body {
-        ItemBody::Message { role: Role::User, .. } if item.id.number() == 1 => Vec::new(),
+        ItemBody::Message { role: Author::User, .. } if item.id.number() == 1 => Vec::new(),
         ItemBody::Message { role, text, .. } => message(item, *role, text),
         ItemBody::Reasoning { text } => reasoning(item, text),
         ItemBody::Command(run) => command(item, run, detail),
@@ -47,8 +47,8 @@ pub(super) fn item(item: &Item, detail: Detail) -> Vec<Line> {
     }
 }
 
-fn message(item: &Item, role: Role, text: &str) -> Vec<Line> {
-    let style = if role == Role::User { ACCENT } else { PLAIN };
+fn message(item: &Item, role: Author, text: &str) -> Vec<Line> {
+    let style = if role == Author::User { ACCENT } else { PLAIN };
     let rows = clean::text(text);
     let mut lines = rows.lines().filter(|row| !row.trim().is_empty());
     let first = lines.next().unwrap_or_default().to_owned();

@@ -1,9 +1,9 @@
 //! The committed schemas are those of the code, and real lines of a log keep to them.
 
 use legwork_domain::{
-    Change, ChangeKind, Check, CheckRun, CommandRun, Context, ContextChange, DiffStat, EventKind, Failure,
-    Item, ItemBody, ItemId, ItemStatus, Level, Limit, NewEvent, Outcome, Patch, Phase, PlanStep,
-    PlanStepStatus, Role, Timestamp, TurnId, Usage, Verdict,
+    Author, Change, ChangeKind, Check, CheckRun, CommandRun, Context, ContextChange, DiffStat, EventKind,
+    Failure, Item, ItemBody, ItemId, ItemStatus, Level, Limit, NewEvent, Outcome, Patch, Phase, PlanStep,
+    PlanStepStatus, Timestamp, TurnId, Usage, Verdict,
 };
 use serde_json::{Value, json};
 
@@ -35,7 +35,7 @@ fn items(turn: TurnId) -> Vec<NewEvent> {
     let change = Change { path: "b".into(), kind: ChangeKind::Update, moved_from: Some("a".into()) };
     let step = PlanStep { step: "one".into(), status: PlanStepStatus::InProgress };
     let bodies = [
-        ItemBody::Message { role: Role::Assistant, text: "Hi.".into(), message: None },
+        ItemBody::Message { role: Author::Assistant, text: "Hi.".into(), message: None },
         ItemBody::Reasoning { text: text() },
         ItemBody::Command(run),
         ItemBody::FileChange { changes: vec![change], output: text() },

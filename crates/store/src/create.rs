@@ -57,18 +57,34 @@ impl Store {
         }
         let view = new_task(request, ids, now);
         insert(&mut transaction, &view).await?;
-        if let Some(key) = key {
-            sqlx::query("INSERT INTO idempotency (key, digest, task, created_at) VALUES ($1, $2, $3, $4)")
-                .bind(key)
-                .bind(digest)
-                .bind(view.task.id.to_string())
-                .bind(now.micros())
-                .execute(&mut *transaction)
-                .await?;
+        if let Some(key) = key
+            && !keep(&mut transaction, key, &digest, &view.task).await?
+        {
+            // Another server took the key since: what it made is committed, and ours is not.
+            transaction.rollback().await?;
+            let mut connection = self.readers.acquire().await?;
+            let task = earlier(&mut connection, key, &digest).await?;
+            let task = task.ok_or(Error::Busy(sqlx::Error::RowNotFound))?;
+            return read::task(&mut connection, task).await;
         }
         transaction.commit().await?;
         Ok(view)
     }
+}
+
+/// Whether the key is the task's now. Waits for a transaction that has it already and may still fail.
+async fn keep(connection: &mut Connection, key: &str, digest: &str, task: &Task) -> Result<bool, Error> {
+    let kept = sqlx::query(
+        "INSERT INTO idempotency (key, digest, task, created_at) VALUES ($1, $2, $3, $4) \
+         ON CONFLICT (key) DO NOTHING",
+    )
+    .bind(key)
+    .bind(digest)
+    .bind(task.id.to_string())
+    .bind(task.created_at.micros())
+    .execute(connection)
+    .await?;
+    Ok(kept.rows_affected() == 1)
 }
 
 /// The task that the key made before.

@@ -87,15 +87,12 @@ impl Store {
 
     /// The attempt's turns and the end of its log.
     async fn standing(&self, attempt: AttemptId) -> Result<(Vec<Turn>, u64), Error> {
-        let rows = sqlx::query("SELECT * FROM turns WHERE attempt = $1 ORDER BY number")
-            .bind(attempt.to_string())
-            .fetch_all(&self.readers)
-            .await?;
-        let turns = rows.iter().map(|row| TurnRow::read(row).map(|row| row.turn));
-        let turns = turns.collect::<Result<Vec<_>, _>>()?;
+        let mut connection = self.readers.acquire().await?;
+        let turns = TurnRow::load_attempt(&mut connection, attempt).await?;
+        let turns = turns.into_iter().map(|row| row.turn).collect();
         let row = sqlx::query("SELECT last_seq FROM attempts WHERE id = $1")
             .bind(attempt.to_string())
-            .fetch_optional(&self.readers)
+            .fetch_optional(&mut *connection)
             .await?;
         let last_seq = row.as_ref().map_or(Ok(0), |row| number(row, "last_seq"))?;
         Ok((turns, last_seq))

@@ -1,4 +1,5 @@
 use legwork_domain::Refused;
+use sqlx::postgres::PgDatabaseError;
 
 /// Why the store did not do it, cut by what the caller can do.
 #[derive(Debug, thiserror::Error)]
@@ -36,8 +37,9 @@ pub enum Error {
     /// The idempotency key came with another request before: take a new key.
     #[error("the idempotency key was used for another task before")]
     KeyReused,
-    /// Others hold the database: try again.
-    #[error("the database is busy")]
+    /// Others hold the database, or it is out of reach for the moment: try again. Nothing was written, unless the
+    /// connection broke while a write was being committed: then it is whole or not there.
+    #[error("{}", unavailable(.0))]
     Busy(#[source] sqlx::Error),
     /// The disk is full: nothing was written; make room and try again.
     #[error("the disk that holds the database is full")]
@@ -76,15 +78,69 @@ const SQLITE_NOTADB: u32 = 26;
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
-        if matches!(error, sqlx::Error::PoolTimedOut) {
-            return Self::Busy(error);
+        match kind(&error) {
+            Kind::Busy | Kind::Unreachable => Self::Busy(error),
+            Kind::Full => Self::Full(error),
+            Kind::Corrupt => Self::Corrupt { what: "page", source: Box::new(error) },
+            Kind::Other => Self::Database(error),
         }
-        let code = error.as_database_error().and_then(|database| database.code()?.parse::<u32>().ok());
-        match code.map(|code| code & 0xff) {
-            Some(SQLITE_BUSY | SQLITE_LOCKED) => Self::Busy(error),
-            Some(SQLITE_FULL) => Self::Full(error),
-            Some(SQLITE_CORRUPT | SQLITE_NOTADB) => Self::Corrupt { what: "page", source: Box::new(error) },
-            _ => Self::Database(error),
-        }
+    }
+}
+
+/// What a database's word means to a caller.
+enum Kind {
+    Busy,
+    Unreachable,
+    Full,
+    Corrupt,
+    Other,
+}
+
+fn kind(error: &sqlx::Error) -> Kind {
+    if matches!(error, sqlx::Error::PoolTimedOut) {
+        return Kind::Busy;
+    }
+    // SQLite tells its own failures as the database's: these are a socket's.
+    if matches!(error, sqlx::Error::Io(_) | sqlx::Error::PoolClosed) {
+        return Kind::Unreachable;
+    }
+    let Some(database) = error.as_database_error() else {
+        return Kind::Other;
+    };
+    let code = database.code().unwrap_or_default();
+    if database.try_downcast_ref::<PgDatabaseError>().is_some() { postgres(&code) } else { sqlite(&code) }
+}
+
+fn sqlite(code: &str) -> Kind {
+    match code.parse::<u32>().map(|code| code & 0xff) {
+        Ok(SQLITE_BUSY | SQLITE_LOCKED) => Kind::Busy,
+        Ok(SQLITE_FULL) => Kind::Full,
+        Ok(SQLITE_CORRUPT | SQLITE_NOTADB) => Kind::Corrupt,
+        _ => Kind::Other,
+    }
+}
+
+/// By <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
+fn postgres(code: &str) -> Kind {
+    match code {
+        // Serialization failure, deadlock, lock not available, statement or idle time-out, too many connections.
+        "40001" | "40P01" | "55P03" | "57014" | "25P03" | "53300" => Kind::Busy,
+        "53100" => Kind::Full,
+        "XX001" | "XX002" => Kind::Corrupt,
+        // Shut down, crashed, starting up, dropped; class 08 is the connection.
+        "57P01" | "57P02" | "57P03" | "57P04" | "57P05" => Kind::Unreachable,
+        _ if code.starts_with("08") => Kind::Unreachable,
+        _ => Kind::Other,
+    }
+}
+
+fn unavailable(error: &sqlx::Error) -> &'static str {
+    if matches!(error, sqlx::Error::PoolTimedOut) {
+        // The pool does not tell these two apart.
+        "the database is busy or cannot be reached"
+    } else if matches!(kind(error), Kind::Unreachable) {
+        "the database cannot be reached"
+    } else {
+        "the database is busy"
     }
 }

@@ -6,20 +6,27 @@
 //! turn's present epoch writes nothing.
 //!
 //! There is no clock and no randomness in this crate: ids and times come from the caller, so that every interleaving can
-//! be played again. The statements keep to what SQLite and Postgres both take.
+//! be played again.
+//!
+//! Each statement is written once, in what SQLite and Postgres both take; `dialect` holds what they do not say alike. On
+//! SQLite a write has the one write lock from its start. On Postgres, where several servers write at once, it locks the
+//! rows that it reads: turns before attempts, so that two writes never wait for each other.
 
 mod assignment;
 mod create;
 mod deep;
+mod dialect;
 mod error;
 mod log;
 mod messages;
+mod migrate;
 mod open;
 mod read;
 mod turn_row;
 mod turns;
 
-use sqlx::SqlitePool;
+use dialect::Dialect;
+use sqlx::AnyPool;
 
 pub use create::{IDEMPOTENCY_KEY_BYTES_MAX, TaskIds};
 pub use error::Error;
@@ -27,23 +34,24 @@ pub use log::{EVENT_BYTES_MAX, Line, LogEnd, PAGE_BYTES_MAX, PAGE_EVENTS_MAX};
 pub use read::TASKS_PAGE_MAX;
 pub use turns::{BATCH_EVENTS_MAX, Claim, Expected, Renewal};
 
-type Connection = sqlx::SqliteConnection;
-type Row = sqlx::sqlite::SqliteRow;
-type Transaction = sqlx::Transaction<'static, sqlx::Sqlite>;
+type Connection = sqlx::AnyConnection;
+type Row = sqlx::any::AnyRow;
+type Transaction = sqlx::Transaction<'static, sqlx::Any>;
 
 /// The database. Clones share its connections.
 #[derive(Clone, Debug)]
 pub struct Store {
-    /// One connection, so that writers queue here in order instead of meeting `SQLITE_BUSY`.
-    writer: SqlitePool,
-    /// A few; in WAL mode they never wait for the writer.
-    readers: SqlitePool,
+    dialect: Dialect,
+    /// Over SQLite one connection, so that writers queue here in order instead of meeting `SQLITE_BUSY`.
+    writer: AnyPool,
+    /// A few; they never wait for a writer.
+    readers: AnyPool,
 }
 
 impl Store {
-    /// A transaction that has the write lock from its start: what it reads stays true until it commits.
+    /// A transaction in which what was read and locked ([`dialect::locking`]) stays true until it commits.
     async fn write(&self) -> Result<Transaction, Error> {
-        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+        Ok(self.writer.begin_with(self.dialect.begin()).await?)
     }
 
     /// Ends all connections in good order. Nothing depends on it: what was accepted is on disk.

@@ -3,9 +3,11 @@
 //! A row holds the event's JSON line as every view gets it, so replaying costs no parsing and a view sees the bytes that
 //! were accepted.
 
+use std::fmt::Write as _;
+
 use futures::TryStreamExt;
 use legwork_domain::{AttemptId, Event, EventKind, Item, ItemStatus, NewEvent, Timestamp};
-use sqlx::{QueryBuilder, Row as _, Sqlite};
+use sqlx::{AssertSqlSafe, Row as _};
 
 use crate::turn_row::{column, number, text};
 use crate::{Connection, Error, Store};
@@ -101,13 +103,25 @@ pub(crate) async fn append(
         }
         rows.push((column(seq)?, kind, item, line));
     }
-    let attempt = attempt.to_string();
-    let mut insert = QueryBuilder::<Sqlite>::new("INSERT INTO events (attempt, seq, kind, item, line) ");
-    insert.push_values(rows, |mut row, (seq, kind, item, line)| {
-        row.push_bind(attempt.clone()).push_bind(seq).push_bind(kind).push_bind(item).push_bind(line);
-    });
-    insert.build().execute(connection).await.map_err(repeated_item)?;
+    let mut insert = sqlx::query(AssertSqlSafe(insertion(rows.len()))).bind(attempt.to_string());
+    for (seq, kind, item, line) in rows {
+        insert = insert.bind(seq).bind(kind).bind(item).bind(line);
+    }
+    insert.execute(connection).await.map_err(repeated_item)?;
     Ok(())
+}
+
+/// One statement for a whole batch. At most 1,000 events and a few of our own, so at most some 4,100 parameters: SQLite
+/// takes 32,766 and Postgres 65,535.
+fn insertion(events: usize) -> String {
+    let mut statement = "INSERT INTO events (attempt, seq, kind, item, line) VALUES ".to_owned();
+    for n in 0..events {
+        let [seq, kind, item, line] = [2, 3, 4, 5].map(|place| 4 * n + place);
+        let comma = if n == 0 { "" } else { ", " };
+        // Writing to a string cannot fail.
+        let _ = write!(statement, "{comma}($1, ${seq}, ${kind}, ${item}, ${line})");
+    }
+    statement
 }
 
 /// Takes the next `count` seqs of the log and gives back the one before them.

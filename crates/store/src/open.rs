@@ -1,74 +1,152 @@
-//! Opening the file: connections and schema.
+//! Opening a database: connections and schema.
 //!
 //! A process that runs one task pays for this at each start, so a database that is up to date costs one small query.
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use sqlx::migrate::Migrator;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::any::AnyConnectOptions;
+use sqlx::pool::PoolOptions;
+use sqlx::{Any, Connection as _};
 
-use crate::{Error, Store};
+use crate::dialect::Dialect;
+use crate::{Connection, Error, Store, migrate};
 
-static MIGRATOR: Migrator = sqlx::migrate!("./migrations/sqlite");
+/// How long a call waits for a connection before it is told to come again: a restart of Postgres goes by unseen, and a
+/// caller does not lose its patience.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a statement waits for another process's write: far above one commit, below a caller's patience.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Readers at a time over SQLite. Reads are short and each connection is a thread, so more would only take memory.
+const SQLITE_READERS_MAX: u32 = 4;
 
-/// How long a call waits for a connection before it is told to come again.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Connections of one server to Postgres for each of reading and writing: enough to wait for disks and other servers,
+/// and few enough for several servers under Postgres's usual 100.
+const POSTGRES_CONNECTIONS_MAX: u32 = 8;
 
-/// Readers at a time. Reads are short and each connection is a thread, so more would only take memory.
-const READERS_MAX: u32 = 4;
+/// `busy_timeout` is how long a statement waits for another process's write: far above one commit, below a caller's
+/// patience.
+const SQLITE_ALL: &str = "PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON;";
+/// In WAL mode only FULL syncs at each commit; NORMAL may lose the last ones with the power.
+const SQLITE_WRITER: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;";
+const SQLITE_READER: &str = "PRAGMA query_only = ON;";
+
+/// A statement waits as long as over SQLite. A server that freezes in the middle of a write loses its locks before a
+/// lease lapses.
+const POSTGRES_ALL: &str = "SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '15s'; \
+                            SET client_min_messages = warning;";
+const POSTGRES_READER: &str = "SET default_transaction_read_only = on;";
 
 impl Store {
-    /// Opens the database at `path`, makes it if there is none, and brings its schema up to date.
+    /// Opens the SQLite database at `path`, makes it if there is none, and brings its schema up to date.
     ///
     /// Several processes may do so at the same time, and may use it at the same time.
     ///
     /// # Errors
-    /// [`Error::Migrate`] if the file was written by a newer program.
+    /// [`Error::Migrate`] if the file was written by a newer program; [`Error::Invalid`] if the path is not UTF-8.
     pub async fn open(path: &Path) -> Result<Self, Error> {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .busy_timeout(BUSY_TIMEOUT)
-            .foreign_keys(true);
-        let writing = options
-            .clone()
-            .journal_mode(SqliteJournalMode::Wal)
-            // In WAL mode only FULL syncs at each commit; NORMAL may lose the last ones with the power.
-            .synchronous(SqliteSynchronous::Full);
-        let writer = pool(1).connect_with(writing).await?;
-        migrate(&writer).await?;
-        let readers = pool(READERS_MAX).connect_lazy_with(options.pragma("query_only", "ON"));
-        Ok(Self { writer, readers })
+        Self::over(Dialect::Sqlite, options(&sqlite_url(path)?)?).await
+    }
+
+    /// Opens `postgres://USER:PASSWORD@HOST:PORT/DATABASE` or `sqlite:PATH` and brings its schema up to date.
+    ///
+    /// Several servers may do so at the same time, and may use it at the same time.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the URL is neither; [`Error::Busy`] if the database cannot be reached; [`Error::Migrate`] if
+    /// a newer program has used it.
+    pub async fn connect(url: &str) -> Result<Self, Error> {
+        if let Some(path) = url.strip_prefix("sqlite:") {
+            return Self::open(Path::new(path)).await;
+        }
+        if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+            // Not the URL itself: it may hold a password.
+            return Err(Error::Invalid(
+                "A database is `postgres://USER:PASSWORD@HOST/DATABASE` or `sqlite:PATH`.".to_owned(),
+            ));
+        }
+        Self::over(Dialect::Postgres, options(url)?).await
+    }
+
+    async fn over(dialect: Dialect, options: AnyConnectOptions) -> Result<Self, Error> {
+        // A pool tries again for a while when the setup of a connection fails. Of the first one we want to hear why.
+        let mut first = pool(dialect, 1).connect_with(options.clone()).await?.acquire().await?.detach();
+        set_up(&mut first, dialect.writer()).await?;
+        migrate::run(&mut first, dialect).await?;
+        let (writers, readers) = dialect.connections_max();
+        let writer =
+            with_setup(pool(dialect, writers), dialect.writer()).connect_with(options.clone()).await?;
+        let readers = with_setup(pool(dialect, readers), dialect.reader()).connect_lazy_with(options);
+        // Not before there is another: the last one to leave a file of SQLite's tidies it up, at some cost.
+        first.close().await?;
+        Ok(Self { dialect, writer, readers })
     }
 }
 
-fn pool(connections: u32) -> SqlitePoolOptions {
-    SqlitePoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
+impl Dialect {
+    /// How many connections write and read at a time.
+    const fn connections_max(self) -> (u32, u32) {
+        match self {
+            Self::Sqlite => (1, SQLITE_READERS_MAX),
+            Self::Postgres => (POSTGRES_CONNECTIONS_MAX, POSTGRES_CONNECTIONS_MAX),
+        }
+    }
+
+    /// What a connection that writes is told first.
+    const fn writer(self) -> &'static [&'static str] {
+        match self {
+            Self::Sqlite => &[SQLITE_ALL, SQLITE_WRITER],
+            Self::Postgres => &[POSTGRES_ALL],
+        }
+    }
+
+    /// What a connection that reads is told first.
+    const fn reader(self) -> &'static [&'static str] {
+        match self {
+            Self::Sqlite => &[SQLITE_ALL, SQLITE_READER],
+            Self::Postgres => &[POSTGRES_ALL, POSTGRES_READER],
+        }
+    }
+}
+
+fn options(url: &str) -> Result<AnyConnectOptions, Error> {
+    sqlx::any::install_default_drivers();
+    url.parse().map_err(|error| Error::Invalid(format!("The database's URL cannot be read: {error}.")))
+}
+
+/// All of the path is escaped, its slashes too: so nothing between here and SQLite takes it apart.
+fn sqlite_url(path: &Path) -> Result<String, Error> {
+    let path = path.to_str().ok_or_else(|| {
+        Error::Invalid(format!(
+            "The database's path, {}, is not UTF-8. Choose another directory.",
+            path.display()
+        ))
+    })?;
+    let mut url = "sqlite:".to_owned();
+    for byte in path.bytes() {
+        // Writing to a string cannot fail.
+        let _ = write!(url, "%{byte:02X}");
+    }
+    url.push_str("?mode=rwc");
+    Ok(url)
+}
+
+fn pool(dialect: Dialect, connections: u32) -> PoolOptions<Any> {
+    let pool = PoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT);
+    match dialect {
         // A connection to a file does not go stale.
-        .test_before_acquire(false)
-        .idle_timeout(None)
-        .max_lifetime(None)
-}
-
-async fn migrate(writer: &sqlx::SqlitePool) -> Result<(), Error> {
-    let newest = MIGRATOR.iter().map(|migration| migration.version).max();
-    if applied(&mut *writer.acquire().await?).await == newest {
-        return Ok(());
+        Dialect::Sqlite => pool.test_before_acquire(false).idle_timeout(None).max_lifetime(None),
+        Dialect::Postgres => pool,
     }
-    // The lock from the start on lets one of several processes migrate; the others then find nothing to do.
-    let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
-    MIGRATOR.run_direct(None, &mut *transaction, false).await.map_err(Error::Migrate)?;
-    Ok(transaction.commit().await?)
 }
 
-/// The newest migration that was applied; `None` also for a file without a schema.
-async fn applied(connection: &mut crate::Connection) -> Option<i64> {
-    let version = sqlx::query_scalar("SELECT MAX(version) FROM _sqlx_migrations WHERE success");
-    version.fetch_one(connection).await.ok().flatten()
+fn with_setup(pool: PoolOptions<Any>, statements: &'static [&'static str]) -> PoolOptions<Any> {
+    pool.after_connect(move |connection, _| Box::pin(set_up(connection, statements)))
+}
+
+async fn set_up(connection: &mut Connection, statements: &'static [&'static str]) -> Result<(), sqlx::Error> {
+    for statements in statements {
+        sqlx::raw_sql(*statements).execute(&mut *connection).await?;
+    }
+    Ok(())
 }

@@ -4,7 +4,21 @@ use legwork_domain::{AttemptId, Task, TaskId, Timestamp, Turn, TurnId};
 use serde::de::DeserializeOwned;
 use sqlx::Row as _;
 
+use crate::dialect::{Lock, locking};
 use crate::{Connection, Error, Row};
+
+/// All columns by name: a prepared `SELECT *` fails once another server's migration has added one.
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, task, attempt, number, created_at, input, images, epoch, tries, cancel_requested_at, ",
+            "state, usage, received, revision FROM turns ",
+            $rest
+        )
+    };
+}
+
+const OF_TASKS: &str = select!("WHERE task BETWEEN $1 AND $2 ORDER BY attempt, number");
 
 /// A turn as it stood when the transaction read it.
 #[derive(Debug)]
@@ -20,8 +34,9 @@ impl TurnRow {
         Self { turn, received: 0, revision: 0 }
     }
 
+    /// The turn, locked for the transaction.
     pub(crate) async fn load(connection: &mut Connection, id: TurnId) -> Result<Self, Error> {
-        let row = sqlx::query("SELECT * FROM turns WHERE id = $1")
+        let row = sqlx::query(locking(connection, select!("WHERE id = $1"), Lock::Wait))
             .bind(id.to_string())
             .fetch_optional(connection)
             .await?
@@ -35,7 +50,7 @@ impl TurnRow {
         oldest: TaskId,
         newest: TaskId,
     ) -> Result<Vec<Self>, Error> {
-        let rows = sqlx::query("SELECT * FROM turns WHERE task BETWEEN $1 AND $2 ORDER BY attempt, number")
+        let rows = sqlx::query(OF_TASKS)
             .bind(oldest.to_string())
             .bind(newest.to_string())
             .fetch_all(connection)
@@ -43,7 +58,29 @@ impl TurnRow {
         rows.iter().map(Self::read).collect()
     }
 
-    pub(crate) fn read(row: &Row) -> Result<Self, Error> {
+    /// The turns of one attempt.
+    pub(crate) async fn load_attempt(
+        connection: &mut Connection,
+        attempt: AttemptId,
+    ) -> Result<Vec<Self>, Error> {
+        let rows = sqlx::query(select!("WHERE attempt = $1 ORDER BY number"))
+            .bind(attempt.to_string())
+            .fetch_all(connection)
+            .await?;
+        rows.iter().map(Self::read).collect()
+    }
+
+    /// The turns of one task, locked for the transaction.
+    pub(crate) async fn load_task(connection: &mut Connection, task: TaskId) -> Result<Vec<Self>, Error> {
+        let rows = sqlx::query(locking(connection, OF_TASKS, Lock::Wait))
+            .bind(task.to_string())
+            .bind(task.to_string())
+            .fetch_all(connection)
+            .await?;
+        rows.iter().map(Self::read).collect()
+    }
+
+    fn read(row: &Row) -> Result<Self, Error> {
         let turn = Turn {
             id: id::<TurnId>(row, "id")?,
             task: id(row, "task")?,
@@ -114,7 +151,7 @@ impl TurnRow {
         .bind(text(&next.usage)?)
         .execute(connection)
         .await?;
-        // The write lock is held since before the read, so a miss means that the lock did not hold.
+        // The row is locked since before the read, so a miss means that the lock did not hold.
         if done.rows_affected() == 1 { Ok(()) } else { Err(Error::Busy(sqlx::Error::RowNotFound)) }
     }
 }

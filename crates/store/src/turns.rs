@@ -5,6 +5,7 @@ use legwork_domain::{
     Transition, Turn, TurnId, Usage, WorkerId,
 };
 
+use crate::dialect::{Lock, locking};
 use crate::turn_row::{TurnRow, id, number};
 use crate::{Connection, Error, Store, assignment, log, read};
 
@@ -45,6 +46,13 @@ pub struct Renewal {
     pub until: Timestamp,
 }
 
+/// Whether the queue is only looked at.
+#[derive(Clone, Copy)]
+enum Look {
+    Only,
+    Take,
+}
+
 impl Store {
     /// Moves a turn: reads, applies, compares and sets, and adds the event, in one transaction.
     ///
@@ -75,11 +83,11 @@ impl Store {
     /// own turn and not the queue.
     pub async fn lease(&self, claim: &Claim) -> Result<Option<Assignment>, Error> {
         // Looking is cheap and needs no lock: an idle worker disturbs nobody.
-        if oldest_queued(&mut *self.readers.acquire().await?, claim.task).await?.is_none() {
+        if oldest_queued(&mut *self.readers.acquire().await?, claim.task, Look::Only).await?.is_none() {
             return Ok(None);
         }
         let mut transaction = self.write().await?;
-        let Some(turn) = oldest_queued(&mut transaction, claim.task).await? else {
+        let Some(turn) = oldest_queued(&mut transaction, claim.task, Look::Take).await? else {
             return Ok(None);
         };
         let row = TurnRow::load(&mut transaction, turn).await?;
@@ -143,7 +151,7 @@ impl Store {
     /// [`Error::NotFound`].
     pub async fn cancel(&self, task: TaskId, now: Timestamp) -> Result<TaskView, Error> {
         let mut transaction = self.write().await?;
-        for row in TurnRow::load_tasks(&mut transaction, task, task).await? {
+        for row in TurnRow::load_task(&mut transaction, task).await? {
             if row.turn.state.ended().is_some() || row.turn.cancel_requested_at.is_some() {
                 continue;
             }
@@ -304,19 +312,26 @@ fn check_events(turn: TurnId, events: &[NewEvent]) -> Result<(), Error> {
     Ok(())
 }
 
-async fn oldest_queued(connection: &mut Connection, task: Option<TaskId>) -> Result<Option<TurnId>, Error> {
-    let row = match task {
-        Some(task) => sqlx::query(
-            "SELECT id FROM turns WHERE state_name = 'queued' AND task = $1 ORDER BY created_at, id LIMIT 1",
-        )
-        .bind(task.to_string())
-        .fetch_optional(connection)
-        .await?,
-        None => {
-            sqlx::query("SELECT id FROM turns WHERE state_name = 'queued' ORDER BY created_at, id LIMIT 1")
-                .fetch_optional(connection)
-                .await?
+/// The oldest queued turn, in a write transaction one that no other server is taking at this moment.
+async fn oldest_queued(
+    connection: &mut Connection,
+    task: Option<TaskId>,
+    look: Look,
+) -> Result<Option<TurnId>, Error> {
+    let select = match task {
+        Some(_) => {
+            "SELECT id FROM turns WHERE state_name = 'queued' AND task = $1 ORDER BY created_at, id LIMIT 1"
         }
+        None => "SELECT id FROM turns WHERE state_name = 'queued' ORDER BY created_at, id LIMIT 1",
     };
+    let query = match look {
+        Look::Only => sqlx::query(select),
+        Look::Take => sqlx::query(locking(connection, select, Lock::Skip)),
+    };
+    let query = match task {
+        Some(task) => query.bind(task.to_string()),
+        None => query,
+    };
+    let row = query.fetch_optional(connection).await?;
     row.map(|row| id(&row, "id")).transpose()
 }

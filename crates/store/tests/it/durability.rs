@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use legwork_domain::{AttemptId, TaskId};
 use legwork_store::Store;
 
-use crate::world::{World, batch, completed, request, started};
+use crate::world::{Place, World, batch, completed, request, started};
 
 const PATH: &str = "LEGWORK_TEST_STORE_PATH";
 
@@ -17,7 +17,7 @@ const PATH: &str = "LEGWORK_TEST_STORE_PATH";
 #[tokio::test]
 async fn child() {
     let Ok(path) = std::env::var(PATH) else { return };
-    let mut world = World::sqlite().await;
+    let mut world = World::new(Place::sqlite()).await;
     world.store = Store::open(path.as_ref()).await.unwrap();
     let mut out = std::io::stdout();
     for n in 0..u32::MAX {
@@ -63,7 +63,7 @@ async fn what_was_accepted_survives_a_kill() {
         let path = folder.path().join("legwork.db");
         let told = write_and_kill(&path, lines);
         assert!(told.len() >= lines, "the child stopped early: {told:?}");
-        let mut world = World::sqlite().await;
+        let mut world = World::new(Place::sqlite()).await;
         world.store = Store::open(&path).await.unwrap();
         for line in &told {
             survived(&world, line).await;

@@ -7,9 +7,11 @@
     reason = "what a helper cannot do fails its test, and a test looks at the few variants that it is about"
 )]
 
+mod both;
 mod durability;
+mod faults;
 mod interleavings;
 mod opening;
-mod sqlite;
+mod postgres;
 mod suite;
 mod world;

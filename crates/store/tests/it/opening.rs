@@ -1,32 +1,22 @@
 //! Opening: from nothing, again, by many at once.
 
-use std::time::Instant;
-
 use legwork_store::{Error, Store};
 
 use crate::world::World;
 
-#[tokio::test]
-async fn what_was_accepted_is_there_after_a_restart() {
-    let world = World::sqlite().await;
+pub(crate) async fn what_was_accepted_is_there_after_a_restart(world: World) {
     let view = world.create("x", Some("key")).await.unwrap();
     let job = world.lease().await.unwrap();
     world.store.close().await;
-    let path = world.folder.path().join("legwork.db");
-    let started = Instant::now();
-    let store = Store::open(&path).await.unwrap();
-    println!("opened an existing store in {:?}", started.elapsed());
+    let store = world.place.open().await;
     let again = store.task(view.task.id).await.unwrap();
     assert_eq!(again.attempts[0].turns[0].state, job.turn.state);
 }
 
-#[tokio::test]
-async fn many_may_open_a_new_file_at_once() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("legwork.db");
-    let opened = futures::future::join_all((0..8).map(|_| Store::open(&path))).await;
-    for store in opened {
-        assert_eq!(store.unwrap().tasks(None, 1).await.unwrap().tasks, []);
+pub(crate) async fn many_may_open_a_new_database_at_once(world: World) {
+    let place = world.place.another();
+    for store in futures::future::join_all((0..8).map(|_| place.open())).await {
+        assert_eq!(store.tasks(None, 1).await.unwrap().tasks, []);
     }
 }
 

@@ -11,20 +11,61 @@ use legwork_domain::{
 use legwork_store::{Claim, Error, Renewal, Store, TaskIds};
 use tempfile::TempDir;
 
+use crate::postgres::Database;
+
 pub(crate) const LEASE_MS: i64 = 30_000;
 
 pub(crate) struct World {
     pub(crate) store: Store,
-    pub(crate) folder: TempDir,
+    pub(crate) place: Place,
     clock: AtomicI64,
     numbers: AtomicU64,
 }
 
+/// A database of the test's own; gone with this.
+pub(crate) enum Place {
+    Sqlite(TempDir),
+    Postgres(Database),
+}
+
+impl Place {
+    pub(crate) fn sqlite() -> Self {
+        Self::Sqlite(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn postgres() -> Self {
+        Self::Postgres(Database::new())
+    }
+
+    /// A new one of the same kind.
+    pub(crate) fn another(&self) -> Self {
+        match self {
+            Self::Sqlite(_) => Self::sqlite(),
+            Self::Postgres(_) => Self::postgres(),
+        }
+    }
+
+    fn url(&self) -> String {
+        match self {
+            Self::Sqlite(folder) => format!("sqlite:{}/legwork.db", folder.path().display()),
+            Self::Postgres(database) => database.url(),
+        }
+    }
+
+    /// As another server does that shares it.
+    pub(crate) async fn open(&self) -> Store {
+        Store::connect(&self.url()).await.unwrap()
+    }
+}
+
 impl World {
-    pub(crate) async fn sqlite() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&folder.path().join("legwork.db")).await.unwrap();
-        Self { store, folder, clock: AtomicI64::new(1_000_000), numbers: AtomicU64::new(1) }
+    pub(crate) async fn new(place: Place) -> Self {
+        Self::over(place.open().await, place)
+    }
+
+    /// Over a store that was opened already.
+    pub(crate) fn over(store: Store, place: Place) -> Self {
+        Self { store, place, clock: AtomicI64::new(1_000_000), numbers: AtomicU64::new(1) }
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -57,8 +98,12 @@ impl World {
     }
 
     pub(crate) async fn lease_of(&self, task: Option<TaskId>) -> Option<Assignment> {
+        self.try_lease(task).await.unwrap()
+    }
+
+    pub(crate) async fn try_lease(&self, task: Option<TaskId>) -> Result<Option<Assignment>, Error> {
         let (id, worker) = (LeaseId::from_u128(self.number()), WorkerId::from_u128(self.number()));
-        self.store.lease(&Claim { id, worker, task, term: self.term() }).await.unwrap()
+        self.store.lease(&Claim { id, worker, task, term: self.term() }).await
     }
 
     pub(crate) async fn append(&self, turn: TurnId, batch: EventBatch) -> Result<Turn, Error> {

@@ -1,0 +1,51 @@
+//! What the two databases do not say alike. Everything else in this crate is one text for both.
+
+use sqlx::AssertSqlSafe;
+
+use crate::Connection;
+
+/// Which database it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// Embedded; one write transaction at a time.
+    Sqlite,
+    /// A server that other servers of ours share.
+    Postgres,
+}
+
+/// What a locking read does about a row that another transaction holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lock {
+    /// Waits, and then sees the row as that transaction left it.
+    Wait,
+    /// Passes over it: any other row is as good.
+    Skip,
+}
+
+impl Dialect {
+    pub(crate) fn of(connection: &Connection) -> Self {
+        if connection.backend_name() == "SQLite" { Self::Sqlite } else { Self::Postgres }
+    }
+
+    /// Begins a transaction that will write.
+    pub(crate) const fn begin(self) -> &'static str {
+        match self {
+            // The write lock from the start: what is read stays true, and no read has to be promoted.
+            Self::Sqlite => "BEGIN IMMEDIATE",
+            // Whatever the operator's default is; row locks do the rest.
+            Self::Postgres => "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
+        }
+    }
+}
+
+/// The statement with the lock that keeps its rows as they are until the write transaction ends. The last word of
+/// `select` must be the end of its plain form.
+pub(crate) fn locking(connection: &Connection, select: &'static str, lock: Lock) -> AssertSqlSafe<String> {
+    let clause = match (Dialect::of(connection), lock) {
+        (Dialect::Sqlite, _) => "",
+        // Not FOR UPDATE: our keys never change, and rows that refer to this one may be added meanwhile.
+        (Dialect::Postgres, Lock::Wait) => " FOR NO KEY UPDATE",
+        (Dialect::Postgres, Lock::Skip) => " FOR NO KEY UPDATE SKIP LOCKED",
+    };
+    AssertSqlSafe(format!("{select}{clause}"))
+}

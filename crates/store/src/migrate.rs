@@ -1,0 +1,91 @@
+//! The schema. One text serves both databases.
+//!
+//! Columns are TEXT and BIGINT. Postgres would sort TEXT by the words of the database's language, SQLite sorts by bytes,
+//! and our ids and cursors are in byte order: so Postgres reads each `TEXT` as `TEXT COLLATE "C"`.
+
+use std::sync::LazyLock;
+
+use sqlx::migrate::Migrator;
+use sqlx::{AssertSqlSafe, Connection as _, SqlSafeStr as _};
+
+use crate::dialect::Dialect;
+use crate::{Connection, Error};
+
+/// As written, for SQLite.
+static PLAIN: LazyLock<Migrator> = LazyLock::new(embedded);
+
+/// As Postgres reads them. The checksums stay those of the files.
+static COLLATED: LazyLock<Migrator> = LazyLock::new(|| {
+    let mut migrator = embedded();
+    for migration in migrator.migrations.to_mut() {
+        migration.sql = AssertSqlSafe(collated(migration.sql.as_str())).into_sql_str();
+    }
+    migrator
+});
+
+fn embedded() -> Migrator {
+    let mut migrator = sqlx::migrate!("./migrations");
+    // `run` holds a lock around all of them.
+    migrator.set_locking(false);
+    migrator
+}
+
+/// Lets one of several starting servers migrate while the others wait, however long it takes; held until the transaction
+/// ends. The number is the word "legwork" in ASCII.
+const POSTGRES_LOCK: &str = "SET LOCAL lock_timeout = 0; SELECT pg_advisory_xact_lock(30510792544580203)";
+
+/// Brings the schema up to date.
+pub(crate) async fn run(connection: &mut Connection, dialect: Dialect) -> Result<(), Error> {
+    let migrator = match dialect {
+        Dialect::Sqlite => &*PLAIN,
+        Dialect::Postgres => &*COLLATED,
+    };
+    let newest = migrator.iter().map(|migration| migration.version).max();
+    if applied(connection).await == newest {
+        return Ok(());
+    }
+    // The lock from the start on lets one of several processes migrate; the others then find nothing to do.
+    let mut transaction = connection.begin_with(dialect.begin()).await?;
+    if dialect == Dialect::Postgres {
+        sqlx::raw_sql(POSTGRES_LOCK).execute(&mut *transaction).await?;
+    }
+    migrator.run_direct(None, &mut *transaction, false).await.map_err(Error::Migrate)?;
+    Ok(transaction.commit().await?)
+}
+
+/// The newest migration that was applied; `None` also for a database without a schema.
+async fn applied(connection: &mut Connection) -> Option<i64> {
+    let version = sqlx::query_scalar("SELECT MAX(version) FROM _sqlx_migrations WHERE success");
+    version.fetch_one(connection).await.ok().flatten()
+}
+
+fn collated(sql: &str) -> String {
+    let word = |c: char| !c.is_ascii_alphanumeric() && c != '_';
+    let mut text = String::with_capacity(2 * sql.len());
+    for piece in sql.split_inclusive(word) {
+        text.push_str(piece);
+        if piece.trim_end_matches(word) == "TEXT" {
+            text.insert_str(text.len() - (piece.len() - "TEXT".len()), " COLLATE \"C\"");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn postgres_sorts_every_text_by_bytes() {
+        let sql = "CREATE TABLE a (b TEXT NOT NULL, c TEXT, text BIGINT, TEXTS TEXT)";
+        let collated = collated(sql);
+        assert_eq!(
+            collated,
+            "CREATE TABLE a (b TEXT COLLATE \"C\" NOT NULL, c TEXT COLLATE \"C\", text BIGINT, TEXTS TEXT COLLATE \"C\")"
+        );
+        assert_eq!(COLLATED.iter().count(), PLAIN.iter().count());
+        for (collated, plain) in COLLATED.iter().zip(PLAIN.iter()) {
+            assert_eq!(collated.checksum, plain.checksum);
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Each test of the list over SQLite and over Postgres.
+
+use crate::world::{Place, World};
+use crate::{interleavings, opening, suite};
+
+macro_rules! over_both {
+    ($($module:ident: $($name:ident)*;)*) => {
+        mod sqlite {
+            use super::*;
+            $($(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    $module::$name(World::new(Place::sqlite()).await).await;
+                }
+            )*)*
+        }
+        mod postgres {
+            use super::*;
+            $($(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    $module::$name(World::new(Place::postgres()).await).await;
+                }
+            )*)*
+        }
+    };
+}
+
+over_both! {
+    suite:
+        a_new_task_is_queued_and_told
+        a_wrong_task_is_refused_with_a_sentence
+        one_key_makes_one_task
+        one_key_at_the_same_time_makes_one_task
+        tasks_are_listed_newest_first_in_pages
+        the_oldest_turn_is_leased_first_and_once
+        a_lease_can_be_for_one_task_alone
+        a_turn_goes_its_way
+        a_repeated_batch_is_stored_once
+        a_gap_is_refused
+        a_heartbeat_renews_the_lease_and_is_no_news
+        a_stale_epoch_writes_nothing
+        a_lost_worker_leaves_no_item_open
+        the_last_try_ends_the_turn
+        the_next_worker_gets_what_the_log_holds
+        the_same_end_twice_is_one_end
+        terminal_is_final
+        a_cancel_ends_what_is_queued_and_asks_what_runs
+        a_worker_cannot_write_what_is_not_its_own
+        a_page_is_bounded_by_bytes
+        what_is_not_there_is_not_found;
+    interleavings:
+        no_order_of_steps_breaks_a_log
+        many_at_once_break_no_log;
+    opening:
+        what_was_accepted_is_there_after_a_restart
+        many_may_open_a_new_database_at_once;
+}

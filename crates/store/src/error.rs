@@ -75,6 +75,8 @@ const SQLITE_LOCKED: u32 = 6;
 const SQLITE_CORRUPT: u32 = 11;
 const SQLITE_FULL: u32 = 13;
 const SQLITE_NOTADB: u32 = 26;
+/// Extended: no room for the write-ahead log's index.
+const SQLITE_IOERR_SHMSIZE: u32 = 4874;
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
@@ -112,7 +114,11 @@ fn kind(error: &sqlx::Error) -> Kind {
 }
 
 fn sqlite(code: &str) -> Kind {
-    match code.parse::<u32>().map(|code| code & 0xff) {
+    let code = code.parse::<u32>();
+    if code == Ok(SQLITE_IOERR_SHMSIZE) {
+        return Kind::Full;
+    }
+    match code.map(|code| code & 0xff) {
         Ok(SQLITE_BUSY | SQLITE_LOCKED) => Kind::Busy,
         Ok(SQLITE_FULL) => Kind::Full,
         Ok(SQLITE_CORRUPT | SQLITE_NOTADB) => Kind::Corrupt,

@@ -132,7 +132,12 @@ fn sqlite_url(path: &Path) -> Result<String, Error> {
 }
 
 fn pool(dialect: Dialect, connections: u32) -> PoolOptions<Any> {
-    let pool = PoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT);
+    let pool = PoolOptions::<Any>::new()
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        // SQLite ends a transaction by itself when the disk is full. The driver then believes for ever that there is one
+        // and refuses to begin another: such a connection is replaced.
+        .before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }));
     match dialect {
         // A connection to a file does not go stale.
         Dialect::Sqlite => pool.test_before_acquire(false).idle_timeout(None).max_lifetime(None),

@@ -1,7 +1,7 @@
 //! Each test of the list over SQLite and over Postgres.
 
 use crate::world::{Place, World};
-use crate::{interleavings, opening, suite};
+use crate::{durability, interleavings, opening, suite};
 
 macro_rules! over_both {
     ($($module:ident: $($name:ident)*;)*) => {
@@ -52,6 +52,8 @@ over_both! {
     interleavings:
         no_order_of_steps_breaks_a_log
         many_at_once_break_no_log;
+    durability:
+        what_was_accepted_survives_a_kill;
     opening:
         what_was_accepted_is_there_after_a_restart
         many_may_open_a_new_database_at_once;

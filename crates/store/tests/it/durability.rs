@@ -7,18 +7,16 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
 use legwork_domain::{AttemptId, TaskId};
-use legwork_store::Store;
 
 use crate::world::{Place, World, batch, completed, request, started};
 
-const PATH: &str = "LEGWORK_TEST_STORE_PATH";
+const URL: &str = "LEGWORK_TEST_STORE_URL";
 
 /// Not a test by itself: does nothing unless the parent test started it.
 #[tokio::test]
 async fn child() {
-    let Ok(path) = std::env::var(PATH) else { return };
-    let mut world = World::new(Place::sqlite()).await;
-    world.store = Store::open(path.as_ref()).await.unwrap();
+    let Ok(url) = std::env::var(URL) else { return };
+    let world = World::new(Place::Elsewhere(url)).await;
     let mut out = std::io::stdout();
     for n in 0..u32::MAX {
         let view = world.create(&format!("task {n}"), Some(&format!("key {n}"))).await.unwrap();
@@ -39,10 +37,10 @@ async fn child() {
 }
 
 /// Kills a child after it told `lines` lines and gives back what it had told.
-fn write_and_kill(path: &std::path::Path, lines: usize) -> Vec<String> {
+fn write_and_kill(url: &str, lines: usize) -> Vec<String> {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["durability::child", "--exact", "--nocapture"])
-        .env(PATH, path)
+        .env(URL, url)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
@@ -56,15 +54,12 @@ fn write_and_kill(path: &std::path::Path, lines: usize) -> Vec<String> {
     told
 }
 
-#[tokio::test]
-async fn what_was_accepted_survives_a_kill() {
+pub(crate) async fn what_was_accepted_survives_a_kill(world: World) {
     for lines in [1, 6, 15, 30] {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("legwork.db");
-        let told = write_and_kill(&path, lines);
+        let place = world.place.another();
+        let told = write_and_kill(&place.url(), lines);
         assert!(told.len() >= lines, "the child stopped early: {told:?}");
-        let mut world = World::new(Place::sqlite()).await;
-        world.store = Store::open(&path).await.unwrap();
+        let world = World::new(place).await;
         for line in &told {
             survived(&world, line).await;
         }

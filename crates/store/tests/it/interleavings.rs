@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use legwork_domain::{Assignment, AttemptId, Transition};
+use legwork_domain::{Assignment, AttemptId, State, TaskId, Transition};
 use legwork_store::Error;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -160,25 +160,40 @@ pub(crate) async fn no_order_of_steps_breaks_a_log(world: World) {
     result.unwrap();
 }
 
-/// Six workers share one queue of turns and one of them is always too late.
+/// Six workers of three servers share one queue, one of them is always too late, and people cancel meanwhile.
 pub(crate) async fn many_at_once_break_no_log(world: World) {
-    let world = Arc::new(world);
+    let servers = [Arc::new(world.beside().await), Arc::new(world.beside().await), Arc::new(world)];
     let mut attempts = Vec::new();
-    for n in 0..12 {
-        attempts.push(world.create(&format!("task {n}"), None).await.unwrap().attempts[0].attempt.id);
+    for n in 0..18 {
+        let view = servers[n % 3].create(&format!("task {n}"), None).await.unwrap();
+        attempts.push(view.attempts[0].attempt.id);
+        if n % 6 == 0 {
+            tokio::spawn(cancel(Arc::clone(&servers[1]), view.task.id));
+        }
     }
-    let workers: Vec<_> = (0..6).map(|n| tokio::spawn(work(Arc::clone(&world), n == 0))).collect();
+    let workers: Vec<_> = (0..6).map(|n| tokio::spawn(work(Arc::clone(&servers[n % 3]), n == 0))).collect();
     for worker in workers {
         worker.await.unwrap();
     }
+    let world = &servers[0];
     while world.lease().await.is_some() {
         world.pass_ms(LEASE_MS + 1);
         world.store.expire(world.now()).await.unwrap();
     }
+    world.pass_ms(LEASE_MS + 1);
+    world.store.expire(world.now()).await.unwrap();
     for attempt in attempts {
         world.check(attempt).await;
         assert!(world.store.log_end(attempt).await.unwrap().finished);
     }
+}
+
+/// Until somebody has the turn, and so beside all that its worker does.
+async fn cancel(world: Arc<World>, task: TaskId) {
+    while world.store.task(task).await.unwrap().attempts[0].turns[0].state == State::Queued {
+        tokio::task::yield_now().await;
+    }
+    world.store.cancel(task, world.now()).await.unwrap();
 }
 
 async fn work(world: Arc<World>, late: bool) {

@@ -1,6 +1,7 @@
 //! A store with a clock and ids of the test's own, and the checker of what must hold for every log.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use legwork_domain::{
@@ -18,41 +19,50 @@ pub(crate) const LEASE_MS: i64 = 30_000;
 pub(crate) struct World {
     pub(crate) store: Store,
     pub(crate) place: Place,
-    clock: AtomicI64,
-    numbers: AtomicU64,
+    clock: Arc<AtomicI64>,
+    numbers: Arc<AtomicU64>,
 }
 
-/// A database of the test's own; gone with this.
+/// A database of the test's own; gone with the last clone.
+#[derive(Clone)]
 pub(crate) enum Place {
-    Sqlite(TempDir),
-    Postgres(Database),
+    Sqlite(Arc<TempDir>),
+    Postgres {
+        database: Arc<Database>,
+        url: String,
+    },
+    /// One that the test looks after.
+    Elsewhere(String),
 }
 
 impl Place {
     pub(crate) fn sqlite() -> Self {
-        Self::Sqlite(tempfile::tempdir().unwrap())
+        Self::Sqlite(Arc::new(tempfile::tempdir().unwrap()))
     }
 
     pub(crate) fn postgres() -> Self {
-        Self::Postgres(Database::new())
+        let database = Database::new();
+        Self::Postgres { url: database.url(), database: Arc::new(database) }
     }
 
     /// A new one of the same kind.
     pub(crate) fn another(&self) -> Self {
         match self {
             Self::Sqlite(_) => Self::sqlite(),
-            Self::Postgres(_) => Self::postgres(),
+            Self::Postgres { database, .. } => {
+                Self::Postgres { url: database.schema_url(), database: Arc::clone(database) }
+            }
+            Self::Elsewhere(url) => Self::Elsewhere(url.clone()),
         }
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         match self {
             Self::Sqlite(folder) => format!("sqlite:{}/legwork.db", folder.path().display()),
-            Self::Postgres(database) => database.url(),
+            Self::Postgres { url, .. } | Self::Elsewhere(url) => url.clone(),
         }
     }
 
-    /// As another server does that shares it.
     pub(crate) async fn open(&self) -> Store {
         Store::connect(&self.url()).await.unwrap()
     }
@@ -60,12 +70,18 @@ impl Place {
 
 impl World {
     pub(crate) async fn new(place: Place) -> Self {
-        Self::over(place.open().await, place)
+        let (clock, numbers) = (Arc::new(AtomicI64::new(1_000_000)), Arc::new(AtomicU64::new(1)));
+        Self { store: place.open().await, place, clock, numbers }
     }
 
-    /// Over a store that was opened already.
-    pub(crate) fn over(store: Store, place: Place) -> Self {
-        Self { store, place, clock: AtomicI64::new(1_000_000), numbers: AtomicU64::new(1) }
+    /// Another server that shares the database.
+    pub(crate) async fn beside(&self) -> Self {
+        Self {
+            store: self.place.open().await,
+            place: self.place.clone(),
+            clock: Arc::clone(&self.clock),
+            numbers: Arc::clone(&self.numbers),
+        }
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -13,5 +13,6 @@ mod faults;
 mod interleavings;
 mod opening;
 mod postgres;
+mod simulation;
 mod suite;
 mod world;

@@ -16,8 +16,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::Stream;
 use legwork_domain::{
-    Accepted, Assignment, AttemptId, BlobId, Event, EventBatch, Finish, LeaseRequest, NewTask, TaskId,
-    TaskList, TaskView, Turn, TurnId,
+    Accepted, Allowance, Assignment, AttemptId, BlobId, Budget, BudgetList, Day, Event, EventBatch, Finish,
+    LeaseRequest, NewTask, Period, Reservation, Reserved, Spender, TaskId, TaskList, TaskView, Turn, TurnId,
+    UsageBy, UsageReport,
 };
 use reqwest::header::CONTENT_TYPE;
 use sha2::{Digest, Sha256};
@@ -141,6 +142,61 @@ impl Client {
     pub async fn finish(&self, turn: TurnId, finish: &Finish) -> Result<Turn, Error> {
         let request = self.transport.post(&format!("/v1/turns/{turn}/finish")).json(finish);
         self.transport.json("finish a turn", request).await
+    }
+
+    /// Reserves what a turn's next model request may cost, in place of what it reserved before.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with `stale_epoch` as for [`Client::append`]. A budget without room is no error.
+    pub async fn reserve(&self, turn: TurnId, wish: &Reservation) -> Result<Reserved, Error> {
+        let request = self.transport.post(&format!("/v1/turns/{turn}/reserve")).json(wish);
+        self.transport.json("reserve a budget", request).await
+    }
+
+    /// The budgets that are set, or those of one spender.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn budgets(&self, spender: Option<Spender>) -> Result<BudgetList, Error> {
+        let path = spender.map_or_else(|| "/v1/budgets".to_owned(), |of| format!("/v1/budgets?spender={of}"));
+        self.transport.json("list budgets", self.transport.get(&path)).await
+    }
+
+    /// Sets a budget, or raises or lowers it. Turns that waited for room in it go on.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with `invalid` if it limits nothing, with `not_found` for an unknown task.
+    pub async fn set_budget(
+        &self,
+        spender: Spender,
+        period: Period,
+        limit: &Allowance,
+    ) -> Result<Budget, Error> {
+        let request = self.transport.put(&format!("/v1/budgets/{spender}/{}", period.name())).json(limit);
+        self.transport.json("set a budget", request).await
+    }
+
+    /// Takes a budget away; a second time changes nothing.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn remove_budget(&self, spender: Spender, period: Period) -> Result<(), Error> {
+        let request = self.transport.delete(&format!("/v1/budgets/{spender}/{}", period.name()));
+        self.transport.empty("take a budget away", request).await
+    }
+
+    /// What was spent by day, user or task, from the first to the last day.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn usage(&self, by: UsageBy, from: Day, to: Day) -> Result<UsageReport, Error> {
+        let by = match by {
+            UsageBy::Day => "day",
+            UsageBy::User => "user",
+            UsageBy::Task => "task",
+        };
+        let path = format!("/v1/usage?by={by}&from={from}&to={to}");
+        self.transport.json("report usage", self.transport.get(&path)).await
     }
 
     /// Stores bytes under their SHA-256. Storing the same again is harmless.

@@ -57,6 +57,10 @@ impl Transport {
         self.http.post(format!("{}{path}", self.base)).timeout(CALL_TIMEOUT)
     }
 
+    pub(crate) fn delete(&self, path: &str) -> RequestBuilder {
+        self.http.delete(format!("{}{path}", self.base)).timeout(CALL_TIMEOUT)
+    }
+
     pub(crate) fn put(&self, path: &str) -> RequestBuilder {
         self.http.put(format!("{}{path}", self.base))
     }

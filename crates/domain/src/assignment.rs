@@ -47,6 +47,20 @@ pub struct Assignment {
     pub messages: Vec<Message>,
     /// The number for the next item.
     pub next_item: u32,
+    /// Whether the worker must reserve what each model request may cost.
+    #[serde(default)]
+    pub spending: Bounds,
+}
+
+/// Whether a budget bounds what a turn spends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Bounds {
+    /// No budget does: nothing needs to be reserved.
+    #[default]
+    Free,
+    /// At least one does: `POST /v1/turns/{turn}/reserve` comes before each request to the model.
+    Budgeted,
 }
 
 /// An event as a worker sends it; the store gives it its seq.
@@ -96,6 +110,9 @@ pub enum Directive {
         /// What was said.
         message: Message,
     },
+    /// A budget was set since the turn was leased: from now on reserve before each model request. Said after each
+    /// `usage` event for as long as there is one.
+    Reserve,
 }
 
 /// The body of `POST /v1/turns/{turn}/finish`: the last events and the end, in one transaction.

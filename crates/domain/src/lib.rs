@@ -5,7 +5,9 @@
 //! one shape of each thing from the database to the terminal; `schema/*.json` is generated from them and guards it.
 
 mod assignment;
+mod budget;
 mod check;
+mod day;
 mod environment;
 mod event;
 mod evidence;
@@ -20,8 +22,13 @@ mod time;
 mod turn;
 mod view;
 
-pub use assignment::{Accepted, Assignment, Directive, EventBatch, Finish, LeaseRequest, NewEvent};
+pub use assignment::{Accepted, Assignment, Bounds, Directive, EventBatch, Finish, LeaseRequest, NewEvent};
+pub use budget::{
+    Allowance, Budget, BudgetList, Period, Reservation, Reserved, Spender, Spending, UsageBy, UsageReport,
+    UsageRow,
+};
 pub use check::{Check, CheckRun, Judgement, Verdict};
+pub use day::Day;
 pub use environment::{Environment, Mount, NetworkPolicy, Resources};
 pub use event::{Context, ContextChange, Event, EventKind};
 pub use evidence::{Proof, TestClaim};

@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{AttemptId, BlobId, Environment, EnvironmentId, Limits, TaskId, Timestamp, UserId};
+use crate::{Allowance, AttemptId, BlobId, Environment, EnvironmentId, Limits, TaskId, Timestamp, UserId};
 
 /// Longest prompt taken, in bytes. A larger one is a file: it belongs in the repository.
 pub const PROMPT_BYTES_MAX: usize = 256 * 1024;
@@ -97,6 +97,9 @@ pub struct NewTask {
     /// What a worker must have to run it: each is one of the worker's own labels. At most [`LABELS_MAX`].
     #[serde(default)]
     pub labels: Vec<String>,
+    /// What all turns of the task together may spend. It becomes the task's budget, which can be raised later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Allowance>,
 }
 
 const fn one() -> u8 {
@@ -122,6 +125,7 @@ impl NewTask {
             environment_id: None,
             priority: Priority::default(),
             labels: Vec::new(),
+            budget: None,
         }
     }
 

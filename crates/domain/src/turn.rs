@@ -318,11 +318,11 @@ impl Turn {
             }
             (State::Queued, Transition::Cancel) => {
                 next.cancel_requested_at = Some(now);
-                State::Finished(Box::new(Ended::nothing(
-                    Outcome::Cancelled,
-                    "Cancelled before it started.",
-                    now,
-                )))
+                let sentence = match self.epoch {
+                    0 => "Cancelled before it started.",
+                    _ => "Cancelled while it waited for a worker to go on.",
+                };
+                self.over(Outcome::Cancelled, sentence.to_owned(), now)
             }
             (State::Parked { patch, .. }, Transition::Cancel) => {
                 next.cancel_requested_at = Some(now);

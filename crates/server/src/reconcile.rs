@@ -12,6 +12,10 @@ use crate::{Server, now};
 /// How long a lapsed lease may go unseen; short beside the lease itself.
 const INTERVAL: Duration = Duration::from_secs(2);
 
+/// How often turns that wait for a budget are looked at: a day that begins and a request that cost less than was reserved
+/// make room without anybody's call.
+const FUNDING_INTERVAL: Duration = Duration::from_secs(10);
+
 /// Runs until the server shuts down.
 pub(crate) async fn run(server: Arc<Server>) {
     if let Err(error) = server.blobs.sweep() {
@@ -19,15 +23,28 @@ pub(crate) async fn run(server: Arc<Server>) {
     }
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut funding = tokio::time::interval(FUNDING_INTERVAL);
+    funding.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
+        let (done, what) = tokio::select! {
+            _ = ticks.tick() => (expire(&server).await, "lapsed leases"),
+            _ = funding.tick() => (wake_funded(&server).await, "budgets with room again"),
             () = server.shutdown.cancelled() => return,
-        }
-        if let Err(error) = expire(&server).await {
-            tracing::warn!(%error, "could not look for lapsed leases; the next look comes in {INTERVAL:?}");
+        };
+        if let Err(error) = done {
+            tracing::warn!(%error, "could not look for {what}; the next look comes in some seconds");
         }
     }
+}
+
+/// Wakes turns for which there is room in their budgets again.
+pub(crate) async fn wake_funded(server: &Server) -> Result<(), legwork_store::Error> {
+    for turn in server.store.wake_funded(now()).await? {
+        tracing::info!(task = %turn.task, attempt = %turn.attempt, turn = %turn.id, "a turn's budget has room again");
+        server.bells.ring(turn.attempt);
+        server.bells.ring_queue();
+    }
+    Ok(())
 }
 
 /// Takes lapsed leases back until there is none.

@@ -2,6 +2,7 @@
 
 use legwork_domain::{Assignment, Attempt, AttemptId, Event, EventKind, Lease, Turn};
 
+use crate::budgets::{self, Spenders};
 use crate::turn_row::{json, number};
 use crate::{Connection, Error, messages, read};
 
@@ -23,7 +24,8 @@ pub(crate) async fn build(
     let Resume { history, base_commit, layers } = resume(connection, turn.attempt).await?;
     let messages = messages::to_hear(connection, turn.id).await?;
     let next_item = next_item(connection, turn.attempt).await?;
-    Ok(Assignment { lease, task, attempt, turn, history, base_commit, layers, messages, next_item })
+    let spending = budgets::bounds(connection, Spenders::from(&task)).await?;
+    Ok(Assignment { lease, task, attempt, turn, history, base_commit, layers, messages, next_item, spending })
 }
 
 async fn attempt(connection: &mut Connection, id: AttemptId) -> Result<Attempt, Error> {

@@ -1,14 +1,14 @@
 //! Taking a task: task, attempts, first turns and their first events in one transaction.
 
 use legwork_domain::{
-    Attempt, AttemptId, AttemptView, EventKind, NewEvent, NewTask, State, Task, TaskId, TaskView, Timestamp,
-    Turn, TurnId, Usage, UserId, title_of,
+    Attempt, AttemptId, AttemptView, EventKind, NewEvent, NewTask, Period, Spender, State, Task, TaskId,
+    TaskView, Timestamp, Turn, TurnId, Usage, UserId, title_of,
 };
 use sha2::{Digest, Sha256};
 use sqlx::Row as _;
 
 use crate::turn_row::{TurnRow, id, text};
-use crate::{Connection, Error, Store, log, read};
+use crate::{Connection, Error, Store, budgets, log, read};
 
 /// Longest idempotency key, as the drafts and the well-known APIs have it.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
@@ -143,6 +143,9 @@ async fn insert(connection: &mut Connection, view: &TaskView) -> Result<(), Erro
     .bind(text(task)?)
     .execute(&mut *connection)
     .await?;
+    if let Some(limit) = task.request.budget {
+        budgets::put(connection, Spender::Task(task.id), Period::Total, limit).await?;
+    }
     for AttemptView { attempt, turns } in &view.attempts {
         sqlx::query("INSERT INTO attempts (id, task, number, last_seq) VALUES ($1, $2, $3, 0)")
             .bind(attempt.id.to_string())
@@ -151,7 +154,7 @@ async fn insert(connection: &mut Connection, view: &TaskView) -> Result<(), Erro
             .execute(&mut *connection)
             .await?;
         for turn in turns {
-            TurnRow::new(turn.clone()).insert(connection, task).await?;
+            TurnRow::new(turn.clone(), task.created_by).insert(connection, task).await?;
             let kind = EventKind::State { turn: turn.id, state: State::Queued };
             log::append(connection, attempt.id, vec![NewEvent { at: turn.created_at, kind }]).await?;
         }

@@ -13,9 +13,11 @@ pub(crate) enum Dialect {
     Postgres,
 }
 
-/// What a locking read does about a row that another transaction holds.
+/// What a read does about a row that another transaction holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lock {
+    /// Sees it as it was before, and locks nothing itself.
+    None,
     /// Waits, and then sees the row as that transaction left it.
     Wait,
     /// Passes over it: any other row is as good.
@@ -42,7 +44,7 @@ impl Dialect {
 /// `select` must be the end of its plain form.
 pub(crate) fn locking(connection: &Connection, select: &'static str, lock: Lock) -> AssertSqlSafe<String> {
     let clause = match (Dialect::of(connection), lock) {
-        (Dialect::Sqlite, _) => "",
+        (Dialect::Sqlite, _) | (Dialect::Postgres, Lock::None) => "",
         // Not FOR UPDATE: our keys never change, and rows that refer to this one may be added meanwhile.
         (Dialect::Postgres, Lock::Wait) => " FOR NO KEY UPDATE",
         (Dialect::Postgres, Lock::Skip) => " FOR NO KEY UPDATE SKIP LOCKED",

@@ -13,6 +13,7 @@
 //! rows that it reads: turns before attempts, so that two writes never wait for each other.
 
 mod assignment;
+mod budgets;
 mod create;
 mod deep;
 mod dialect;
@@ -22,6 +23,7 @@ mod messages;
 mod migrate;
 mod open;
 mod read;
+mod spending;
 mod turn_row;
 mod turns;
 
@@ -32,7 +34,8 @@ pub use create::{IDEMPOTENCY_KEY_BYTES_MAX, TaskIds};
 pub use error::Error;
 pub use log::{EVENT_BYTES_MAX, Line, LogEnd, PAGE_BYTES_MAX, PAGE_EVENTS_MAX};
 pub use read::TASKS_PAGE_MAX;
-pub use turns::{BATCH_EVENTS_MAX, Claim, Expected, Renewal};
+pub use spending::{USAGE_ROWS_MAX, UsageQuery};
+pub use turns::{BATCH_EVENTS_MAX, Claim, Expected, Recorded, Renewal};
 
 type Connection = sqlx::AnyConnection;
 type Row = sqlx::any::AnyRow;

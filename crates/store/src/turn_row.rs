@@ -1,6 +1,6 @@
 //! A turn between its row and [`Turn`].
 
-use legwork_domain::{AttemptId, Task, TaskId, Timestamp, Turn, TurnId};
+use legwork_domain::{AttemptId, Task, TaskId, Timestamp, Turn, TurnId, UserId};
 use serde::de::DeserializeOwned;
 use sqlx::Row as _;
 
@@ -12,7 +12,7 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT id, task, attempt, number, created_at, input, images, epoch, tries, cancel_requested_at, ",
-            "state, usage, received, revision FROM turns ",
+            "state, usage, received, revision, owner, metered_at FROM turns ",
             $rest
         )
     };
@@ -26,17 +26,36 @@ pub(crate) struct TurnRow {
     pub(crate) turn: Turn,
     /// Events that came under the present epoch.
     pub(crate) received: u64,
+    /// Who handed the task over.
+    pub(crate) owner: UserId,
+    /// Until when the time of the present lease is counted.
+    pub(crate) metered_at: Option<Timestamp>,
     revision: i64,
 }
 
+/// What the row keeps of a turn's present lease.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tally {
+    /// Events that came under it.
+    pub(crate) received: u64,
+    /// Until when its time is counted.
+    pub(crate) metered_at: Option<Timestamp>,
+}
+
 impl TurnRow {
-    pub(crate) fn new(turn: Turn) -> Self {
-        Self { turn, received: 0, revision: 0 }
+    /// A turn that no worker had yet.
+    pub(crate) fn new(turn: Turn, owner: UserId) -> Self {
+        Self { turn, received: 0, owner, metered_at: None, revision: 0 }
     }
 
     /// The turn, locked for the transaction.
     pub(crate) async fn load(connection: &mut Connection, id: TurnId) -> Result<Self, Error> {
-        let row = sqlx::query(locking(connection, select!("WHERE id = $1"), Lock::Wait))
+        Self::get(connection, id, Lock::Wait).await
+    }
+
+    /// The turn, where only reading is allowed or [`Lock::None`] is enough.
+    pub(crate) async fn get(connection: &mut Connection, id: TurnId, lock: Lock) -> Result<Self, Error> {
+        let row = sqlx::query(locking(connection, select!("WHERE id = $1"), lock))
             .bind(id.to_string())
             .fetch_optional(connection)
             .await?
@@ -97,7 +116,13 @@ impl TurnRow {
             usage: json(row, "usage")?,
             state: json(row, "state")?,
         };
-        Ok(Self { turn, received: number(row, "received")?, revision: row.try_get("revision")? })
+        Ok(Self {
+            turn,
+            received: number(row, "received")?,
+            owner: id(row, "owner")?,
+            metered_at: row.try_get::<Option<i64>, _>("metered_at")?.map(Timestamp::from_micros),
+            revision: row.try_get("revision")?,
+        })
     }
 
     /// The task gives what the scheduler looks at.
@@ -133,11 +158,12 @@ impl TurnRow {
         &self,
         connection: &mut Connection,
         next: &Turn,
-        received: u64,
+        tally: Tally,
     ) -> Result<(), Error> {
         let done = sqlx::query(
             "UPDATE turns SET epoch = $3, tries = $4, cancel_requested_at = $5, state_name = $6, state = $7, \
-             lease_until = $8, received = $9, usage = $10, revision = revision + 1 WHERE id = $1 AND revision = $2",
+             lease_until = $8, received = $9, usage = $10, metered_at = $11, \
+             revision = revision + 1 WHERE id = $1 AND revision = $2",
         )
         .bind(next.id.to_string())
         .bind(self.revision)
@@ -147,8 +173,9 @@ impl TurnRow {
         .bind(next.state.name())
         .bind(text(&next.state)?)
         .bind(next.state.lease().map(|lease| lease.until.micros()))
-        .bind(column(received)?)
+        .bind(column(tally.received)?)
         .bind(text(&next.usage)?)
+        .bind(tally.metered_at.map(Timestamp::micros))
         .execute(connection)
         .await?;
         // The row is locked since before the read, so a miss means that the lock did not hold.

@@ -1,13 +1,14 @@
 //! The door: the only way for a turn to change, and the worker's calls that go through it.
 
 use legwork_domain::{
-    Assignment, EventBatch, EventKind, Finish, LeaseId, NewEvent, State, TaskId, TaskView, Timestamp,
-    Transition, Turn, TurnId, Usage, WorkerId,
+    Assignment, Bounds, EventBatch, EventKind, Finish, LeaseId, Message, NewEvent, State, TaskId, TaskView,
+    Timestamp, Transition, Turn, TurnId, Usage, WorkerId,
 };
 
+use crate::budgets::{self, Spenders};
 use crate::dialect::{Lock, locking};
-use crate::turn_row::{TurnRow, id, number};
-use crate::{Connection, Error, Store, assignment, log, read};
+use crate::turn_row::{Tally, TurnRow, id, number};
+use crate::{Connection, Error, Store, assignment, log, messages, read, spending};
 
 /// Most events of one batch (the API's word).
 pub const BATCH_EVENTS_MAX: usize = 1000;
@@ -44,6 +45,17 @@ pub struct Renewal {
     pub now: Timestamp,
     /// When the lease lapses unless it is renewed again.
     pub until: Timestamp,
+}
+
+/// What a worker hears when its events are stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// The turn as it is now.
+    pub turn: Turn,
+    /// What it has not heard yet, in order.
+    pub messages: Vec<Message>,
+    /// Whether a budget bounds it. Looked up only where the batch told of spending.
+    pub bounds: Option<Bounds>,
 }
 
 /// Whether the queue is only looked at.
@@ -107,7 +119,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::StaleEpoch`], [`Error::Gap`], [`Error::Invalid`], [`Error::Refused`]: then nothing of it was written.
-    pub async fn append(&self, turn: TurnId, batch: EventBatch, term: Renewal) -> Result<Turn, Error> {
+    pub async fn append(&self, turn: TurnId, batch: EventBatch, term: Renewal) -> Result<Recorded, Error> {
         let EventBatch { epoch, first, events, transition } = batch;
         check_events(turn, &events)?;
         let mut transaction = self.write().await?;
@@ -121,9 +133,15 @@ impl Store {
         if let Some(transition) = transition {
             next = moved(next, transition, repeated, term.now)?;
         }
+        let told_usage = fresh.iter().any(|event| spent(event).is_some());
         let next = pass(&mut transaction, &row, next, fresh, term.now).await?;
+        let messages = messages::to_hear(&mut transaction, turn).await?;
+        let bounds = match told_usage {
+            true => Some(budgets::bounds(&mut transaction, Spenders::from(&row)).await?),
+            false => None,
+        };
         transaction.commit().await?;
-        Ok(next)
+        Ok(Recorded { turn: next, messages, bounds })
     }
 
     /// Ends a turn with its last events. The same end a second time is answered with the turn as it is.
@@ -198,7 +216,7 @@ impl Store {
 
 /// Writes the turn's next form with what the log gets for it: the worker's new events, an end for every item that a
 /// lease leaves open when it ends, and the new state if it differs.
-async fn pass(
+pub(crate) async fn pass(
     connection: &mut Connection,
     row: &TurnRow,
     next: Turn,
@@ -206,13 +224,17 @@ async fn pass(
     now: Timestamp,
 ) -> Result<Turn, Error> {
     let mut next = next;
-    if let Some(usage) = fresh.iter().rev().find_map(spent) {
-        next.usage = usage;
+    let told = fresh.iter().rev().find_map(spent);
+    next.usage = told.unwrap_or(next.usage);
+    // The end may tell of more than the last event did.
+    if let Some(ended) = next.state.ended().filter(|ended| ended.usage.tokens() > next.usage.tokens()) {
+        next.usage = ended.usage;
     }
     let kept = if next.epoch == row.turn.epoch { row.received } else { 0 };
     let received = kept + fresh.len() as u64;
     let mut events = fresh;
-    if row.turn.state.lease().is_some() && next.state.lease().is_none() {
+    let let_go = row.turn.state.lease().is_some() && next.state.lease().is_none();
+    if let_go {
         log::append(connection, next.attempt, events).await?;
         events = log::interruptions(connection, next.attempt, now).await?;
     }
@@ -221,7 +243,16 @@ async fn pass(
         events.push(NewEvent { at: now, kind });
     }
     log::append(connection, next.attempt, events).await?;
-    row.replace(connection, &next, received).await?;
+    // Not with each heartbeat, which is to stay cheap.
+    let counts = told.is_some() || let_go || next.state.ended().is_some();
+    if counts {
+        spending::count(connection, row, &next, now).await?;
+        budgets::settle(connection, &next).await?;
+    }
+    let starts = next.epoch != row.turn.epoch;
+    let metered_at = if counts || starts { Some(now) } else { row.metered_at };
+    let metered_at = metered_at.filter(|_| next.state.lease().is_some());
+    row.replace(connection, &next, Tally { received, metered_at }).await?;
     Ok(next)
 }
 
@@ -238,7 +269,7 @@ fn differs(old: &State, new: &State) -> bool {
     }
 }
 
-fn fence(turn: &Turn, epoch: u64) -> Result<(), Error> {
+pub(crate) fn fence(turn: &Turn, epoch: u64) -> Result<(), Error> {
     match turn.state.lease() {
         Some(lease) if lease.epoch == epoch => Ok(()),
         _ => Err(Error::StaleEpoch { turn: turn.id, epoch }),

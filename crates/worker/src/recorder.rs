@@ -73,12 +73,19 @@ pub(crate) struct Signals {
     pub(crate) cancel: CancellationToken,
     /// Stop at once; nothing can be said any more.
     pub(crate) lost: CancellationToken,
+    /// Set (as a token that is cancelled) once a budget bounds the turn.
+    pub(crate) budgeted: CancellationToken,
     why: Arc<OnceLock<Why>>,
 }
 
 impl Signals {
     fn new() -> Self {
-        Self { cancel: CancellationToken::new(), lost: CancellationToken::new(), why: Arc::default() }
+        Self {
+            cancel: CancellationToken::new(),
+            lost: CancellationToken::new(),
+            budgeted: CancellationToken::new(),
+            why: Arc::default(),
+        }
     }
 
     /// Cancels; the first reason stays.
@@ -308,6 +315,7 @@ impl Carrier {
             match directive {
                 Directive::Cancel => self.signals.cancel(Why::User),
                 Directive::Hear { message } => self.pass_on(message),
+                Directive::Reserve => self.signals.budgeted.cancel(),
             }
         }
     }

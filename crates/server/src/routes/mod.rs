@@ -1,9 +1,11 @@
 //! The routes: one file for each kind of caller's business.
 
 mod blobs;
+mod budgets;
 mod events;
 mod meta;
 mod tasks;
+mod usage;
 mod worker;
 
 use std::sync::Arc;
@@ -34,6 +36,12 @@ const EVENTS_BYTES_MAX: usize = 16 * 1024 * 1024;
     worker::lease,
     worker::append,
     worker::finish,
+    budgets::reserve,
+    budgets::list,
+    budgets::show,
+    budgets::set,
+    budgets::remove,
+    usage::report,
     blobs::put,
     blobs::get,
     meta::health,
@@ -51,6 +59,10 @@ fn table() -> Router<Arc<Server>> {
         .route("/v1/leases", post(worker::lease))
         .route("/v1/turns/{turn}/events", post(worker::append).layer(large))
         .route("/v1/turns/{turn}/finish", post(worker::finish).layer(large))
+        .route("/v1/turns/{turn}/reserve", post(budgets::reserve))
+        .route("/v1/budgets", get(budgets::list))
+        .route("/v1/budgets/{spender}/{period}", get(budgets::show).put(budgets::set).delete(budgets::remove))
+        .route("/v1/usage", get(usage::report))
         .route("/v1/blobs/{sha256}", get(blobs::get).put(blobs::put))
         .route("/v1/health", get(meta::health))
         .route("/openapi.json", get(meta::openapi))

@@ -9,9 +9,10 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use legwork_domain::{
-    Accepted, Assignment, BlobId, Directive, EventBatch, Finish, LeaseId, LeaseRequest, Problem, Turn, TurnId,
+    Accepted, Assignment, BlobId, Bounds, Directive, EventBatch, Finish, LeaseId, LeaseRequest, Problem,
+    State as TurnState, Turn, TurnId,
 };
-use legwork_store::Claim;
+use legwork_store::{Claim, Recorded};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -77,16 +78,23 @@ pub(super) async fn append(
 ) -> Result<Json<Accepted>, Failure> {
     let silent = batch.events.is_empty() && batch.transition.is_none();
     let term = term();
-    let turn = server.store.append(turn, batch, term).await?;
+    let recorded = server.store.append(turn, batch, term).await?;
     if !silent {
-        server.bells.ring(turn.attempt);
+        server.bells.ring(recorded.turn.attempt);
     }
-    Ok(Json(Accepted { until: term.until, directives: directives(&turn) }))
+    if recorded.turn.state == TurnState::Queued {
+        server.bells.ring_queue();
+    }
+    Ok(Json(Accepted { until: term.until, directives: directives(recorded) }))
 }
 
-/// What the worker of a turn must do now. Said with each reply until the turn ends, so none can be lost.
-fn directives(turn: &Turn) -> Vec<Directive> {
-    turn.cancel_requested_at.map(|_| Directive::Cancel).into_iter().collect()
+/// What the worker of a turn must do now. Said again with later replies until it is done, so none can be lost.
+fn directives(recorded: Recorded) -> Vec<Directive> {
+    let Recorded { turn, messages, bounds } = recorded;
+    let cancel = turn.cancel_requested_at.map(|_| Directive::Cancel);
+    let reserve = (bounds == Some(Bounds::Budgeted)).then_some(Directive::Reserve);
+    let hear = messages.into_iter().map(|message| Directive::Hear { message });
+    cancel.into_iter().chain(reserve).chain(hear).collect()
 }
 
 /// Ends a turn with its last events, in one transaction.

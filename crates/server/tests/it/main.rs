@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "what a helper cannot do fails its test")]
 
 mod blobs;
+mod budgets;
 mod events;
 mod problems;
 mod schema;

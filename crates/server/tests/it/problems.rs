@@ -108,5 +108,5 @@ async fn every_described_route_is_served() {
             served += 1;
         }
     }
-    assert_eq!(served, 12);
+    assert!(served >= 18, "{served}");
 }

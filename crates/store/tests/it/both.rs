@@ -1,7 +1,7 @@
 //! Each test of the list over SQLite and over Postgres.
 
 use crate::world::{Place, World};
-use crate::{durability, interleavings, opening, suite};
+use crate::{budgets, durability, interleavings, opening, suite};
 
 macro_rules! over_both {
     ($($module:ident: $($name:ident)*;)*) => {
@@ -49,6 +49,14 @@ over_both! {
         a_worker_cannot_write_what_is_not_its_own
         a_page_is_bounded_by_bytes
         what_is_not_there_is_not_found;
+    budgets:
+        a_reservation_is_settled_by_what_was_spent
+        all_budgets_that_apply_are_asked
+        many_at_once_reserve_no_more_than_there_is
+        a_raised_budget_wakes_what_waits_for_it
+        a_new_day_is_a_new_budget
+        what_was_spent_is_reported
+        an_end_tells_what_was_spent_over_all_leases;
     interleavings:
         no_order_of_steps_breaks_a_log
         many_at_once_break_no_log;

@@ -8,6 +8,7 @@
 )]
 
 mod both;
+mod budgets;
 mod durability;
 mod faults;
 mod interleavings;

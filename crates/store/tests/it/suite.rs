@@ -1,12 +1,12 @@
 //! The suite: what the store promises, whatever database it has.
 
 use legwork_domain::{
-    Context, ContextChange, Ended, EventKind, Failure, ItemId, ItemStatus, NewEvent, Outcome, State,
-    TRIES_MAX, Timestamp, Transition, Waiting,
+    Context, ContextChange, Ended, EventKind, Failure, ItemId, ItemStatus, Outcome, State, TRIES_MAX,
+    Timestamp, Transition, Waiting,
 };
 use legwork_store::{Error, Expected, PAGE_BYTES_MAX};
 
-use crate::world::{LEASE_MS, World, batch, completed, end, moving, request, started, updated};
+use crate::world::{LEASE_MS, World, batch, completed, end, moving, request, started, tell, updated};
 
 pub(crate) async fn a_new_task_is_queued_and_told(world: World) {
     let request = request("# Fix it\nall of it", 3);
@@ -254,10 +254,6 @@ pub(crate) async fn the_next_worker_gets_what_the_log_holds(world: World) {
     assert_eq!(next.base_commit.as_deref(), Some("c1"));
     assert_eq!(next.layers, ["base", "two"]);
     assert_eq!((next.next_item, next.lease.epoch, next.turn.tries), (8, 2, 2));
-}
-
-fn tell(kind: EventKind) -> NewEvent {
-    NewEvent { at: Timestamp::from_micros(1), kind }
 }
 
 pub(crate) async fn the_same_end_twice_is_one_end(world: World) {

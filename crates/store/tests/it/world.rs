@@ -123,7 +123,7 @@ impl World {
     }
 
     pub(crate) async fn append(&self, turn: TurnId, batch: EventBatch) -> Result<Turn, Error> {
-        self.store.append(turn, batch, self.term()).await
+        self.store.append(turn, batch, self.term()).await.map(|recorded| recorded.turn)
     }
 
     pub(crate) async fn log(&self, attempt: AttemptId) -> Vec<Event> {
@@ -193,6 +193,10 @@ fn check_states(log: &[Event]) {
 pub(crate) fn request(prompt: &str, attempts: u8) -> NewTask {
     let source = Source { repository: "/r".into(), base: None, local_changes: LocalChanges::Leave };
     NewTask { attempts, ..NewTask::new(prompt.into(), source, "scripted/x".into()) }
+}
+
+pub(crate) fn tell(kind: EventKind) -> NewEvent {
+    NewEvent { at: Timestamp::from_micros(1), kind }
 }
 
 pub(crate) fn started(turn: TurnId, n: u32) -> NewEvent {

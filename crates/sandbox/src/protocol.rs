@@ -28,6 +28,13 @@ pub(crate) const RESERVED_PROCESSES: u32 = 8;
 /// Names one command or transfer; chosen by the host, never used twice in a sandbox.
 pub(crate) type Id = u32;
 
+/// From the host to the zygote, with the new guest's socket; answered by [`Reply::Cloned`] or [`Reply::Failed`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Birth {
+    /// User and group ids on the host that stand behind the inside's one user.
+    pub(crate) ids: (u32, u32),
+}
+
 /// From the host to the guest. The first is always [`Request::Setup`].
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
@@ -55,10 +62,10 @@ pub(crate) enum Request {
     Remove(Id, String),
 }
 
-/// From the guest to the host.
+/// From the guest, or from the zygote, to the host.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Reply {
-    /// The first process of the new namespaces, by its number on the host.
+    /// The first process of the new namespaces, by its number on the host: from the zygote.
     Cloned(i32),
     /// The machine could not be made: the step and the error number.
     Failed(String, i32),
@@ -139,9 +146,7 @@ pub(crate) struct Writing {
 /// All that the guest needs to make the machine. Paths are the host's unless they say `inside`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Setup {
-    /// User and group ids on the host that stand behind the inside's one user.
-    pub(crate) ids: (u32, u32),
-    /// Files of version-1 control groups into which a process enters itself.
+    /// Files of control groups into which a process enters itself.
     pub(crate) doors: Vec<String>,
     /// Trees of the root file system, uppermost first.
     pub(crate) lower: Vec<String>,

@@ -12,6 +12,7 @@ use landlock::{
 use nix::libc;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
+use seccompiler::BpfProgram;
 
 use super::wire::Wire;
 use super::{Fault, Step, syscall_filter};
@@ -86,7 +87,7 @@ pub(super) fn limit(resource: Resource, value: u64) -> Result<(), Fault> {
 }
 
 /// The last steps: no capability, no new privilege, no eyes on this process, no rare system call.
-pub(super) fn give_up_rights() -> Result<(), Fault> {
+pub(super) fn give_up_rights(filter: &BpfProgram) -> Result<(), Fault> {
     for set in [CapSet::Ambient, CapSet::Bounding, CapSet::Inheritable, CapSet::Effective, CapSet::Permitted]
     {
         caps::clear(None, set).map_err(|_| last_error()).step(format!("drop capabilities: {set:?}"))?;
@@ -95,7 +96,7 @@ pub(super) fn give_up_rights() -> Result<(), Fault> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).step("become unreadable")?;
     rustix::thread::set_no_new_privs(true).step("forbid new privileges")?;
     restrict_files()?;
-    syscall_filter::install()
+    syscall_filter::install(filter)
 }
 
 fn last_error() -> std::io::Error {

@@ -1,7 +1,8 @@
 //! The small program inside: it makes the machine from within, gives up every right, then serves the host as process 1.
 //!
-//! It is this same executable started anew, so that nothing has to be installed inside, and it is single-threaded and
-//! without an async runtime, so that it stays at a few MiB and a command costs one fork of a small process. It answers
+//! It is this same executable, so that nothing has to be installed inside: started anew once for each worker (`zygote`),
+//! then cloned for each sandbox. It is single-threaded and without an async runtime, so that it stays at a few MiB and a
+//! command costs one fork of a small process. It answers
 //! the host's requests, collects orphans, and dies with the host. Commands run under the same user, so it is kept from
 //! them by other means: it cannot be traced or read (not dumpable, no `ptrace`), process 1 takes no signal from inside,
 //! and no descriptor of it outlives an `exec`.
@@ -17,10 +18,11 @@ mod serve;
 mod spawn;
 mod syscall_filter;
 mod wire;
+mod zygote;
 
 use std::ffi::OsStr;
 
-pub(crate) use launch::NAMESPACES;
+pub(crate) use zygote::NAMESPACES;
 
 /// The name by which the executable knows that it was started as a guest. No user would call it so by chance.
 pub(crate) const MARK: &str = "legwork-guest:1";
@@ -34,13 +36,13 @@ pub(crate) const USER: &str = "agent";
 /// Its home.
 pub(crate) const HOME: &str = "/home/agent";
 
-/// Runs the guest and never returns if this process was started as one; else returns at once.
+/// Runs the zygote or a guest and never returns if this process was started as one; else returns at once.
 ///
 /// To be called first in `main`, while the process has one thread: before any async runtime is built, so not below
 /// `#[tokio::main]`. A guest with more threads refuses to start.
 pub fn run_if_guest() {
     if std::env::args_os().next().as_deref() == Some(OsStr::new(MARK)) {
-        std::process::exit(launch::run());
+        std::process::exit(zygote::run());
     }
 }
 

@@ -50,22 +50,39 @@ const INODES_PER_MIB: u64 = 256;
 /// Read-only, no setuid, no devices: what a bind of the host is.
 const FOREIGN: u64 = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
 
-/// Makes the file system and moves into it. Afterwards nothing of the host's tree can be reached.
-pub(super) fn make(setup: &Setup) -> Result<(), Fault> {
-    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
-        .step("make mounts private")?;
-    let trees = clone_trees(&setup.binds)?;
-    let devices = clone_devices()?;
-    let layers = Layers::open(setup)?;
-    become_user()?;
-    let root = layers.mount()?;
-    for ((_, inside), tree) in setup.binds.iter().zip(&trees) {
-        attach(tree, root.as_fd(), inside)?;
+/// All of the host's that a machine is made of.
+pub(super) struct Sources {
+    /// What is shown, in the order of the set-up's binds.
+    trees: Vec<OwnedFd>,
+    devices: Vec<OwnedFd>,
+    layers: Layers,
+}
+
+impl Sources {
+    /// Finds everything, with the rights of the user outside.
+    pub(super) fn open(setup: &Setup) -> Result<Self, Fault> {
+        mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+            .step("make mounts private")?;
+        Ok(Self {
+            trees: clone_trees(&setup.binds)?,
+            devices: clone_devices()?,
+            layers: Layers::open(setup)?,
+        })
     }
-    protect_workspace(root.as_fd(), setup)?;
-    make_fresh(root.as_fd(), setup)?;
-    make_devices(root.as_fd(), &devices)?;
-    enter(&root)
+
+    /// Becomes the inside's user, makes the file system and moves into it. Afterwards nothing of the host's tree can be
+    /// reached. The ids must be mapped.
+    pub(super) fn mount(self, setup: &Setup) -> Result<(), Fault> {
+        become_user()?;
+        let root = self.layers.mount()?;
+        for ((_, inside), tree) in setup.binds.iter().zip(&self.trees) {
+            attach(tree, root.as_fd(), inside)?;
+        }
+        protect_workspace(root.as_fd(), setup)?;
+        make_fresh(root.as_fd(), setup)?;
+        make_devices(root.as_fd(), &self.devices)?;
+        enter(&root)
+    }
 }
 
 /// Hides the parts of /proc that tell of the host or steer it.

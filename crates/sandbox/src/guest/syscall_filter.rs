@@ -111,16 +111,15 @@ const PERSONALITIES: [u64; 5] = [0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 const FAMILIES: [libc::c_int; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
 
 /// Installs the filter for this process and all that come from it. It needs `no_new_privs`.
-pub(super) fn install() -> Result<(), Fault> {
-    let program = program().map_err(|_| unusable()).step("build the system call filter")?;
-    seccompiler::apply_filter(&program)
+pub(super) fn install(program: &BpfProgram) -> Result<(), Fault> {
+    seccompiler::apply_filter(program)
         .map_err(|_| std::io::Error::last_os_error())
         .step("install the system call filter")
 }
 
 /// One program: the kernel compiles and asks each by itself.
-fn program() -> Result<BpfProgram, seccompiler::Error> {
-    let mut program = denied()?;
+pub(super) fn program() -> Result<BpfProgram, Fault> {
+    let mut program = denied().map_err(|_| unusable()).step("build the system call filter")?;
     program.splice(0..0, absent());
     Ok(program)
 }

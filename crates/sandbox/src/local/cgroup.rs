@@ -26,8 +26,8 @@ const CPU_PERIOD_US: u64 = 100_000;
 /// How long a group is given to become empty after its last process was killed.
 const EMPTY_WAIT: Duration = Duration::from_secs(2);
 
-/// Processes of a sandbox beside the commands': the two halves of the guest, and what it may start in need.
-const OWN_PROCESSES: u32 = 2 + RESERVED_PROCESSES;
+/// Processes of a sandbox beside the commands': the guest, and what it may start in need.
+const OWN_PROCESSES: u32 = 1 + RESERVED_PROCESSES;
 
 /// Which kind of control groups can be used here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,18 +122,10 @@ pub(super) struct Cgroup {
 }
 
 impl Cgroup {
-    /// Moves a process into the one tree of version 2; its children follow.
-    pub(super) fn admit(&self, pid: u32) -> Result<(), Error> {
-        self.places.iter().filter(|(kind, _)| *kind == UNIFIED).try_for_each(|(_, place)| {
-            std::fs::write(place.join("cgroup.procs"), pid.to_string())
-                .step(format!("enter {}", place.display()))
-        })
-    }
-
-    /// The files by which a single thread enters the trees of version 1 itself, which costs far less than being moved.
+    /// The files by which a process of one thread enters by itself; in version 1 that costs far less than being moved.
     pub(super) fn doors(&self) -> Vec<PathBuf> {
-        let old = self.places.iter().filter(|(kind, _)| *kind != UNIFIED);
-        old.map(|(_, place)| place.join("tasks")).collect()
+        let door = |kind: &str| if kind == UNIFIED { "cgroup.procs" } else { "tasks" };
+        self.places.iter().map(|(kind, place)| place.join(door(kind))).collect()
     }
 
     /// Removes the group once it is empty. What does not become empty is left to `reap`.
@@ -265,11 +257,11 @@ mod tests {
                 .collect::<Vec<_>>()
                 .join(" ")
         };
-        assert_eq!(text("pids"), "pids.max=20");
+        assert_eq!(text("pids"), "pids.max=19");
         assert_eq!(text("cpu"), "cpu.cfs_quota_us=150000");
         assert_eq!(
             text(UNIFIED),
-            "memory.max=4096 memory.swap.max=0 memory.oom.group=0 pids.max=20 cpu.max=150000 100000"
+            "memory.max=4096 memory.swap.max=0 memory.oom.group=0 pids.max=19 cpu.max=150000 100000"
         );
     }
 

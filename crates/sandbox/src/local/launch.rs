@@ -1,22 +1,25 @@
 //! The thread that starts guests.
 //!
 //! The kernel sends a parent-death signal when the *thread* that started a process ends, not its process. Async threads
-//! come and go, so one thread that lives as long as any sandbox starts them all.
+//! come and go, so one thread that lives as long as any sandbox starts them all: it holds the zygote, and guests count as
+//! its own children.
 
 use std::fs::File;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::process::CommandExt;
+use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::sync::oneshot;
 
 use super::cgroup::{Cgroup, Control};
+use super::machine::text;
+use super::remains::{Remains, end};
 use super::state::{Live, State};
+use super::zygote::Zygote;
 use super::{Base, Step};
-use crate::guest::MARK;
+use crate::protocol::{self, Birth, REQUEST_BYTES_MAX, Request, Setup};
 use crate::{Error, Limits};
 
 /// What all sandboxes of a backend share.
@@ -25,19 +28,22 @@ pub(super) struct Host {
     pub(super) state: State,
     pub(super) base: Base,
     pub(super) control: Control,
-    /// Held open: the guest of tomorrow is this program, whatever lies at its path by then.
-    guest: File,
     jobs: mpsc::Sender<Job>,
 }
 
-type Job = Box<dyn FnOnce() + Send>;
+type Job = Box<dyn FnOnce(&mut Zygote) + Send>;
 
-/// A guest that waits for its set-up.
+/// A sandbox to start.
+pub(super) struct Order {
+    pub(super) name: String,
+    pub(super) limits: Limits,
+    /// All but what lies in the sandbox's own directory.
+    pub(super) setup: Setup,
+}
+
+/// A guest that makes its machine.
 pub(super) struct Launched {
-    pub(super) live: Live,
-    pub(super) cgroup: Option<Cgroup>,
-    /// The outer of the guest's two processes; it ends by itself.
-    pub(super) outer: Child,
+    pub(super) remains: Remains,
     pub(super) socket: OwnedFd,
 }
 
@@ -47,76 +53,105 @@ impl Host {
         let base = Base::open(&state)?;
         let guest = File::open(guest).step(format!("open {}", guest.display()))?;
         let (jobs, queue) = mpsc::channel::<Job>();
-        let work = move || queue.iter().for_each(|job| job());
+        let work = move || {
+            let mut zygote = Zygote::start(guest);
+            queue.iter().for_each(|job| job(&mut zygote));
+        };
         std::thread::Builder::new()
             .name("sandbox-launch".to_owned())
             .spawn(work)
             .step("start the launch thread")?;
-        Ok(Self { state, base, control: Control::find(), guest, jobs })
+        Ok(Self { state, base, control: Control::find(), jobs })
     }
 
     /// Makes the directory and the control group of a sandbox and starts its guest in them.
-    pub(super) async fn launch(
-        self: &std::sync::Arc<Self>,
-        name: String,
-        limits: Limits,
-    ) -> Result<Launched, Error> {
+    pub(super) async fn launch(self: &Arc<Self>, order: Order) -> Result<Launched, Error> {
         let (answer, launched) = oneshot::channel();
-        let host = std::sync::Arc::clone(self);
-        let job = move || {
+        let host = Arc::clone(self);
+        let job = move |zygote: &mut Zygote| {
             // A caller that went away in the meantime leaves the result here: it ends with its parts.
-            if let Err(Ok(unwanted)) = answer.send(host.start(&name, &limits)) {
-                super::remains::Remains::of(unwanted).bury();
+            if let Err(Ok(unwanted)) = answer.send(host.start(zygote, order)) {
+                let Launched { remains, socket } = unwanted;
+                drop(socket);
+                remains.bury();
             }
         };
         self.jobs.send(Box::new(job)).map_err(|_| Error::Gone)?;
         launched.await.map_err(|_| Error::Gone)?
     }
 
-    fn start(&self, name: &str, limits: &Limits) -> Result<Launched, Error> {
-        let live = self.state.claim(name)?;
-        let (outer, socket) = match self.spawn() {
-            Ok(parts) => parts,
-            Err(error) => {
-                live.remove();
-                return Err(error);
+    /// The zygote clones while we make what the guest will need.
+    fn start(&self, zygote: &mut Zygote, order: Order) -> Result<Launched, Error> {
+        let socket = zygote.order(Birth { ids: self.state.ids })?;
+        let furnished = self.furnish(order, &socket);
+        let born = zygote.born().and_then(hold);
+        match (furnished, born) {
+            (Ok((live, cgroup)), Ok((pid, init))) => {
+                live.note_guest(pid);
+                Ok(Launched { remains: Remains::new(live, cgroup, Some(init)), socket })
             }
-        };
-        let mut launched = Launched { live, cgroup: None, outer, socket };
-        // The guest is loaded meanwhile.
-        match self.furnish(&mut launched, limits) {
-            Ok(()) => Ok(launched),
-            Err(error) => {
-                super::remains::Remains::of(launched).bury();
+            (Ok((live, cgroup)), Err(error)) => {
+                Remains::new(live, cgroup, None).bury();
+                Err(error)
+            }
+            (Err(error), born) => {
+                drop(socket);
+                if let Ok((_, init)) = born {
+                    end(&init)?;
+                }
                 Err(error)
             }
         }
     }
 
-    /// Makes what the guest will need. It waits for its set-up, so that all that comes of it is in the control group.
-    fn furnish(&self, launched: &mut Launched, limits: &Limits) -> Result<(), Error> {
-        launched.live.fill(self.state.ids)?;
-        launched.cgroup = self.control.create(&launched.live.group, limits)?;
-        match &launched.cgroup {
-            Some(cgroup) => cgroup.admit(launched.outer.id()),
-            None => Ok(()),
+    /// Makes the sandbox's directory and group and tells the guest of them. On an error neither is left.
+    fn furnish(&self, order: Order, socket: &OwnedFd) -> Result<(Live, Option<Cgroup>), Error> {
+        let live = self.state.claim(&order.name)?;
+        let made = live.fill(self.state.ids).and_then(|()| self.control.create(&live.group, &order.limits));
+        let cgroup = made.inspect_err(|_| live.remove())?;
+        match self.tell(order.setup, &live, cgroup.as_ref(), socket) {
+            Ok(()) => Ok((live, cgroup)),
+            Err(error) => {
+                Remains::new(live, cgroup, None).bury();
+                Err(error)
+            }
         }
     }
 
-    fn spawn(&self) -> Result<(Child, OwnedFd), Error> {
-        let flags = SocketFlags::CLOEXEC;
-        let (ours, theirs) =
-            socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None).step("make a socket pair")?;
-        rustix::io::ioctl_fionbio(&ours, true).step("make a socket pair")?;
-        // Nothing else is set: so the standard library uses `posix_spawn`, which costs the same for a large worker.
-        let outer = Command::new(format!("/proc/self/fd/{}", self.guest.as_raw_fd()))
-            .arg0(MARK)
-            .env_clear()
-            .stdin(Stdio::from(theirs))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .step("start the guest")?;
-        Ok((outer, ours))
+    /// Sends the set-up. It waits until the guest takes what the socket does not hold.
+    fn tell(
+        &self,
+        setup: Setup,
+        live: &Live,
+        cgroup: Option<&Cgroup>,
+        socket: &OwnedFd,
+    ) -> Result<(), Error> {
+        let doors = cgroup.map(Cgroup::doors).unwrap_or_default();
+        let setup = Setup {
+            doors: doors.iter().map(|door| text(door)).collect::<Result<_, _>>()?,
+            upper: text(&live.upper())?,
+            work: text(&live.path.join("work"))?,
+            root: text(&self.state.path("mount/root"))?,
+            ..setup
+        };
+        let mut frame = Vec::new();
+        protocol::encode(&Request::Setup(Box::new(setup)), REQUEST_BYTES_MAX, &mut frame)
+            .map_err(|error| Error::Invalid(format!("too long a spec: {error}")))?;
+        let mut rest = frame.as_slice();
+        while !rest.is_empty() {
+            let flags = rustix::net::SendFlags::NOSIGNAL;
+            match rustix::io::retry_on_intr(|| rustix::net::send(socket, rest, flags)) {
+                // It has ended. Why, it may have said: whoever waits for it to be ready hears it.
+                Err(Errno::PIPE | Errno::CONNRESET) => break,
+                sent => rest = &rest[sent.step("speak to the guest")?..],
+            }
+        }
+        rustix::io::ioctl_fionbio(socket, true).step("speak to the guest")
     }
+}
+
+/// Holds a process that is our child, so that its number cannot be another's.
+fn hold(pid: i32) -> Result<(i32, OwnedFd), Error> {
+    let number = Pid::from_raw(pid).ok_or(Errno::INVAL).step("learn of the guest")?;
+    Ok((pid, pidfd_open(number, PidfdFlags::empty()).step("learn of the guest")?))
 }

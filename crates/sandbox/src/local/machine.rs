@@ -13,8 +13,7 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::cgroup::Cgroup;
-use super::launch::{Host, Launched};
+use super::launch::{Host, Launched, Order};
 use super::link::Link;
 use super::process::{Input, Pump};
 use super::remains::Remains;
@@ -22,9 +21,7 @@ use super::state::Live;
 use super::warden::Warden;
 use super::{Step, blocking};
 use crate::guest::{HOME, USER};
-use crate::protocol::{
-    self, CHUNK_BYTES, REPLY_BYTES_MAX, REQUEST_BYTES_MAX, Reply, Request, Setup, Start, Writing,
-};
+use crate::protocol::{self, CHUNK_BYTES, REPLY_BYTES_MAX, Reply, Request, Setup, Start, Writing};
 use crate::{Access, Command, Error, File, Layer, Limits, Output, Process, Sandbox, Spec, Stdin};
 
 /// Commands and transfers at the same time; an agent has a handful. It bounds what the guest holds for us.
@@ -37,7 +34,7 @@ const LAYERS_MAX: usize = 64;
 const BINDS_MAX: usize = 64;
 
 /// How long a machine may take to be made; it takes milliseconds.
-const SETUP_WAIT: Duration = Duration::from_secs(20);
+pub(super) const SETUP_WAIT: Duration = Duration::from_secs(20);
 
 /// Output that waits between the pump and the handle's holder.
 const OUTPUT_MAX: usize = 4;
@@ -66,17 +63,16 @@ pub(super) struct Machine {
 pub(super) async fn create(host: &Arc<Host>, spec: Spec) -> Result<Machine, Error> {
     check(&spec)?;
     let setup = host_setup(host, &spec)?;
-    let Launched { live, cgroup, outer, socket } = host.launch(spec.name.clone(), spec.limits).await?;
-    let placed = place(setup, host, &live.path, cgroup.as_ref());
-    let mut draft = Draft(Some(Remains::new(live, cgroup, outer)));
-    let setup = placed?;
-    let made = tokio::time::timeout(SETUP_WAIT, draft.make(socket, setup)).await;
-    let (stream, rest, init) = match made {
+    let order = Order { name: spec.name.clone(), limits: spec.limits, setup };
+    let Launched { remains, socket } = host.launch(order).await?;
+    let holds = remains.init().and_then(|init| Ok((init, remains.init()?)));
+    let mut draft = Draft(Some(remains));
+    let (init, killer) = holds?;
+    let (stream, rest) = match tokio::time::timeout(SETUP_WAIT, ready(socket)).await {
         Ok(Ok(parts)) => parts,
         Ok(Err(error)) => return Err(draft.bury(error).await),
         Err(_) => return Err(draft.bury(timed_out()).await),
     };
-    let killer = init.try_clone().step("hold the guest")?;
     let link = Arc::new(Link::start(stream, rest, move || {
         let _ = pidfd_send_signal(&killer, Signal::KILL);
     }));
@@ -96,45 +92,31 @@ fn timed_out() -> Error {
     Error::Setup { step: "make the machine in time".to_owned(), source: std::io::ErrorKind::TimedOut.into() }
 }
 
+/// Waits until the guest has made its machine.
+async fn ready(socket: OwnedFd) -> Result<(UnixStream, BytesMut), Error> {
+    let mut stream = UnixStream::from_std(socket.into()).step("speak to the guest")?;
+    let mut buffer = BytesMut::new();
+    match receive(&mut stream, &mut buffer).await? {
+        Reply::Ready => Ok((stream, buffer)),
+        Reply::Failed(step, errno) => Err(explain(step, errno)),
+        Reply::Cloned(_)
+        | Reply::Started(_)
+        | Reply::Refused(..)
+        | Reply::Output(..)
+        | Reply::Omitted(..)
+        | Reply::Taken(_)
+        | Reply::Exited(..)
+        | Reply::File(..)
+        | Reply::Chunk(..)
+        | Reply::Done(_)
+        | Reply::Path(..) => Err(Error::Protocol("an answer before it was ready".to_owned())),
+    }
+}
+
 /// A sandbox that is being made.
 struct Draft(Option<Remains>);
 
 impl Draft {
-    /// Sends the set-up and waits until the guest is ready.
-    async fn make(
-        &mut self,
-        socket: OwnedFd,
-        setup: Setup,
-    ) -> Result<(UnixStream, BytesMut, OwnedFd), Error> {
-        let mut frame = Vec::new();
-        protocol::encode(&Request::Setup(Box::new(setup)), REQUEST_BYTES_MAX, &mut frame)
-            .map_err(|error| Error::Invalid(format!("too long a spec: {error}")))?;
-        let mut stream = UnixStream::from_std(socket.into()).step("speak to the guest")?;
-        tokio::io::AsyncWriteExt::write_all(&mut stream, &frame).await.step("speak to the guest")?;
-        let mut buffer = BytesMut::new();
-        let mut init = None;
-        loop {
-            match receive(&mut stream, &mut buffer).await? {
-                Reply::Cloned(pid) => init = self.0.as_mut().map(|remains| remains.adopt(pid)).transpose()?,
-                Reply::Ready => break,
-                Reply::Failed(step, errno) => return Err(explain(step, errno)),
-                Reply::Started(_)
-                | Reply::Refused(..)
-                | Reply::Output(..)
-                | Reply::Omitted(..)
-                | Reply::Taken(_)
-                | Reply::Exited(..)
-                | Reply::File(..)
-                | Reply::Chunk(..)
-                | Reply::Done(_)
-                | Reply::Path(..) => return Err(Error::Protocol("an answer before it was ready".to_owned())),
-            }
-        }
-        let init = init.ok_or_else(|| Error::Protocol("ready without a process".to_owned()))?;
-        self.0.iter_mut().for_each(Remains::collect_outer);
-        Ok((stream, buffer, init))
-    }
-
     async fn bury(mut self, error: Error) -> Error {
         if let Some(remains) = self.0.take() {
             let _ = bury(remains).await;
@@ -185,7 +167,7 @@ async fn receive(stream: &mut UnixStream, buffer: &mut BytesMut) -> Result<Reply
 }
 
 /// Tells what this machine lacks from what went wrong.
-fn explain(step: String, errno: i32) -> Error {
+pub(super) fn explain(step: String, errno: i32) -> Error {
     let source = std::io::Error::from_raw_os_error(errno);
     let missing = |what: &str, mend: &str| Error::Unavailable {
         what: format!("{what} ({step}: {source})"),
@@ -243,7 +225,6 @@ fn host_setup(host: &Host, spec: &Spec) -> Result<Setup, Error> {
     }
     let Limits { memory_bytes, processes, disk_bytes, open_files, .. } = spec.limits;
     Ok(Setup {
-        ids: host.state.ids,
         lower,
         binds,
         workspace_read_only: spec.workspace == Access::Read,
@@ -256,18 +237,7 @@ fn host_setup(host: &Host, spec: &Spec) -> Result<Setup, Error> {
     })
 }
 
-fn place(setup: Setup, host: &Host, live: &Path, cgroup: Option<&Cgroup>) -> Result<Setup, Error> {
-    let doors = cgroup.map(Cgroup::doors).unwrap_or_default();
-    Ok(Setup {
-        doors: doors.iter().map(|door| text(door)).collect::<Result<_, _>>()?,
-        upper: text(&live.join("upper"))?,
-        work: text(&live.join("work"))?,
-        root: text(&host.state.path("mount/root"))?,
-        ..setup
-    })
-}
-
-fn text(path: &Path) -> Result<String, Error> {
+pub(super) fn text(path: &Path) -> Result<String, Error> {
     path.to_str().map(str::to_owned).ok_or_else(|| Error::Invalid(format!("{} is not UTF-8", path.display())))
 }
 

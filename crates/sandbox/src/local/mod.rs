@@ -1,6 +1,6 @@
 //! Sandboxes on this machine, made of the kernel's own parts: no daemon, no image, as root or as an ordinary user.
 //!
-//! One process is started for each sandbox (see `guest`); everything else here prepares what it needs before, speaks to
+//! One process is cloned for each sandbox (see `guest`); everything else here prepares what it needs before, speaks to
 //! it, and removes what it leaves. What a sandbox owns on the host is named after the process that owns it, so that the
 //! next start can tell the dead from the living.
 
@@ -14,6 +14,7 @@ mod remains;
 mod state;
 mod tree;
 mod warden;
+mod zygote;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -44,7 +45,7 @@ pub struct Local {
 }
 
 impl Local {
-    /// Opens the state directory and the guest's executable. Nothing is started yet.
+    /// Opens the state directory and the guest's executable, and starts beside the caller what guests are cloned from.
     ///
     /// # Errors
     /// [`Error::Setup`] if one of both cannot be opened.

@@ -1,7 +1,6 @@
 //! Ending sandboxes: whatever way one ends, all of it goes through here.
 
-use std::os::fd::OwnedFd;
-use std::process::Child;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -12,7 +11,7 @@ use rustix::process::{
 
 use super::Step;
 use super::cgroup::Cgroup;
-use super::launch::{Host, Launched};
+use super::launch::Host;
 use super::state::{Live, State, is_abandoned};
 use crate::{Error, Layer};
 
@@ -25,38 +24,19 @@ const END_WAIT: Duration = Duration::from_secs(10);
 pub(super) struct Remains {
     live: Live,
     cgroup: Option<Cgroup>,
-    outer: Option<Child>,
-    /// Process 1 of the sandbox, once it exists. It is our child.
+    /// Process 1 of the sandbox, which is our child; `None` if it never was or is collected.
     init: Option<OwnedFd>,
 }
 
 impl Remains {
-    pub(super) fn of(launched: Launched) -> Self {
-        let Launched { live, cgroup, outer, socket } = launched;
-        // The guest that waits for its set-up sees the end of the socket, and ends.
-        drop(socket);
-        Self { live, cgroup, outer: Some(outer), init: None }
+    pub(super) fn new(live: Live, cgroup: Option<Cgroup>, init: Option<OwnedFd>) -> Self {
+        Self { live, cgroup, init }
     }
 
-    pub(super) fn new(live: Live, cgroup: Option<Cgroup>, outer: Child) -> Self {
-        Self { live, cgroup, outer: Some(outer), init: None }
-    }
-
-    /// Learns of process 1.
-    pub(super) fn adopt(&mut self, pid: i32) -> Result<OwnedFd, Error> {
-        let number = Pid::from_raw(pid).ok_or(Errno::INVAL).step("learn of the guest")?;
-        let init = pidfd_open(number, PidfdFlags::empty()).step("learn of the guest")?;
-        self.live.note_guest(pid);
-        let copy = init.try_clone().step("learn of the guest")?;
-        self.init = Some(init);
-        Ok(copy)
-    }
-
-    /// Collects the outer process, which has done its work.
-    pub(super) fn collect_outer(&mut self) {
-        if let Some(mut outer) = self.outer.take() {
-            let _ = outer.wait();
-        }
+    /// Another hold on process 1.
+    pub(super) fn init(&self) -> Result<OwnedFd, Error> {
+        let init = self.init.as_ref().ok_or(Error::Gone)?;
+        init.try_clone().step("hold the guest")
     }
 
     pub(super) fn live(&self) -> &Live {
@@ -65,15 +45,7 @@ impl Remains {
 
     /// Ends all processes. When process 1 can be collected, the kernel has ended all others before.
     fn end(&mut self) -> Result<(), Error> {
-        if let Some(mut outer) = self.outer.take() {
-            let _ = outer.kill();
-            let _ = outer.wait();
-        }
-        let Some(init) = self.init.take() else { return Ok(()) };
-        let _ = pidfd_send_signal(&init, Signal::KILL);
-        wait_for_end(&init).step("end the processes of the sandbox")?;
-        let _ = waitid(WaitId::PidFd(std::os::fd::AsFd::as_fd(&init)), WaitIdOptions::EXITED);
-        Ok(())
+        self.init.take().map_or(Ok(()), |init| end(&init))
     }
 
     /// Ends the sandbox and removes all of it.
@@ -100,6 +72,14 @@ impl Remains {
         let frozen = self.end().and_then(|()| state.freeze(&self.live));
         (frozen, self.close())
     }
+}
+
+/// Ends process 1, which is our child, and with it all others of its sandbox.
+pub(super) fn end(init: &OwnedFd) -> Result<(), Error> {
+    let _ = pidfd_send_signal(init, Signal::KILL);
+    wait_for_end(init).step("end the processes of the sandbox")?;
+    let _ = waitid(WaitId::PidFd(init.as_fd()), WaitIdOptions::EXITED);
+    Ok(())
 }
 
 fn wait_for_end(init: &OwnedFd) -> Result<(), Errno> {

@@ -22,6 +22,7 @@ pub(super) fn run(mut wire: Wire, gate: &OwnedFd, filter: &BpfProgram) -> i32 {
         return fail(&mut wire, fault);
     }
     wire.send(&Reply::Ready);
+    wire.flush();
     serve::run(wire, &setup)
 }
 

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use nix::libc;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen as Length, SeccompCmpOp as Op, SeccompCondition as Condition,
-    SeccompFilter, SeccompRule as Rule,
+    SeccompFilter, SeccompRule as Rule, sock_filter,
 };
 
 use super::{Fault, Step};
@@ -90,6 +90,9 @@ const DENIED_HERE: &[libc::c_long] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const DENIED_HERE: &[libc::c_long] = &[];
 
+/// The answer to them.
+const NOT_PERMITTED: u32 = libc::EPERM.cast_unsigned();
+
 /// `clone` flags that make namespaces.
 const NAMESPACES: [libc::c_int; 7] = [
     libc::CLONE_NEWNS,
@@ -119,9 +122,13 @@ pub(super) fn install(program: &BpfProgram) -> Result<(), Fault> {
 
 /// One program: the kernel compiles and asks each by itself.
 pub(super) fn program() -> Result<BpfProgram, Fault> {
-    let mut program = denied().map_err(|_| unusable()).step("build the system call filter")?;
-    program.splice(0..0, absent());
-    Ok(program)
+    let parts = || {
+        let mut program = absent().to_vec();
+        program.extend(denied()?);
+        program.extend(looked_at().ok()?);
+        Some(program)
+    };
+    parts().ok_or_else(unusable).step("build the system call filter")
 }
 
 fn unusable() -> std::io::Error {
@@ -131,11 +138,10 @@ fn unusable() -> std::io::Error {
 /// The first steps: calls that are answered as if the kernel had none, on whatever architecture. They are `clone3`, whose
 /// number (435) is the same on all, and what lies from bit 30 on: x86-64 kernels may offer every call a second time there
 /// (x32), which a list by number would miss.
-fn absent() -> [seccompiler::sock_filter; 4] {
+fn absent() -> [sock_filter; 4] {
     const X32_BIT: u32 = 0x4000_0000;
     let errno = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.cast_unsigned();
     let clone3 = u32::try_from(libc::SYS_clone3).unwrap_or_default();
-    let step = |code: u32, jt, jf, k| seccompiler::sock_filter { code: code as u16, jt, jf, k };
     [
         // The number is the first field of what a filter looks at.
         step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
@@ -145,9 +151,65 @@ fn absent() -> [seccompiler::sock_filter; 4] {
     ]
 }
 
-/// Calls that are answered as not permitted.
-fn denied() -> Result<BpfProgram, seccompiler::Error> {
-    let mut rules: BTreeMap<_, _> = DENIED.iter().chain(DENIED_HERE).map(|call| (*call, vec![])).collect();
+fn step(code: u32, jt: u8, jf: u8, k: u32) -> sock_filter {
+    sock_filter { code: code as u16, jt, jf, k }
+}
+
+/// The next steps: calls that are answered as not permitted. When a filter is installed, the kernel runs it for every
+/// call that there is, to learn which it always allows; so the number is searched for and not compared with each in turn.
+/// `None` if the list grows beyond what a jump can pass over.
+fn denied() -> Option<BpfProgram> {
+    let calls = DENIED.iter().chain(DENIED_HERE).map(|call| u32::try_from(*call).ok());
+    let mut calls = calls.collect::<Option<Vec<_>>>()?;
+    calls.sort_unstable();
+    let mut halvings = Vec::new();
+    search(&calls, &mut halvings);
+    let length = halvings.len();
+    let mut program = halvings
+        .into_iter()
+        .enumerate()
+        .map(|(place, halving)| {
+            let to_end = u8::try_from(length - place - 1).ok()?;
+            Some(match halving {
+                Halving::AtLeast(call, skip) => {
+                    step(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, u8::try_from(skip).ok()?, 0, call)
+                }
+                Halving::Is(call) => {
+                    step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, to_end, to_end.checked_add(1)?, call)
+                }
+            })
+        })
+        .collect::<Option<BpfProgram>>()?;
+    program.push(step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | NOT_PERMITTED));
+    Some(program)
+}
+
+/// One comparison of the search.
+enum Halving {
+    /// From this number on, go on so many steps further down.
+    AtLeast(u32, usize),
+    /// Denied if it is this one, else not.
+    Is(u32),
+}
+
+fn search(calls: &[u32], halvings: &mut Vec<Halving>) {
+    match calls {
+        [] => {}
+        [call] => halvings.push(Halving::Is(*call)),
+        _ => {
+            let (low, high) = calls.split_at(calls.len() / 2);
+            let mut below = Vec::new();
+            search(low, &mut below);
+            halvings.push(Halving::AtLeast(high[0], below.len()));
+            halvings.append(&mut below);
+            search(high, halvings);
+        }
+    }
+}
+
+/// The last steps: calls that are denied by their arguments, and those of another architecture, which end the process.
+fn looked_at() -> Result<BpfProgram, seccompiler::Error> {
+    let mut rules = BTreeMap::new();
     let flags = NAMESPACES.map(|flag| argument(0, Length::Qword, Op::MaskedEq(number(flag)), number(flag)));
     rules.insert(libc::SYS_clone, flags.into_iter().map(|flag| all_of([flag])).collect::<Result<_, _>>()?);
     let requests = TERMINAL_INJECTIONS.map(|request| argument(1, Length::Dword, Op::Eq, request));
@@ -160,7 +222,7 @@ fn denied() -> Result<BpfProgram, seccompiler::Error> {
     rules.insert(libc::SYS_socket, sockets()?);
     // The guest runs under the commands' user: they must not be able to set its limits.
     rules.insert(libc::SYS_prlimit64, vec![all_of([argument(0, Length::Dword, Op::Eq, 1)])?]);
-    compile(rules, u32::try_from(libc::EPERM).unwrap_or_default())
+    compile(rules, NOT_PERMITTED)
 }
 
 /// Refuses other families, netlink but for routes, and raw sockets.
@@ -199,6 +261,50 @@ fn compile(rules: BTreeMap<i64, Vec<Rule>>, errno: u32) -> Result<BpfProgram, se
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What the kernel would do with a call that has no arguments: the subset of its machine that the program uses.
+    fn answer(program: &[sock_filter], architecture: u32, call: u32) -> u32 {
+        let (mut place, mut accumulator) = (0, 0);
+        loop {
+            let sock_filter { code, jt, jf, k } = program[place];
+            let jump = |holds: bool| usize::from(if holds { jt } else { jf });
+            place += 1;
+            match u32::from(code) {
+                0x20 => accumulator = [call, architecture].get(k as usize / 4).copied().unwrap_or(0),
+                0x05 => place += k as usize,
+                0x15 => place += jump(accumulator == k),
+                0x25 => place += jump(accumulator > k),
+                0x35 => place += jump(accumulator >= k),
+                0x54 => accumulator &= k,
+                0x06 => return k,
+                other => panic!("an instruction that is not known here: {other:#x}"),
+            }
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn every_listed_call_is_denied_and_no_other() {
+        // AUDIT_ARCH_X86_64 and AUDIT_ARCH_I386 of linux/audit.h.
+        let (here, other) = (0xc000_003e, 0x4000_0003);
+        let program = program().unwrap();
+        let denied = libc::SECCOMP_RET_ERRNO | NOT_PERMITTED;
+        let absent = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.cast_unsigned();
+        let by_arguments = [libc::SYS_personality, libc::SYS_socket];
+        for call in 0..1000 {
+            let number = libc::c_long::from(call);
+            let found = answer(&program, here, call);
+            if number == libc::SYS_clone3 {
+                assert_eq!(found, absent);
+            } else if DENIED.contains(&number) || DENIED_HERE.contains(&number) {
+                assert_eq!(found, denied, "{call}");
+            } else if !by_arguments.contains(&number) {
+                assert_eq!(found, libc::SECCOMP_RET_ALLOW, "{call}");
+            }
+            assert_ne!(answer(&program, other, call), libc::SECCOMP_RET_ALLOW, "{call}");
+        }
+        assert_eq!(answer(&program, here, 0x4000_0000), absent);
+    }
 
     #[test]
     fn the_program_fits_the_kernel() {

@@ -109,7 +109,7 @@ fn next_birth(host: BorrowedFd<'_>) -> Option<(Birth, OwnedFd)> {
     let birth = protocol::decode(&mut buffer, FRAME_BYTES_MAX).ok()??;
     let socket = ancillary.drain().find_map(|message| match message {
         RecvAncillaryMessage::ScmRights(mut sockets) => sockets.next(),
-        _ => None,
+        RecvAncillaryMessage::ScmCredentials(_) | _ => None,
     })?;
     Some((birth, socket))
 }
@@ -128,9 +128,9 @@ fn bear(host: BorrowedFd<'_>, birth: Birth, mut wire: Wire) -> Result<Half, Faul
     if pid == 0 {
         return Ok(Half::Guest(wire, gate));
     }
-    answer(host, &Reply::Cloned(pid));
     let mapped = write_maps(pid, birth.ids)
         .and_then(|()| rustix::io::write(&opener, &[1]).step("release process 1").map(|_| ()));
+    answer(host, &Reply::Cloned(pid));
     if let Err(fault) = mapped {
         // Its gate stays shut, so it ends; and the host waits for what it would say.
         launch::fail(&mut wire, fault);

@@ -50,23 +50,7 @@ const BWRAP: [&str; 19] = [
 ];
 
 /// What a sandbox of ours mounts beside that, as far as `bwrap` can: it has no overlay, no limits and no filter.
-const SHOWN: [&str; 15] = [
-    "/opt",
-    "/etc/alternatives",
-    "/etc/ca-certificates",
-    "/etc/fonts",
-    "/etc/java-17-openjdk",
-    "/etc/ld.so.conf.d",
-    "/etc/maven",
-    "/etc/perl",
-    "/etc/python3",
-    "/etc/python3.11",
-    "/etc/ssl/certs",
-    "/etc/terminfo",
-    "/etc/xml",
-    "/etc/pki",
-    "/etc/php",
-];
+const SHOWN: [&str; 5] = ["/opt", "/nix/store", "/etc/alternatives", "/etc/pki", "/etc/ssl/certs"];
 const FRESH: [&str; 6] = ["--tmpfs", "/run", "--tmpfs", "/sys", "--tmpfs", "/dev/shm"];
 
 fn main() -> Outcome<()> {

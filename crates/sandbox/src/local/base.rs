@@ -1,7 +1,7 @@
 //! The base image `host`: what of this machine's own files a sandbox sees.
 //!
 //! Programs and libraries are shown as they are, read-only. The rest of the root is a small skeleton that is made once:
-//! directories, links, and a handful of files of `/etc` without which programs fail. Everything in it belongs to the
+//! directories, links, and the little of `/etc` without which programs fail. Everything in it belongs to the
 //! inside's user, for a directory of the host's root could not be copied up into a writable layer.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -12,31 +12,9 @@ use super::{Step, state::State};
 use crate::guest::{HOME, USER, USER_ID};
 use crate::{Error, WORKSPACE};
 
-/// Host directories shown as they are, where present: programs, and configuration that programs find by its path.
-const SHOWN: [&str; 22] = [
-    "/usr",
-    "/opt",
-    "/nix/store",
-    "/etc/alternatives",
-    "/etc/ca-certificates",
-    "/etc/crypto-policies",
-    "/etc/fonts",
-    "/etc/java",
-    "/etc/java-11-openjdk",
-    "/etc/java-17-openjdk",
-    "/etc/java-21-openjdk",
-    "/etc/java-25-openjdk",
-    "/etc/ld.so.conf.d",
-    "/etc/maven",
-    "/etc/perl",
-    "/etc/php",
-    "/etc/pki",
-    "/etc/python3",
-    "/etc/python3.11",
-    "/etc/ssl/certs",
-    "/etc/terminfo",
-    "/etc/xml",
-];
+/// Host directories shown as they are, where present: programs, and what is too much to copy. Each costs two mounts, its
+/// making and its removal, at every start.
+const SHOWN: [&str; 6] = ["/usr", "/opt", "/nix/store", "/etc/alternatives", "/etc/pki", "/etc/ssl/certs"];
 
 /// Directories at the root that are links into `/usr` on merged systems, and real ones on others.
 const MERGED: [&str; 7] = ["bin", "sbin", "lib", "lib32", "lib64", "libx32", "libexec"];
@@ -60,6 +38,29 @@ const COPIED: [&str; 16] = [
     "shells",
     "ssl/openssl.cnf",
 ];
+
+/// Directories of `/etc` that are copied where present: configuration that programs find by its path.
+const COPIED_TREES: [&str; 16] = [
+    "ca-certificates",
+    "crypto-policies",
+    "fonts",
+    "java",
+    "java-11-openjdk",
+    "java-17-openjdk",
+    "java-21-openjdk",
+    "java-25-openjdk",
+    "ld.so.conf.d",
+    "maven",
+    "perl",
+    "php",
+    "python3",
+    "python3.11",
+    "terminfo",
+    "xml",
+];
+
+/// Entries of one such directory that are copied; those of Java have about fifty.
+const TREE_ENTRIES_MAX: usize = 1000;
 
 /// Empty directories: mount points, and places that programs expect.
 const DIRECTORIES: [(&str, u32); 18] = [
@@ -120,6 +121,7 @@ fn is_real_directory(path: &str) -> bool {
 
 /// What the skeleton is to hold.
 struct Plan {
+    directories: Vec<String>,
     links: Vec<(String, PathBuf)>,
     files: Vec<(String, Vec<u8>)>,
 }
@@ -133,13 +135,37 @@ impl Plan {
         links.push(("var/run".to_owned(), "/run".into()));
         let mut files = own_files();
         files.extend(COPIED.iter().filter_map(|name| Some((format!("etc/{name}"), read_public(name)?))));
-        Self { links, files }
+        let mut plan = Self { directories: Vec::new(), links, files };
+        COPIED_TREES.iter().for_each(|name| plan.add_tree(name));
+        plan
+    }
+
+    /// Adds what everybody may read of a directory of `/etc`. Links stay links: they lead nowhere but inside.
+    fn add_tree(&mut self, top: &str) {
+        let mut waiting = vec![top.to_owned()];
+        let mut entries = 0;
+        while let Some(name) = waiting.pop() {
+            let Some(names) = list_public(&name) else { continue };
+            self.directories.push(format!("etc/{name}"));
+            for child in names.into_iter().map(|child| format!("{name}/{child}")) {
+                entries += 1;
+                let path = Path::new("/etc").join(&child);
+                match std::fs::symlink_metadata(&path) {
+                    _ if entries > TREE_ENTRIES_MAX => return,
+                    Ok(found) if found.is_dir() => waiting.push(child),
+                    Ok(found) if found.is_symlink() => {
+                        self.links.extend(std::fs::read_link(&path).map(|to| (format!("etc/{child}"), to)));
+                    }
+                    _ => self.files.extend(read_public(&child).map(|bytes| (format!("etc/{child}"), bytes))),
+                }
+            }
+        }
     }
 
     /// Tells one content of the skeleton from another.
     fn digest(&self, ids: (u32, u32)) -> String {
         let mut hasher = DefaultHasher::new();
-        (&self.links, &self.files, DIRECTORIES, ids).hash(&mut hasher);
+        (&self.directories, &self.links, &self.files, DIRECTORIES, ids).hash(&mut hasher);
         format!("{:016x}", hasher.finish())
     }
 
@@ -159,6 +185,9 @@ impl Plan {
         for (name, mode) in DIRECTORIES {
             std::fs::DirBuilder::new().mode(0o755).create(root.join(name))?;
             std::fs::set_permissions(root.join(name), std::fs::Permissions::from_mode(mode))?;
+        }
+        for name in &self.directories {
+            std::fs::create_dir(root.join(name))?;
         }
         for (name, target) in &self.links {
             symlink(target, root.join(name))?;
@@ -180,6 +209,19 @@ fn read_public(name: &str) -> Option<Vec<u8>> {
     let is_public =
         found.is_file() && found.permissions().mode() & 0o004 != 0 && found.len() <= COPY_BYTES_MAX;
     is_public.then(|| std::fs::read(path).ok()).flatten()
+}
+
+/// The names in a directory of `/etc` that everybody may read, in the same order every time.
+fn list_public(name: &str) -> Option<Vec<String>> {
+    let path = Path::new("/etc").join(name);
+    let found = std::fs::symlink_metadata(&path).ok()?;
+    if !found.is_dir() || found.permissions().mode() & 0o005 != 0o005 {
+        return None;
+    }
+    let entries = std::fs::read_dir(path).ok()?.flatten();
+    let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort_unstable();
+    Some(names)
 }
 
 /// Files of `/etc` that are ours: who lives here, and that nobody else does.

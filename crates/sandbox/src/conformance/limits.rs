@@ -46,6 +46,27 @@ pub(super) async fn the_writable_layer_is_limited(backend: Arc<dyn Backend>) -> 
     ensure(sandbox.exec(sh("true")).await.is_err(), || "a command after the disk was full".to_owned())
 }
 
+/// Runs a script that must cost the sandbox its life.
+async fn deadly(backend: &Arc<dyn Backend>, name: &str, script: &str) -> Outcome {
+    let sandbox = limited(backend, name, |limits| limits.disk_bytes = 32 << 20).await?;
+    same(end(&mut sandbox.exec(sh(script)).await?).await?.exit, Exit::Lost)
+}
+
+pub(super) async fn what_is_deleted_but_open_counts(backend: Arc<dyn Backend>) -> Outcome {
+    let script = "for i in 4 5 6 7 8 9; do eval \"exec $i>f\"; rm f; head -c 20000000 /dev/zero >&$i; done; exec sleep 20";
+    deadly(&backend, "deleted", script).await
+}
+
+pub(super) async fn what_lies_deep_counts(backend: Arc<dyn Backend>) -> Outcome {
+    let script = "i=0; while [ $i -lt 300 ]; do mkdir d && cd d || exit 1; i=$((i+1)); done
+        for i in 1 2 3 4 5 6; do head -c 20000000 /dev/zero > f$i; done; exec sleep 20";
+    deadly(&backend, "deep", script).await
+}
+
+pub(super) async fn files_without_content_count(backend: Arc<dyn Backend>) -> Outcome {
+    deadly(&backend, "inodes", "seq 20000 | xargs touch; exec sleep 20").await
+}
+
 pub(super) async fn the_temporary_directory_is_limited(backend: Arc<dyn Backend>) -> Outcome {
     let sandbox = limited(&backend, "tmp", |limits| limits.memory_bytes = 256 << 20).await?;
     let ended = run(&sandbox, "head -c 200000000 /dev/zero > /tmp/a").await?;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use super::output::Retention;
 use super::spawn::{self, Ends, Limits, Spawned};
@@ -213,10 +213,13 @@ impl Command {
         self.credits = self.credits.saturating_add(credits).min(CREDITS);
     }
 
-    /// Signals its whole group, as long as the group is surely its own.
+    /// Signals its whole group, as long as the group is surely its own. A process that another has stopped before it
+    /// could make a group is signalled alone.
     pub(super) fn signal(&self, signal: Signal) {
-        if matches!(self.phase, Phase::Running | Phase::Abandoned) {
-            let _ = kill_process_group(self.pid, signal);
+        if matches!(self.phase, Phase::Running | Phase::Abandoned)
+            && kill_process_group(self.pid, signal).is_err()
+        {
+            let _ = kill_process(self.pid, signal);
         }
     }
 
@@ -327,4 +330,35 @@ impl Command {
 /// Enough for one read of a pipe.
 pub(super) fn read_buffer() -> Vec<u8> {
     vec![0; CHUNK_BYTES]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a hostile command that stops every new process makes of the next one, if it is quick enough.
+    #[test]
+    fn a_process_without_a_group_of_its_own_still_ends() {
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let pid = Pid::from_child(&child);
+        rustix::process::kill_process(pid, Signal::STOP).unwrap();
+        let command = Command {
+            id: 1,
+            pid,
+            status: None,
+            input: None,
+            pending: Bytes::new(),
+            out: None,
+            err: None,
+            is_terminal: false,
+            retention: Retention::new(0),
+            outbox: VecDeque::new(),
+            credits: 0,
+            clock: Clock { deadline: None, kill_at: None, timed_out: false },
+            phase: Phase::Running,
+        };
+        command.signal(Signal::KILL);
+        let status = child.wait().unwrap();
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
+    }
 }

@@ -21,6 +21,11 @@ use crate::protocol::{RESERVED_PROCESSES, Setup};
 /// Where the socket stands after standard input, output and error.
 const SOCKET: RawFd = 3;
 
+/// Below the size of any core file, and the one value with which the kernel starts no program for a crash either
+/// (`kernel.core_pattern` with a pipe): that program is the host's, is root, and would read what is hostile. Of zero it
+/// takes no notice then (fs/coredump.c).
+const CORE_BYTES: u64 = 1;
+
 /// Brings the network's only interface up: tests talk to themselves.
 pub(super) fn raise_loopback() -> Result<(), Fault> {
     let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None)
@@ -73,7 +78,7 @@ fn close_range(first: RawFd, last: RawFd) -> Result<(), Fault> {
 
 /// Limits that hold for every process inside, whatever control groups do.
 pub(super) fn limit_resources(setup: &Setup) -> Result<(), Fault> {
-    limit(Resource::Core, 0)?;
+    limit(Resource::Core, CORE_BYTES)?;
     limit(Resource::Fsize, setup.file_bytes)?;
     limit(Resource::Nproc, setup.processes.saturating_add(u64::from(RESERVED_PROCESSES)))
 }

@@ -22,6 +22,10 @@ use crate::protocol::{Ending, Id, Reply, Request, Setup, Start};
 /// a closed pipe. Beyond it the oldest are closed.
 const DRAINS_MAX: usize = 64;
 
+/// Dead processes that are collected in one round: commands that make orphans without end must not keep the guest from
+/// all else. A round of that many takes about a millisecond.
+const COLLECTED_MAX: usize = 256;
+
 /// Serves until the host is gone; the exit status of the machine.
 pub(super) fn run(wire: Wire, setup: &Setup) -> i32 {
     match Guest::new(wire, setup) {
@@ -42,6 +46,8 @@ struct Guest {
     watch: Option<Watch>,
     limits: Limits,
     buffer: Vec<u8>,
+    /// Somebody has died and may not be collected yet.
+    has_dead: bool,
 }
 
 /// What has news.
@@ -69,6 +75,7 @@ impl Guest {
             watch: setup.watch_memory_bytes.map(Watch::new),
             limits: Limits { open_files: setup.open_files, processes: setup.processes },
             buffer: read_buffer(),
+            has_dead: false,
         })
     }
 
@@ -82,6 +89,7 @@ impl Guest {
                 return Arrived::End;
             }
         }
+        self.collect();
         self.files.advance(&mut self.wire, &mut self.buffer);
         let now = Instant::now();
         for command in self.commands.values_mut() {
@@ -121,7 +129,7 @@ impl Guest {
     }
 
     fn patience(&self) -> Option<Timespec> {
-        if self.files.has_more(&self.wire) {
+        if self.has_dead || self.files.has_more(&self.wire) {
             return Some(Timespec::default());
         }
         let watch = self.watch.as_ref().map(Watch::wake_at);
@@ -134,7 +142,10 @@ impl Guest {
     fn attend(&mut self, source: Source) -> Arrived {
         match source {
             Source::Socket => return self.hear(),
-            Source::Deaths => self.collect(),
+            Source::Deaths => {
+                while let Ok(Some(_)) = self.deaths.read_signal() {}
+                self.has_dead = true;
+            }
             Source::Command(id, side) => {
                 if let Some(command) = self.commands.get_mut(&id) {
                     command.ready(side, &mut self.wire, &mut self.buffer);
@@ -206,27 +217,35 @@ impl Guest {
         }
     }
 
-    /// Collects every dead process: the commands' own, and the orphans that process 1 inherits.
+    /// Collects dead processes: the commands' own, and the orphans that process 1 inherits.
     fn collect(&mut self) {
-        while let Ok(Some(_)) = self.deaths.read_signal() {}
-        let peek = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-        while let Ok(status) = waitid(Waited::All, peek) {
-            let ending = match status {
-                WaitStatus::Exited(_, code) => Ending::Code(code),
-                WaitStatus::Signaled(_, signal, _) => Ending::Signal(signal as i32),
-                WaitStatus::Stopped(..)
-                | WaitStatus::PtraceEvent(..)
-                | WaitStatus::PtraceSyscall(_)
-                | WaitStatus::Continued(_)
-                | WaitStatus::StillAlive => return,
-            };
-            let Some(pid) = status.pid() else { return };
-            let Some(pid) = Pid::from_raw(pid.as_raw()) else { return };
-            if let Some(command) = self.commands.values_mut().find(|command| command.pid() == pid) {
-                command.ended(ending, &mut self.wire);
+        for _ in 0..COLLECTED_MAX {
+            if !self.has_dead {
+                return;
             }
-            let _ = waitpid(Some(pid), WaitOptions::NOHANG);
+            self.has_dead = self.collect_one().is_some();
         }
+    }
+
+    /// `None` when nobody is dead.
+    fn collect_one(&mut self) -> Option<()> {
+        let peek = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        let status = waitid(Waited::All, peek).ok()?;
+        let ending = match status {
+            WaitStatus::Exited(_, code) => Ending::Code(code),
+            WaitStatus::Signaled(_, signal, _) => Ending::Signal(signal as i32),
+            WaitStatus::Stopped(..)
+            | WaitStatus::PtraceEvent(..)
+            | WaitStatus::PtraceSyscall(_)
+            | WaitStatus::Continued(_)
+            | WaitStatus::StillAlive => return None,
+        };
+        let pid = Pid::from_raw(status.pid()?.as_raw())?;
+        if let Some(command) = self.commands.values_mut().find(|command| command.pid() == pid) {
+            command.ended(ending, &mut self.wire);
+        }
+        let _ = waitpid(Some(pid), WaitOptions::NOHANG);
+        Some(())
     }
 
     fn forget_ended(&mut self) {

@@ -15,10 +15,14 @@ use seccompiler::{
 
 use super::{Fault, Step};
 
+/// `open_tree_attr` of Linux 6.15, the same on every architecture.
+const OPEN_TREE_ATTR: libc::c_long = 467;
+
 /// Denied whatever their arguments, on every architecture.
 const DENIED: &[libc::c_long] = &[
     libc::SYS_acct,
     libc::SYS_add_key,
+    libc::SYS_adjtimex,
     libc::SYS_bpf,
     libc::SYS_chroot,
     libc::SYS_clock_adjtime,
@@ -50,6 +54,7 @@ const DENIED: &[libc::c_long] = &[
     libc::SYS_name_to_handle_at,
     libc::SYS_open_by_handle_at,
     libc::SYS_open_tree,
+    OPEN_TREE_ATTR,
     libc::SYS_perf_event_open,
     libc::SYS_pidfd_getfd,
     libc::SYS_pivot_root,
@@ -112,6 +117,18 @@ const PERSONALITIES: [u64; 5] = [0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 
 /// Socket families that work inside: local, IPv4, IPv6, and netlink to ask for addresses and routes.
 const FAMILIES: [libc::c_int; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
+
+/// An old name for packet sockets, which turns any family into theirs (linux/net.h).
+const SOCK_PACKET: libc::c_int = 10;
+
+/// Kinds of internet sockets that are not streams or datagrams: raw, and those of protocols that nobody needs here.
+const KINDS_DENIED: [libc::c_int; 5] =
+    [libc::SOCK_RAW, libc::SOCK_RDM, libc::SOCK_SEQPACKET, libc::SOCK_DCCP, SOCK_PACKET];
+
+/// Protocols of internet sockets: by default, TCP, UDP, and echo requests. Merely to ask for SCTP, DCCP or MPTCP loads
+/// or walks rarely used kernel code.
+const PROTOCOLS: [libc::c_int; 5] =
+    [0, libc::IPPROTO_TCP, libc::IPPROTO_UDP, libc::IPPROTO_ICMP, libc::IPPROTO_ICMPV6];
 
 /// Installs the filter for this process and all that come from it. It needs `no_new_privs`.
 pub(super) fn install(program: &BpfProgram) -> Result<(), Fault> {
@@ -220,21 +237,54 @@ fn looked_at() -> Result<BpfProgram, seccompiler::Error> {
     let domain = all_of(PERSONALITIES.map(|allowed| argument(0, Length::Dword, Op::Ne, allowed)))?;
     rules.insert(libc::SYS_personality, vec![domain]);
     rules.insert(libc::SYS_socket, sockets()?);
-    // The guest runs under the commands' user: they must not be able to set its limits.
-    rules.insert(libc::SYS_prlimit64, vec![all_of([argument(0, Length::Dword, Op::Eq, 1)])?]);
+    let pair = argument(0, Length::Dword, Op::Ne, number(libc::AF_UNIX));
+    rules.insert(libc::SYS_socketpair, vec![all_of([pair])?]);
+    rules.append(&mut guests_own()?);
     compile(rules, NOT_PERMITTED)
 }
 
-/// Refuses other families, netlink but for routes, and raw sockets.
+/// Refuses what would slow or limit the guest: it runs under the commands' user, and must be able to end them.
+fn guests_own() -> Result<BTreeMap<i64, Vec<Rule>>, seccompiler::Error> {
+    const GUEST: u64 = 1;
+    // The kinds of target of linux/resource.h and linux/ioprio.h.
+    let (process, user) = (number(libc::PRIO_PROCESS.cast_signed()), number(libc::PRIO_USER.cast_signed()));
+    let (io_process, io_user) = (1, 3);
+    let is = |index, value| argument(index, Length::Dword, Op::Eq, value);
+    let first = [
+        libc::SYS_prlimit64,
+        libc::SYS_sched_setaffinity,
+        libc::SYS_sched_setattr,
+        libc::SYS_sched_setparam,
+        libc::SYS_sched_setscheduler,
+    ];
+    let mut rules = BTreeMap::new();
+    for call in first {
+        rules.insert(call, vec![all_of([is(0, GUEST)])?]);
+    }
+    for (call, process, user) in
+        [(libc::SYS_setpriority, process, user), (libc::SYS_ioprio_set, io_process, io_user)]
+    {
+        rules.insert(call, vec![all_of([is(0, process), is(1, GUEST)])?, all_of([is(0, user)])?]);
+    }
+    Ok(rules)
+}
+
+/// Refuses other families, netlink but for routes, and of internet sockets all but the usual.
 fn sockets() -> Result<Vec<Rule>, seccompiler::BackendError> {
     let is = |family| argument(0, Length::Dword, Op::Eq, number(family));
-    let raw = || argument(1, Length::Dword, Op::MaskedEq(0xf), number(libc::SOCK_RAW));
-    Ok(vec![
+    let mut rules = vec![
         all_of(FAMILIES.map(|family| argument(0, Length::Dword, Op::Ne, number(family))))?,
         all_of([is(libc::AF_NETLINK), argument(2, Length::Dword, Op::Ne, number(libc::NETLINK_ROUTE))])?,
-        all_of([is(libc::AF_INET), raw()])?,
-        all_of([is(libc::AF_INET6), raw()])?,
-    ])
+    ];
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        for kind in KINDS_DENIED {
+            let is_kind = argument(1, Length::Dword, Op::MaskedEq(0xf), number(kind));
+            rules.push(all_of([is(family), is_kind])?);
+        }
+        let [a, b, c, d, e] = PROTOCOLS.map(|protocol| argument(2, Length::Dword, Op::Ne, number(protocol)));
+        rules.push(all_of([is(family), a, b, c, d, e])?);
+    }
+    Ok(rules)
 }
 
 fn number(value: libc::c_int) -> u64 {
@@ -290,7 +340,8 @@ mod tests {
         let program = program().unwrap();
         let denied = libc::SECCOMP_RET_ERRNO | NOT_PERMITTED;
         let absent = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.cast_unsigned();
-        let by_arguments = [libc::SYS_personality, libc::SYS_socket];
+        let by_arguments =
+            [libc::SYS_personality, libc::SYS_socket, libc::SYS_socketpair, libc::SYS_setpriority];
         for call in 0..1000 {
             let number = libc::c_long::from(call);
             let found = answer(&program, here, call);

@@ -44,6 +44,8 @@ pub(super) struct Order {
 /// A guest that makes its machine.
 pub(super) struct Launched {
     pub(super) remains: Remains,
+    /// Process 1, by its number here.
+    pub(super) pid: i32,
     pub(super) socket: OwnedFd,
 }
 
@@ -71,7 +73,7 @@ impl Host {
         let job = move |zygote: &mut Zygote| {
             // A caller that went away in the meantime leaves the result here: it ends with its parts.
             if let Err(Ok(unwanted)) = answer.send(host.start(zygote, order)) {
-                let Launched { remains, socket } = unwanted;
+                let Launched { remains, socket, .. } = unwanted;
                 drop(socket);
                 remains.bury();
             }
@@ -88,7 +90,7 @@ impl Host {
         match (furnished, born) {
             (Ok((live, cgroup)), Ok((pid, init))) => {
                 live.note_guest(pid);
-                Ok(Launched { remains: Remains::new(live, cgroup, Some(init)), socket })
+                Ok(Launched { remains: Remains::new(live, cgroup, Some(init)), pid, socket })
             }
             (Ok((live, cgroup)), Err(error)) => {
                 Remains::new(live, cgroup, None).bury();

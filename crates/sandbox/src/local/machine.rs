@@ -64,7 +64,7 @@ pub(super) async fn create(host: &Arc<Host>, spec: Spec) -> Result<Machine, Erro
     check(&spec)?;
     let setup = host_setup(host, &spec)?;
     let order = Order { name: spec.name.clone(), limits: spec.limits, setup };
-    let Launched { remains, socket } = host.launch(order).await?;
+    let Launched { remains, pid, socket } = host.launch(order).await?;
     let holds = remains.init().and_then(|init| Ok((init, remains.init()?)));
     let mut draft = Draft(Some(remains));
     let (init, killer) = holds?;
@@ -77,7 +77,7 @@ pub(super) async fn create(host: &Arc<Host>, spec: Spec) -> Result<Machine, Erro
         let _ = pidfd_send_signal(&killer, Signal::KILL);
     }));
     let remains = draft.0.take();
-    let warden = watch(&spec, remains.as_ref(), &init)?;
+    let warden = watch(&spec, remains.as_ref(), &init, pid)?;
     Ok(Machine {
         host: Arc::clone(host),
         link,
@@ -268,9 +268,9 @@ fn merge(pairs: impl IntoIterator<Item = (String, String)>) -> Vec<(String, Stri
 }
 
 /// Ends the sandbox when a limit is reached that only the host can see.
-fn watch(spec: &Spec, remains: Option<&Remains>, init: &OwnedFd) -> Result<JoinHandle<()>, Error> {
+fn watch(spec: &Spec, remains: Option<&Remains>, init: &OwnedFd, pid: i32) -> Result<JoinHandle<()>, Error> {
     let upper = remains.map(|remains| remains.live().upper()).unwrap_or_default();
-    let warden = Warden::new(upper, spec.limits.disk_bytes);
+    let warden = Warden::new(upper, pid, spec.limits.disk_bytes);
     let wall = Duration::from_millis(spec.limits.wall_ms);
     let init = init.try_clone().step("hold the guest")?;
     let name = spec.name.clone();

@@ -13,6 +13,7 @@ mod process;
 mod remains;
 mod state;
 mod tree;
+mod unlinked;
 mod warden;
 mod zygote;
 

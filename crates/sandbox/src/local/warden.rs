@@ -2,15 +2,17 @@
 //!
 //! An ordinary user has no quota on a directory, so the layer is looked at. Walking it costs as much as it has files;
 //! so it is walked only when the whole file system has lost as much room as would bring the layer over its limit, and
-//! seldom otherwise. A sandbox that is over its limit ends.
+//! seldom otherwise. What has no name any more but is open is counted too. A sandbox that is over its limit ends.
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, openat};
+use rustix::io::Errno;
 
 use super::blocking;
+use super::unlinked::{self, Unlinked};
 
 /// Between two looks at the file system's room: one system call.
 const PERIOD: Duration = Duration::from_millis(250);
@@ -21,21 +23,28 @@ const WALK_PERIOD: Duration = Duration::from_secs(30);
 /// A walk may take this share of the time at most.
 const WALK_SHARE: u32 = 10;
 
-/// What a file costs beside its blocks: an inode and a directory entry of ext4.
-const ENTRY_BYTES: u64 = 512;
+/// What a file costs beside its blocks. An inode and its name take less, but there are not many inodes: ext4 makes one
+/// for each 16 KiB (`mke2fs.conf`), and a sandbox must not take all of them with files that hold nothing.
+const ENTRY_BYTES: u64 = 4096;
 
-/// Directories below which the walk does not go: deeper ones are counted as one entry. No build makes them so deep, and
-/// each level holds a descriptor.
+/// Directories below which the walk does not go, for each level holds a descriptor. No build makes them so deep.
 const DEPTH_MAX: usize = 128;
 
-/// A file system with less room than this cannot take the worker's own files any more.
-const ROOM_MIN: u64 = 64 << 20;
+/// A file system with less room or fewer free inodes than this cannot take the worker's own files any more: what a fast
+/// disk takes between two looks. Of a small one, a twentieth.
+const ROOM_MIN: u64 = 256 << 20;
+const INODES_MIN: u64 = 1 << 16;
+const SMALL_SHARE: u64 = 20;
 
 /// Watches one sandbox.
 pub(super) struct Warden {
     upper: PathBuf,
+    /// Process 1, by its number here.
+    guest: i32,
     disk_bytes: u64,
     used: u64,
+    /// What was free at first, and at the last walk.
+    room_at_first: u64,
     room: u64,
     walk_at: Instant,
     not_before: Instant,
@@ -53,10 +62,19 @@ pub(super) enum Verdict {
 }
 
 impl Warden {
-    pub(super) fn new(upper: PathBuf, disk_bytes: u64) -> Self {
+    pub(super) fn new(upper: PathBuf, guest: i32, disk_bytes: u64) -> Self {
         let now = Instant::now();
-        let room = room(&upper);
-        Self { upper, disk_bytes, used: 0, room, walk_at: now + WALK_PERIOD, not_before: now }
+        let room = room(&upper).map_or(u64::MAX, |room| room.bytes);
+        Self {
+            upper,
+            guest,
+            disk_bytes,
+            used: 0,
+            room_at_first: room,
+            room,
+            walk_at: now + WALK_PERIOD,
+            not_before: now,
+        }
     }
 
     /// Returns when the sandbox must end.
@@ -78,8 +96,8 @@ impl Warden {
 
     async fn look(&mut self) -> Option<Verdict> {
         let now = Instant::now();
-        let room = room(&self.upper);
-        if room < ROOM_MIN {
+        let Room { bytes: room, is_scarce } = room(&self.upper)?;
+        if is_scarce {
             return Some(Verdict::HostDisk);
         }
         let taken = self.room.saturating_sub(room);
@@ -87,8 +105,11 @@ impl Warden {
         if !(may_be_over && now >= self.not_before) && now < self.walk_at {
             return None;
         }
-        let upper = self.upper.clone();
-        self.used = blocking(move || Ok(size(&upper))).await.unwrap_or(0);
+        let (upper, guest) = (self.upper.clone(), self.guest);
+        let size = blocking(move || Ok(size(&upper).with(unlinked::measure(guest)))).await.ok()?;
+        // What cannot be seen is held to be all that the file system has lost.
+        let unseen = if size.is_whole { 0 } else { self.room_at_first.saturating_sub(room) };
+        self.used = size.bytes.max(unseen);
         self.room = room;
         self.not_before = Instant::now() + now.elapsed() * WALK_SHARE;
         self.walk_at = Instant::now() + WALK_PERIOD.max(now.elapsed() * WALK_SHARE);
@@ -96,19 +117,42 @@ impl Warden {
     }
 }
 
-/// Free bytes of a file system, inodes counted in.
-fn room(path: &Path) -> u64 {
-    let Ok(found) = rustix::fs::statvfs(path) else { return u64::MAX };
-    let inodes = if found.f_files == 0 { 0 } else { found.f_ffree.saturating_mul(ENTRY_BYTES) };
-    found.f_bavail.saturating_mul(found.f_frsize).saturating_add(inodes)
+/// What is free on a file system.
+struct Room {
+    /// Bytes, inodes counted in.
+    bytes: u64,
+    is_scarce: bool,
 }
 
-/// Bytes of a tree that changes at this moment, and that hostile commands change: no link is followed.
-fn size(path: &Path) -> u64 {
-    let Ok(top) = open_directory(CWD, path) else { return 0 };
-    let Ok(entries) = Dir::new(top) else { return 0 };
+fn room(path: &Path) -> Option<Room> {
+    let found = rustix::fs::statvfs(path).ok()?;
+    let inodes = if found.f_files == 0 { 0 } else { found.f_ffree.saturating_mul(ENTRY_BYTES) };
+    let free = found.f_bavail.saturating_mul(found.f_frsize);
+    let all = found.f_blocks.saturating_mul(found.f_frsize);
+    let is_scarce =
+        free < ROOM_MIN.min(all / SMALL_SHARE) || found.f_ffree < INODES_MIN.min(found.f_files / SMALL_SHARE);
+    Some(Room { bytes: free.saturating_add(inodes), is_scarce })
+}
+
+/// What a sandbox holds of the disk.
+struct Size {
+    bytes: u64,
+    /// Whether all was seen.
+    is_whole: bool,
+}
+
+impl Size {
+    fn with(self, unlinked: Unlinked) -> Self {
+        Self { bytes: self.bytes + unlinked.bytes, is_whole: self.is_whole && unlinked.is_whole }
+    }
+}
+
+/// The size of a tree that changes at this moment, and that hostile commands change: no link is followed.
+fn size(path: &Path) -> Size {
+    let mut size = Size { bytes: 0, is_whole: true };
+    let Ok(top) = open_directory(CWD, path) else { return size };
+    let Ok(entries) = Dir::new(top) else { return size };
     let mut stack = vec![entries];
-    let mut sum = 0;
     while !stack.is_empty() {
         let may_descend = stack.len() < DEPTH_MAX;
         let Some(entries) = stack.last_mut() else { break };
@@ -122,17 +166,18 @@ fn size(path: &Path) -> u64 {
         }
         let Ok(at) = entries.fd() else { continue };
         let Ok(stat) = rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
-        sum += ENTRY_BYTES + u64::try_from(stat.st_blocks).unwrap_or(0) * 512;
-        let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-        if is_directory
-            && may_descend
-            && let Ok(below) = open_directory(at, name)
-            && let Ok(below) = Dir::new(below)
-        {
-            stack.push(below);
+        size.bytes += ENTRY_BYTES + u64::try_from(stat.st_blocks).unwrap_or(0) * 512;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+            continue;
+        }
+        match open_directory(at, name).and_then(Dir::new) {
+            Ok(below) if may_descend => stack.push(below),
+            Ok(_) => size.is_whole = false,
+            // It is gone already, or closed even to us: an ordinary user's own directory without rights.
+            Err(error) => size.is_whole &= error == Errno::NOENT,
         }
     }
-    sum
+    size
 }
 
 fn open_directory<F: std::os::fd::AsFd, P: rustix::path::Arg>(at: F, path: P) -> rustix::io::Result<OwnedFd> {

@@ -57,6 +57,9 @@ contract! {
     processes_are_limited,
     open_files_are_limited,
     the_writable_layer_is_limited,
+    what_is_deleted_but_open_counts,
+    what_lies_deep_counts,
+    files_without_content_count,
     the_temporary_directory_is_limited,
     life_is_limited,
 }

@@ -4,9 +4,9 @@ use std::io::Write;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 
-use legwork_sandbox::{Exit, Spec};
+use legwork_sandbox::{Command, Exit, Output, Spec};
 
-use crate::world::{World, python, sh, spec};
+use crate::world::{World, command, python, sh, spec};
 
 /// A program that makes system calls by number and says how each ended.
 const CALLS: &str = r#"
@@ -19,13 +19,17 @@ NUMBERS = {
         io_uring_setup=425, open_by_handle_at=304, process_vm_readv=310, pidfd_getfd=438, kexec_load=246,
         init_module=175, finit_module=313, reboot=169, swapon=167, settimeofday=164, clock_settime=227,
         sethostname=170, open_tree=428, move_mount=429, fsopen=430, mount_setattr=442, acct=163, syslog=103,
-        mknodat=259, personality=135, fanotify_init=300, kcmp=312, iopl=172, prlimit64=302, quotactl=179),
+        mknodat=259, personality=135, fanotify_init=300, kcmp=312, iopl=172, prlimit64=302, quotactl=179, adjtimex=159,
+        open_tree_attr=467, setpriority=141, ioprio_set=251, sched_setparam=142, sched_setscheduler=144,
+        sched_setaffinity=203, sched_setattr=314, socketpair=53),
     'aarch64': dict(mount=40, umount2=39, pivot_root=41, chroot=51, ptrace=117, setns=268, unshare=97, clone=220,
         clone3=435, bpf=280, perf_event_open=241, userfaultfd=282, keyctl=219, add_key=217, request_key=218,
         io_uring_setup=425, open_by_handle_at=265, process_vm_readv=270, pidfd_getfd=438, kexec_load=104,
         init_module=105, finit_module=273, reboot=142, swapon=224, settimeofday=170, clock_settime=112,
         sethostname=161, open_tree=428, move_mount=429, fsopen=430, mount_setattr=442, acct=89, syslog=116,
-        mknodat=33, personality=92, fanotify_init=262, kcmp=272, prlimit64=261, quotactl=60),
+        mknodat=33, personality=92, fanotify_init=262, kcmp=272, prlimit64=261, quotactl=60, adjtimex=171,
+        open_tree_attr=467, setpriority=140, ioprio_set=30, sched_setparam=118, sched_setscheduler=119,
+        sched_setaffinity=122, sched_setattr=274, socketpair=199),
 }[platform.machine()]
 def call(name, *arguments):
     if name not in NUMBERS:
@@ -56,7 +60,8 @@ async fn dangerous_system_calls_are_denied() {
 names = ['mount', 'umount2', 'pivot_root', 'chroot', 'ptrace', 'setns', 'bpf', 'perf_event_open', 'userfaultfd',
     'keyctl', 'add_key', 'request_key', 'io_uring_setup', 'open_by_handle_at', 'process_vm_readv', 'pidfd_getfd',
     'kexec_load', 'init_module', 'finit_module', 'reboot', 'swapon', 'settimeofday', 'clock_settime', 'sethostname',
-    'open_tree', 'move_mount', 'fsopen', 'mount_setattr', 'acct', 'syslog', 'fanotify_init', 'kcmp', 'iopl', 'quotactl']
+    'open_tree', 'move_mount', 'fsopen', 'mount_setattr', 'acct', 'syslog', 'fanotify_init', 'kcmp', 'iopl', 'quotactl',
+    'adjtimex', 'open_tree_attr']
 print([(name, result) for name in names if (result := call(name, 0, 0, 0, 0, 0)) != 'EPERM'])
 "#;
     let Some(said) = ask(program).await else { return };
@@ -103,8 +108,22 @@ S, D, R = socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_RAW
 print([made(socket.AF_UNIX, S), made(socket.AF_INET, S), made(socket.AF_INET6, D), made(socket.AF_NETLINK, R, 0)])
 print([made(socket.AF_PACKET, R), made(socket.AF_INET, R, 1), made(socket.AF_INET6, R, 58), made(socket.AF_NETLINK, R, 9),
     made(socket.AF_VSOCK, S), made(38, 5, 0), made(socket.AF_BLUETOOTH, R, 1), made(40, S), made(44, R)])
+# By errno: whether the kernel knows SCTP, DCCP, MPTCP or TIPC is not to matter, for to ask for one loads its module.
+def refused(*arguments):
+    try:
+        socket.socket(*arguments).close()
+    except OSError as error:
+        return error.errno == errno.EPERM
+    return False
+for family in (socket.AF_INET, socket.AF_INET6):
+    print([refused(family, S, 132), refused(family, 5, 132), refused(family, 6, 33), refused(family, S, 262), refused(family, 10, 0)])
+pair = (ctypes.c_int * 2)()
+print([call('socketpair', family, 5, 0, pair) for family in (30, 38, 41)], call('socketpair', 1, 1, 0, pair))
 ";
     let Some(said) = ask(program).await else { return };
+    let (said, rare) = said.match_indices('\n').nth(1).map(|(at, _)| said.split_at(at)).unwrap();
+    let all = "[True, True, True, True, True]";
+    assert_eq!(rare, format!("\n{all}\n{all}\n['EPERM', 'EPERM', 'EPERM'] allowed"));
     let (allowed, denied) = said.split_once('\n').unwrap();
     assert_eq!(allowed, "[True, True, True, True]");
     assert!(!denied.contains("True"), "{denied}");
@@ -211,6 +230,10 @@ for number in range(1, 65):
         results.append(error.errno)
 results.append(call('prlimit64', 1, 7, ctypes.byref((ctypes.c_ulong * 2)(0, 0)), 0))
 results.append(call('ptrace', 16, 1, 0, 0))
+# Starved of the processor, it would not see to any time limit.
+for arguments in (('sched_setscheduler', 1, 5, bytes(4)), ('sched_setparam', 1, bytes(4)), ('sched_setaffinity', 1, 8, b'\1' + bytes(7)),
+        ('sched_setattr', 1, bytes(64), 0), ('setpriority', 0, 1, 19), ('setpriority', 2, 0, 19), ('ioprio_set', 1, 1, 0), ('ioprio_set', 3, 1000, 0)):
+    results.append(call(*arguments))
 try:
     descriptor = os.pidfd_open(1)
     results.append(call('pidfd_getfd', descriptor, 3, 0))
@@ -227,9 +250,34 @@ print(results)
     let world = World::new();
     let sandbox = world.sandbox().await;
     let Some(said) = python(&sandbox, &format!("{CALLS}\n{program}")).await else { return };
-    assert_eq!(said, "['EPERM', 'EPERM', 'EPERM']");
+    let refusals = ["'EPERM'"; 11].join(", ");
+    assert_eq!(said, format!("[{refusals}]"));
     sh(&sandbox, "kill -9 -1; kill -9 1; kill -STOP 1").await;
     assert_eq!(sh(&sandbox, "echo alive").await.0, "alive\n");
+}
+
+/// A limit of zero would still let a crash start the host's own handler, as root and outside; of one, it does not.
+#[tokio::test]
+async fn a_crash_starts_nothing_on_the_host() {
+    let (said, exit) = tell("grep -E '^Max core' /proc/self/limits | tr -s ' '; kill -SEGV $$").await;
+    assert_eq!((said.trim_end(), exit), ("Max core file size 1 1 bytes", Exit::Signal(11)));
+}
+
+#[tokio::test]
+async fn orphans_without_end_do_not_keep_the_guest_from_its_work() {
+    let world = World::new();
+    let sandbox = world.sandbox().await;
+    let storm = "for i in 1 2 3 4; do while :; do (true &) ; done & done; wait";
+    let _storm = sandbox.exec(command(&["sh", "-c", storm])).await.unwrap();
+    for _ in 0..5 {
+        let short = Command { timeout_ms: Some(50), ..command(&["sleep", "1000"]) };
+        let mut process = sandbox.exec(short).await.unwrap();
+        let mut last = None;
+        while let Some(output) = process.next().await {
+            last = Some(output);
+        }
+        assert_eq!(last, Some(Output::Exited(Exit::TimedOut)));
+    }
 }
 
 #[tokio::test]
@@ -256,6 +304,8 @@ async fn floods_end_and_the_sandbox_goes_on() {
     let bomb = r":() { :|:& }; :; wait";
     sh(&sandbox, &format!("timeout -s KILL 3 bash -c '{bomb}' 2>/dev/null")).await;
     sh(&sandbox, "kill -9 -1").await;
+    // The dead count until the last of them is collected.
+    while sh(&sandbox, "(true)").await.1 != Exit::Code(0) {}
     let (said, _) = sh(&sandbox, "ulimit -n; echo alive").await;
     assert!(said.ends_with("alive\n"), "{said}");
     // Output without end, in both kinds, to a reader that takes little of it.

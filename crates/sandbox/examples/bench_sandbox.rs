@@ -1,7 +1,7 @@
 //! What a sandbox costs, as ratios taken in one run: `cargo run --release -p legwork-sandbox --example bench_sandbox`.
 //!
 //! Measured against the least that could be done (a process in the same namespaces, cloned and executed by hand), and
-//! against `unshare` and `bwrap` where they are installed. Rounds alternate, so that a busy machine disturbs all alike.
+//! against `unshare`, `bwrap` and `docker run` where they can be run. Rounds alternate, so that a busy machine disturbs all alike.
 
 #![expect(
     unsafe_code,
@@ -25,6 +25,9 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// Rounds of each: enough for a stable median.
 const ROUNDS: usize = 60;
+
+/// Names a local image with `/bin/echo`; then `docker run` takes part, in every tenth round.
+const DOCKER_IMAGE: &str = "LEGWORK_BENCH_DOCKER_IMAGE";
 
 /// `bwrap` with the mounts that the figures of the reference are for.
 const BWRAP: [&str; 19] = [
@@ -71,7 +74,8 @@ async fn measure() -> Outcome<()> {
 
 async fn compare(local: &Arc<dyn Backend>) -> Outcome<()> {
     let (mut fork, mut clone, mut own, mut parts) = (vec![], vec![], vec![], vec![]);
-    let (mut unshare, mut bwrap, mut bwrap_same) = (vec![], vec![], vec![]);
+    let (mut unshare, mut bwrap, mut bwrap_same, mut docker) = (vec![], vec![], vec![], vec![]);
+    let image = std::env::var(DOCKER_IMAGE).unwrap_or_default();
     let shown = SHOWN.iter().flat_map(|path| ["--ro-bind-try", path, path]);
     let same: Vec<&str> = BWRAP.into_iter().chain(shown).chain(FRESH).chain(["/usr/bin/echo", "x"]).collect();
     for round in 0..ROUNDS {
@@ -84,6 +88,10 @@ async fn compare(local: &Arc<dyn Backend>) -> Outcome<()> {
         let arguments: Vec<&str> = BWRAP.into_iter().chain(["/usr/bin/echo", "x"]).collect();
         bwrap.extend(timed(|| host("/usr/bin/bwrap", &arguments)).ok());
         bwrap_same.extend(timed(|| host("/usr/bin/bwrap", &same)).ok());
+        if round % 10 == 0 && !image.is_empty() {
+            let run = ["run", "--rm", "--network", "none", &image, "/bin/echo", "x"];
+            docker.extend(timed(|| host("/usr/bin/docker", &run)).ok());
+        }
     }
     let base = median(&clone);
     println!("fresh sandbox: create, first output, destroy (medians of {ROUNDS})");
@@ -93,6 +101,7 @@ async fn compare(local: &Arc<dyn Backend>) -> Outcome<()> {
         ("unshare", &unshare),
         ("bwrap", &bwrap),
         ("bwrap, same mounts", &bwrap_same),
+        ("docker run", &docker),
         ("legwork", &own),
     ] {
         match median(times) {

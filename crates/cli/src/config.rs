@@ -6,6 +6,7 @@
 
 mod complaint;
 mod file;
+mod serving;
 mod units;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use legwork_model::ModelFacts;
 use crate::exit::Trouble;
 
 pub use file::ProviderFile;
+pub use serving::{Database, ServerFile, WorkerFile};
 pub use units::{money, time, tokens};
 
 /// A reader of environment variables. A function, so that tests need not change the process's own.
@@ -52,6 +54,10 @@ pub struct Config {
     pub resources: Resources,
     /// Host directories that every sandbox shows.
     pub mounts: Vec<Mount>,
+    /// How a server of this machine serves.
+    pub server: ServerFile,
+    /// How a worker of this machine works.
+    pub worker: WorkerFile,
 }
 
 impl Config {
@@ -93,6 +99,8 @@ impl Config {
             limits: read.limits.into_limits(),
             resources: read.resources,
             mounts: read.mounts,
+            server: read.server,
+            worker: read.worker,
         })
     }
 

@@ -20,6 +20,8 @@ pub mod record;
 pub mod repository;
 pub mod run;
 pub mod screen;
+pub mod serve;
+pub mod signals;
 pub mod steps;
 pub mod summary;
 pub mod task;
@@ -27,22 +29,34 @@ pub mod text;
 
 use anyhow::Context as _;
 
-/// Threads of the runtime: one for the task, one for its server. More only cost memory and start-up time.
+/// Threads of a command's runtime: one for the task, one for its server. More only cost memory and start-up time.
 const THREADS: usize = 2;
-/// Threads for file access at a time.
+/// A command's threads for file access at a time.
 const BLOCKING_THREADS: usize = 8;
+/// The same of a process that serves many tasks and watchers: as many as disks have use for.
+const BLOCKING_THREADS_SERVING: usize = 64;
+
+/// How long a process of this program lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// Until its task or its answer is done.
+    Command,
+    /// Until it is told to stop.
+    Service,
+}
 
 /// The runtime of the verbs that need one.
 ///
 /// # Errors
 /// If the system gives no threads.
-pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(THREADS)
-        .max_blocking_threads(BLOCKING_THREADS)
-        .enable_all()
-        .build()
-        .context("No threads could be started.")
+pub fn runtime(life: Life) -> anyhow::Result<tokio::runtime::Runtime> {
+    let mut threads = tokio::runtime::Builder::new_multi_thread();
+    match life {
+        Life::Command => threads.worker_threads(THREADS).max_blocking_threads(BLOCKING_THREADS),
+        // As many workers as processors.
+        Life::Service => threads.max_blocking_threads(BLOCKING_THREADS_SERVING),
+    };
+    threads.enable_all().build().context("No threads could be started.")
 }
 
 /// Tells the user of an error on standard error. A reader that went away needs no telling.

@@ -26,31 +26,53 @@ const TOKEN_BYTES: usize = 32;
 pub struct Host {
     /// Speaks to the server.
     pub client: Client,
+    /// Where it listens.
+    pub url: String,
+    /// What opens it; it dies with this process.
+    pub token: String,
     shutdown: CancellationToken,
     server: JoinHandle<Result<(), legwork_server::Error>>,
 }
 
-/// A worker inside this process that runs one task. Ends when it is told to, or on an error of its own.
+/// A worker inside this process. Ends when it is told to, or on an error of its own.
 pub struct Worker {
     shutdown: CancellationToken,
     run: JoinHandle<Result<(), legwork_worker::Error>>,
 }
 
+/// What a worker takes on.
+pub struct Share {
+    /// Turns at the same time.
+    pub slots: u16,
+    /// Only turns of this task.
+    pub task: Option<TaskId>,
+    /// What it has.
+    pub labels: Vec<String>,
+}
+
 impl Host {
-    /// Starts a server on the data directory.
+    /// Starts a server on the data directory, at a loopback port of the system's choice.
     ///
     /// # Errors
     /// If the directory or the port cannot be had.
     pub async fn start(config: &Config) -> anyhow::Result<Self> {
-        config.make_home()?;
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("No loopback port could be had.")?;
+        Self::on(listener, config)
+    }
+
+    /// Starts a server on the data directory, at `listener`.
+    ///
+    /// # Errors
+    /// If the directory cannot be had.
+    pub fn on(listener: TcpListener, config: &Config) -> anyhow::Result<Self> {
+        config.make_home()?;
         let url = format!("http://{}", listener.local_addr()?);
         let token = token()?;
         let client = Client::new(&url, &token)?;
         let shutdown = CancellationToken::new();
-        let served = legwork_server::Config { data: config.home.clone(), token };
+        let served = legwork_server::Config { data: config.home.clone(), token: token.clone() };
         let server = tokio::spawn(legwork_server::serve(listener, served, shutdown.clone()));
-        Ok(Self { client, shutdown, server })
+        Ok(Self { client, url, token, shutdown, server })
     }
 
     /// Starts a worker for one task with so many attempts at once.
@@ -64,21 +86,17 @@ impl Host {
         task: TaskId,
         slots: u8,
     ) -> anyhow::Result<Worker> {
-        let worker = legwork_worker::Config {
-            client: self.client.clone(),
-            backend: Arc::new(backend(config)?),
-            catalog,
-            data: config.home.clone(),
-            slots: usize::from(slots),
-            toolchains: legwork_sandbox::toolchains(&config.user_home, &config.path),
-            id: WorkerId::from_u128(uuid::Uuid::now_v7().as_u128()),
-            task: Some(task),
-            labels: Vec::new(),
-            operator_env: crate::repository::operator_env(),
-        };
-        let shutdown = CancellationToken::new();
-        let run = tokio::spawn(legwork_worker::run(worker, shutdown.clone()));
-        Ok(Worker { shutdown, run })
+        let share = Share { slots: slots.into(), task: Some(task), labels: Vec::new() };
+        Worker::start(config, self.client.clone(), catalog, share)
+    }
+
+    /// Waits until the server ends by itself, which it does only on an error. Cancel-safe; not to be called again.
+    pub async fn failure(&mut self) -> anyhow::Error {
+        match (&mut self.server).await {
+            Ok(Ok(())) => anyhow::anyhow!("The server ended without being told to."),
+            Ok(Err(error)) => anyhow::Error::from(error).context("The server could not go on."),
+            Err(broken) => anyhow::Error::from(broken).context("The server broke off."),
+        }
     }
 
     /// Stops the server.
@@ -104,7 +122,34 @@ impl Host {
 }
 
 impl Worker {
-    /// Waits until it ends by itself, which it does only on an error. Cancel-safe.
+    /// Starts a worker for the server that `client` speaks to.
+    ///
+    /// # Errors
+    /// If no sandbox backend can be had here.
+    pub fn start(
+        config: &Config,
+        client: Client,
+        catalog: Arc<Catalog>,
+        share: Share,
+    ) -> anyhow::Result<Self> {
+        let worker = legwork_worker::Config {
+            client,
+            backend: Arc::new(backend(config)?),
+            catalog,
+            data: config.home.clone(),
+            slots: share.slots.into(),
+            toolchains: legwork_sandbox::toolchains(&config.user_home, &config.path),
+            id: WorkerId::from_u128(uuid::Uuid::now_v7().as_u128()),
+            task: share.task,
+            labels: share.labels,
+            operator_env: crate::repository::operator_env(),
+        };
+        let shutdown = CancellationToken::new();
+        let run = tokio::spawn(legwork_worker::run(worker, shutdown.clone()));
+        Ok(Self { shutdown, run })
+    }
+
+    /// Waits until it ends by itself, which it does only on an error. Cancel-safe; not to be called again.
     pub async fn failure(&mut self) -> anyhow::Error {
         match (&mut self.run).await {
             Ok(Ok(())) => anyhow::anyhow!("The worker ended before its task."),
@@ -113,10 +158,10 @@ impl Worker {
         }
     }
 
-    /// Stops it and waits until its sandboxes are gone.
+    /// Stops it in good order and waits until its sandboxes are gone.
     pub async fn stop(self) {
         self.shutdown.cancel();
-        // Its task is over; how the worker ends changes nothing for it.
+        // Every turn is over or given back; how the worker ends changes nothing for it.
         let _ = self.run.await;
     }
 }

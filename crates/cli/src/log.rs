@@ -3,7 +3,9 @@
 //!
 //! Warnings and errors are appended to `legwork.log` in the data directory, so that a live view on the terminal stays
 //! whole and an odd ending can be explained afterwards. With `LEGWORK_LOG` (`debug`, `legwork_worker=trace`, the syntax of
-//! tracing's filters) the log goes to standard error instead. The file is opened at the first line, never at start.
+//! tracing's filters) the log goes to standard error instead. A process that stays has no live view: its log, from `info`
+//! on, goes to standard error in any case, where supervisors collect it. The file is opened at the first line, never at
+//! start.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -14,13 +16,15 @@ use std::sync::OnceLock;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::Life;
+
 /// A log above this size is begun anew: weeks of warnings, and nothing for a disk.
 const BYTES_MAX: u64 = 4 << 20;
 
 /// Starts the log. `filter` is `LEGWORK_LOG`; one that cannot be read is answered with all warnings on standard error.
-pub fn start(home: &Path, filter: Option<&str>) {
+pub fn start(home: &Path, filter: Option<&str>, life: Life) {
     let log = tracing_subscriber::fmt().with_target(true);
-    match filter {
+    match filter.or((life == Life::Service).then_some("info")) {
         Some(filter) => {
             let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("warn"));
             log.with_env_filter(filter).with_ansi(false).with_writer(io::stderr).init();

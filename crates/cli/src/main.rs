@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use legwork_cli::config::{self, Config};
 use legwork_cli::exit::{Exit, code_of};
-use legwork_cli::{apply_patch, demo, doctor, log, run, runtime, task};
+use legwork_cli::serve::{server, up, worker};
+use legwork_cli::{Life, apply_patch, demo, doctor, log, run, runtime, task};
 
 /// Hands a task on a repository to a coding agent in an isolated sandbox and brings back a reviewed, evidenced patch.
 #[derive(Parser)]
@@ -30,11 +31,28 @@ enum Verb {
     Demo(demo::Args),
     /// Says what this machine can do and what is missing.
     Doctor(doctor::Args),
+    /// Starts server and worker on this machine, and stays.
+    Up(up::Args),
+    /// Starts a server alone, and stays.
+    Server(server::Args),
+    /// Starts a worker for a server elsewhere, and stays.
+    Worker(worker::Args),
     /// Shows and uses earlier tasks.
     #[command(subcommand)]
     Task(task::Verb),
     #[command(hide = true)]
     ApplyPatch(apply_patch::Args),
+}
+
+impl Verb {
+    const fn life(&self) -> Life {
+        match self {
+            Self::Up(_) | Self::Server(_) | Self::Worker(_) => Life::Service,
+            Self::Run(_) | Self::Demo(_) | Self::Doctor(_) | Self::Task(_) | Self::ApplyPatch(_) => {
+                Life::Command
+            }
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -55,12 +73,16 @@ fn perform(verb: Verb) -> anyhow::Result<Exit> {
         return apply_patch::run(args);
     }
     let config = Config::read()?;
-    log::start(&config.home, config::process("LEGWORK_LOG").as_deref());
-    runtime()?.block_on(async {
+    let life = verb.life();
+    log::start(&config.home, config::process("LEGWORK_LOG").as_deref(), life);
+    runtime(life)?.block_on(async {
         match verb {
             Verb::Run(args) => Box::pin(run::run(*args, &config, &config::process)).await,
             Verb::Demo(args) => Box::pin(demo::run(args, &config)).await,
             Verb::Doctor(args) => Box::pin(doctor::run(args, &config, &config::process)).await,
+            Verb::Up(args) => Box::pin(up::run(args, &config, &config::process)).await,
+            Verb::Server(args) => Box::pin(server::run(args, &config)).await,
+            Verb::Worker(args) => Box::pin(worker::run(args, &config, &config::process)).await,
             Verb::Task(verb) => Box::pin(task::run(verb, &config)).await,
             Verb::ApplyPatch(args) => apply_patch::run(args),
         }

@@ -16,11 +16,12 @@ use crate::config::{Config, Vars, money, time, tokens};
 use crate::exit::Exit;
 use crate::local::Host;
 use crate::screen::{Mode, Screen};
+use crate::signals::Signals;
 use crate::text::Paint;
 use crate::{models, ready};
 
 pub use follow::Ends;
-pub(crate) use follow::{Signals, say};
+pub(crate) use follow::say;
 
 /// Runs a task on a repository and shows what happens. Ends with a patch or an answer.
 ///

@@ -7,6 +7,7 @@ use legwork_domain::{Limits, Mount, Resources};
 use legwork_model::{ModelFacts, Wire};
 use serde::{Deserialize, Deserializer, de};
 
+use super::serving::{ServerFile, WorkerFile};
 use super::{complaint, units};
 
 /// The whole file. Every key is optional.
@@ -20,6 +21,8 @@ pub(super) struct File {
     pub(super) limits: LimitsFile,
     pub(super) resources: Resources,
     pub(super) mounts: Vec<Mount>,
+    pub(super) server: ServerFile,
+    pub(super) worker: WorkerFile,
 }
 
 /// `[providers.NAME]`: overrides a built-in provider key by key, or adds one (then `wire` and `base_url` are needed).

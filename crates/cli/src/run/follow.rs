@@ -4,17 +4,16 @@ use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write};
 use std::time::Duration;
 
-use anyhow::Context as _;
 use futures::StreamExt as _;
 use legwork_client::Client;
 use legwork_domain::{AttemptId, Event, TaskView, Timestamp};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::exit::Exit;
 use crate::local::Worker;
 use crate::record::Record;
 use crate::screen::Screen;
+use crate::signals::Signals;
 use crate::text::{DIM, Line, Paint, WARN};
 
 /// How often the live part is redrawn: eight pictures a second look alive and cost nothing.
@@ -30,34 +29,6 @@ pub struct Ends {
     pub records: BTreeMap<u8, Record>,
     /// Whether the user broke it off.
     pub interrupted: bool,
-}
-
-/// The signals that end a run.
-pub(crate) struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    /// Listens from now on; one that came before the first wait is not lost.
-    pub(crate) fn new() -> anyhow::Result<Self> {
-        let listen = |kind| signal(kind).context("Signals cannot be listened to.");
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-            hangup: listen(SignalKind::hangup())?,
-        })
-    }
-
-    /// The next one. Cancel-safe.
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            _ = self.hangup.recv() => {}
-        }
-    }
 }
 
 /// Shows the task's events until all its attempts are over.

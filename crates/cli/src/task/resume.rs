@@ -6,7 +6,8 @@ use super::{Which, find};
 use crate::config::{self, Config};
 use crate::exit::{Exit, Trouble};
 use crate::local::Host;
-use crate::run::{self, Attended, Shown, Signals};
+use crate::run::{self, Attended, Shown};
+use crate::signals::Signals;
 use crate::{models, ready};
 
 /// Takes up a task whose command was killed. Its turns are queued again once their leases have lapsed, half a minute

@@ -1,0 +1,50 @@
+//! `legwork up`, `legwork server`, `legwork worker`: the parts of a service, each a process that stays in the foreground.
+//!
+//! `up` is the other two in one process, on one data directory. All of them stop the same way ([`stop`]): the first
+//! signal gives the turns under way back in good order, a second one leaves at once. Leaving at once loses nothing
+//! either, since nothing that counts is kept in memory alone; it only costs the time until leases lapse.
+
+mod address;
+mod seat;
+pub mod server;
+mod stop;
+pub mod up;
+pub mod worker;
+
+pub use seat::Address;
+
+use crate::config::Config;
+use crate::local::Host;
+use crate::run::home;
+use crate::text::{ACCENT, BOLD, DIM, Line, PLAIN};
+
+use seat::Seat;
+
+/// How a server that has started says so.
+struct Told<'a> {
+    /// As one JSON object.
+    json: bool,
+    /// Who works for it.
+    worker: &'a str,
+}
+
+/// Says where the server listens: to commands on this machine by the seat, to a person or a program on standard output.
+fn announce(seat: &mut Seat, host: &Host, config: &Config, told: &Told<'_>) -> anyhow::Result<()> {
+    let address = Address { url: host.url.clone(), pid: std::process::id(), token: host.token.clone() };
+    seat.announce(&address)?;
+    if told.json {
+        let object = serde_json::json!({ "url": address.url, "pid": address.pid, "data": config.home });
+        return Ok(crate::json::line(&mut std::io::stdout(), &object)?);
+    }
+    let row = |name: &str| Line::default().with(DIM, &format!("  {name:<9} "));
+    home::write(&[
+        Line::default().with(BOLD, "Legwork listens at ").with(ACCENT, &address.url),
+        row("data").with(PLAIN, &config.home.display().to_string()),
+        row("worker").with(PLAIN, told.worker),
+        row("hand over")
+            .with(ACCENT, "legwork task new \"…\"")
+            .with(DIM, "  in another terminal; it finds this server"),
+        row("stop").with(PLAIN, "Ctrl-C; what is under way goes on at the next start"),
+    ])?;
+    Ok(())
+}

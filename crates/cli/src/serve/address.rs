@@ -1,0 +1,66 @@
+//! Where a server listens, and where it must not.
+
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+
+use crate::config::ServerFile;
+use crate::exit::Trouble;
+
+/// Where a server listens if nobody says.
+const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 7433);
+
+/// Where to listen.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub(super) struct ListenArgs {
+    /// The address to listen at. Port 0 takes a free one. Default: 127.0.0.1:7433.
+    #[arg(long, value_name = "IP:PORT")]
+    listen: Option<SocketAddr>,
+    /// Something in front speaks TLS with the world and plain HTTP with this server: allows other addresses than loopback.
+    #[arg(long)]
+    behind_proxy: bool,
+}
+
+impl ListenArgs {
+    /// The address that is meant.
+    ///
+    /// # Errors
+    /// If it is not this machine's own and nothing is said to be in front.
+    pub(super) fn over(self, file: &ServerFile) -> Result<SocketAddr, Trouble> {
+        let listen = self.listen.or(file.listen).unwrap_or(LISTEN);
+        if listen.ip().is_loopback() || self.behind_proxy || file.behind_proxy {
+            Ok(listen)
+        } else {
+            Err(in_the_open(listen))
+        }
+    }
+}
+
+/// Takes the address.
+///
+/// # Errors
+/// If it cannot be had.
+pub(super) async fn bind(listen: SocketAddr) -> anyhow::Result<TcpListener> {
+    match TcpListener::bind(listen).await {
+        Ok(listener) => Ok(listener),
+        Err(error) if error.kind() == ErrorKind::AddrInUse => Err(Trouble::failed(
+            format!("Another program listens at {listen} already; nothing was started."),
+            format!("Stop it, or take a free port: --listen {}:0", listen.ip()),
+        )
+        .into()),
+        Err(error) => Err(error).context(format!("The address {listen} cannot be listened at.")),
+    }
+}
+
+fn in_the_open(listen: SocketAddr) -> Trouble {
+    Trouble::usage(
+        format!(
+            "{listen} can be reached from other machines, and this server speaks plain HTTP: tokens, prompts and code \
+             would cross the network for anyone to read. Nothing was started."
+        ),
+        "Let a proxy that speaks TLS (Caddy, nginx, a cloud's load balancer) stand in front and say --behind-proxy, \
+         or listen at loopback and come by ssh -L 7433:127.0.0.1:7433.",
+    )
+}

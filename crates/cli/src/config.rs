@@ -17,6 +17,7 @@ use legwork_domain::{Limits, Mount, Resources};
 use legwork_model::ModelFacts;
 
 use crate::exit::Trouble;
+use crate::logins;
 
 pub use file::ProviderFile;
 pub use serving::{Database, ServerFile, WorkerFile};
@@ -36,6 +37,8 @@ pub fn process(name: &str) -> Option<String> {
 pub struct Config {
     /// The file that was read, or would be.
     pub file: PathBuf,
+    /// Where tokens of servers are kept.
+    pub logins: PathBuf,
     /// The data directory: tasks, patches, sandboxes.
     pub home: PathBuf,
     /// The user's home directory, where toolchains are looked for.
@@ -90,6 +93,7 @@ impl Config {
         let read = file::parse(&path, &text)?;
         Ok(Self {
             home: data_dir(vars, &user_home)?,
+            logins: config_dir(vars, &user_home).join(logins::FILE),
             path: vars("PATH").unwrap_or_default(),
             file: path,
             user_home,
@@ -121,8 +125,12 @@ fn file_path(vars: Vars<'_>, user_home: &Path) -> (PathBuf, bool) {
     if let Some(path) = vars("LEGWORK_CONFIG") {
         return (path.into(), true);
     }
+    (config_dir(vars, user_home).join("config.toml"), false)
+}
+
+fn config_dir(vars: Vars<'_>, user_home: &Path) -> PathBuf {
     let base = vars("XDG_CONFIG_HOME").map_or_else(|| user_home.join(".config"), PathBuf::from);
-    (base.join("legwork/config.toml"), false)
+    base.join("legwork")
 }
 
 /// `LEGWORK_HOME`, else the place of the XDG base directory specification.

@@ -19,6 +19,8 @@ pub enum Exit {
     Limit,
     /// A declared check does not hold on a clean sandbox with the patch.
     Unverified,
+    /// It waits for a person: an answer, an approval, a larger budget.
+    NeedsYou,
     /// Ctrl-C, SIGTERM, or a cancel from elsewhere.
     Interrupted,
 }
@@ -33,6 +35,7 @@ impl Exit {
             Self::Usage => 2,
             Self::Limit => 3,
             Self::Unverified => 4,
+            Self::NeedsYou => 5,
             // 128 + SIGINT, as shells have it.
             Self::Interrupted => 130,
         }

@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory as _, Parser};
 use legwork_cli::config::{self, Config};
 use legwork_cli::exit::{Exit, code_of};
 use legwork_cli::serve::{server, up, worker};
-use legwork_cli::{Life, apply_patch, demo, doctor, log, run, runtime, task};
+use legwork_cli::{Life, apply_patch, completions, demo, doctor, log, login, man, run, runtime, task};
 
 /// Hands a task on a repository to a coding agent in an isolated sandbox and brings back a reviewed, evidenced patch.
 #[derive(Parser)]
@@ -25,8 +25,19 @@ struct Legwork {
 
 #[derive(clap::Subcommand)]
 enum Verb {
+    #[command(flatten)]
+    Work(Work),
+    #[command(flatten)]
+    Print(Print),
+}
+
+/// What needs the configuration.
+#[derive(clap::Subcommand)]
+enum Work {
     /// Runs a task on a repository.
     Run(Box<run::Args>),
+    /// Hands tasks over, follows them and uses their results.
+    Task(task::Args),
     /// Shows a whole task on a small repository, with a scripted model.
     Demo(demo::Args),
     /// Says what this machine can do and what is missing.
@@ -37,20 +48,33 @@ enum Verb {
     Server(server::Args),
     /// Starts a worker for a server elsewhere, and stays.
     Worker(worker::Args),
-    /// Shows and uses earlier tasks.
-    #[command(subcommand)]
-    Task(task::Verb),
+    /// Logs in to a server, which commands then use.
+    Login(login::LoginArgs),
+    /// Forgets a server's token.
+    Logout(login::LogoutArgs),
+}
+
+/// What needs nothing of this machine.
+#[derive(clap::Subcommand)]
+enum Print {
+    /// Writes a completion script for a shell.
+    Completions(completions::Args),
+    /// Writes the manual page.
+    Man(man::Args),
     #[command(hide = true)]
     ApplyPatch(apply_patch::Args),
 }
 
-impl Verb {
+impl Work {
     const fn life(&self) -> Life {
         match self {
             Self::Up(_) | Self::Server(_) | Self::Worker(_) => Life::Service,
-            Self::Run(_) | Self::Demo(_) | Self::Doctor(_) | Self::Task(_) | Self::ApplyPatch(_) => {
-                Life::Command
-            }
+            Self::Run(_)
+            | Self::Task(_)
+            | Self::Demo(_)
+            | Self::Doctor(_)
+            | Self::Login(_)
+            | Self::Logout(_) => Life::Command,
         }
     }
 }
@@ -58,8 +82,13 @@ impl Verb {
 fn main() -> ExitCode {
     // Before all else: this same program is also the one inside a sandbox.
     legwork_sandbox::guest::run_if_guest();
-    let verb = Legwork::parse().verb;
-    match perform(verb) {
+    let done = match Legwork::parse().verb {
+        Verb::Work(work) => perform(work),
+        Verb::Print(Print::Completions(args)) => completions::run(&args, Legwork::command()),
+        Verb::Print(Print::Man(args)) => man::run(&args, Legwork::command()),
+        Verb::Print(Print::ApplyPatch(args)) => apply_patch::run(args),
+    };
+    match done {
         Ok(exit) => exit.into(),
         Err(error) => {
             legwork_cli::report(&error);
@@ -68,23 +97,22 @@ fn main() -> ExitCode {
     }
 }
 
-fn perform(verb: Verb) -> anyhow::Result<Exit> {
-    if let Verb::ApplyPatch(args) = verb {
-        return apply_patch::run(args);
-    }
+fn perform(work: Work) -> anyhow::Result<Exit> {
     let config = Config::read()?;
-    let life = verb.life();
-    log::start(&config.home, config::process("LEGWORK_LOG").as_deref(), life);
+    let vars = &config::process;
+    let life = work.life();
+    log::start(&config.home, vars("LEGWORK_LOG").as_deref(), life);
     runtime(life)?.block_on(async {
-        match verb {
-            Verb::Run(args) => Box::pin(run::run(*args, &config, &config::process)).await,
-            Verb::Demo(args) => Box::pin(demo::run(args, &config)).await,
-            Verb::Doctor(args) => Box::pin(doctor::run(args, &config, &config::process)).await,
-            Verb::Up(args) => Box::pin(up::run(args, &config, &config::process)).await,
-            Verb::Server(args) => Box::pin(server::run(args, &config)).await,
-            Verb::Worker(args) => Box::pin(worker::run(args, &config, &config::process)).await,
-            Verb::Task(verb) => Box::pin(task::run(verb, &config)).await,
-            Verb::ApplyPatch(args) => apply_patch::run(args),
+        match work {
+            Work::Run(args) => Box::pin(run::run(*args, &config, vars)).await,
+            Work::Task(args) => Box::pin(task::run(args, &config, vars)).await,
+            Work::Demo(args) => Box::pin(demo::run(args, &config)).await,
+            Work::Doctor(args) => Box::pin(doctor::run(args, &config, vars)).await,
+            Work::Up(args) => Box::pin(up::run(args, &config, vars)).await,
+            Work::Server(args) => Box::pin(server::run(args, &config)).await,
+            Work::Worker(args) => Box::pin(worker::run(args, &config, vars)).await,
+            Work::Login(args) => login::login(args, &config, vars).await,
+            Work::Logout(args) => login::logout(args, &config),
         }
     })
 }

@@ -113,6 +113,30 @@ pub async fn choose(
     Err(Trouble::usage("No model is configured and no Ollama answers on this machine.", NO_MODEL).into())
 }
 
+/// The model for a task on a server elsewhere: its keys are not here, so somebody has to name one.
+///
+/// # Errors
+/// A [`Trouble`] that says how.
+pub fn elsewhere(asked: Option<&str>, config: &Config, url: &str) -> anyhow::Result<String> {
+    let name = asked.or(config.model.as_deref()).ok_or_else(|| {
+        let what = format!(
+            "No model was named, and which ones the workers of {url} have keys for is not known here."
+        );
+        Trouble::usage(
+            what,
+            "Name one: --model provider/model, LEGWORK_MODEL, or `model` in the configuration.",
+        )
+    })?;
+    match name.split_once('/') {
+        Some((provider, model)) if !provider.is_empty() && !model.is_empty() => Ok(name.to_owned()),
+        _ => Err(Trouble::usage(
+            format!("{name:?} is not of the form provider/model."),
+            "Name the provider too, for example anthropic/claude-sonnet-4-5.",
+        )
+        .into()),
+    }
+}
+
 fn named(name: &str, settings: &Settings) -> anyhow::Result<String> {
     let known: Vec<&str> = settings.providers.keys().map(String::as_str).collect();
     match name.split_once('/') {

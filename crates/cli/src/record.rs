@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use legwork_domain::{
     Author, Ended, Event, EventKind, Item, ItemBody, ItemId, ItemStatus, Patch, State, TestClaim, Timestamp,
-    TurnId, Usage, Verdict,
+    TurnId, Usage, Verdict, Waiting,
 };
 
 /// The state of one attempt as its events tell it.
@@ -12,6 +12,10 @@ use legwork_domain::{
 pub struct Record {
     /// Completed items.
     pub items: BTreeMap<ItemId, Item>,
+    /// Questions and approvals that wait for a person's word.
+    pub asked: BTreeMap<ItemId, Item>,
+    /// What the last turn is parked for.
+    pub parked: Option<Waiting>,
     /// The last patch that was saved.
     pub patch: Option<Patch>,
     /// What the checks of the last turn showed.
@@ -34,7 +38,9 @@ impl Record {
         match &event.kind {
             EventKind::State { turn, state } => self.state(*turn, state),
             EventKind::Base { commit, name, .. } => self.base = Some((commit.clone(), name.clone())),
+            EventKind::ItemStarted { item } => self.started(item),
             EventKind::ItemCompleted { item } => {
+                self.asked.remove(&item.id);
                 self.items.insert(item.id, item.clone());
             }
             EventKind::Usage { turn, usage } => {
@@ -42,15 +48,29 @@ impl Record {
             }
             EventKind::Patch { patch, .. } => self.patch = Some(patch.clone()),
             EventKind::Verdict { verdict, .. } => self.verdicts.push(verdict.clone()),
-            EventKind::ItemStarted { .. }
-            | EventKind::ItemUpdated { .. }
+            EventKind::ItemUpdated { .. }
             | EventKind::Context { .. }
             | EventKind::Snapshot { .. }
             | EventKind::Artifact { .. } => {}
         }
     }
 
+    fn started(&mut self, item: &Item) {
+        if matches!(item.body, ItemBody::Question { .. } | ItemBody::Approval { .. }) {
+            self.asked.insert(item.id, item.clone());
+        }
+    }
+
     fn state(&mut self, turn: TurnId, state: &State) {
+        self.parked = match state {
+            State::Parked { on, .. } => Some(*on),
+            State::Queued
+            | State::Leased { .. }
+            | State::Preparing { .. }
+            | State::Running { .. }
+            | State::Waiting { .. }
+            | State::Finished(_) => None,
+        };
         if self.turn.replace(turn) != Some(turn) {
             (self.ended, self.verdicts) = (None, Vec::new());
         }
@@ -61,6 +81,7 @@ impl Record {
             }
             self.usage.insert(turn, ended.usage);
             self.ended = Some(ended.clone());
+            self.asked.clear();
         }
     }
 

@@ -60,6 +60,17 @@ pub fn operator_env() -> Vec<(OsString, OsString)> {
     mirror::OPERATOR_ENV.iter().filter_map(|name| Some((name.into(), std::env::var_os(name)?))).collect()
 }
 
+/// The URL of the remote `origin` of the repository at `root`, without what may be secret in it.
+#[must_use]
+pub fn origin(root: &Path) -> Option<String> {
+    let own = Own { directory: root.to_owned(), operator: operator_env(), filters: Vec::new() };
+    let url = String::from_utf8(start(&own.origin()).ok()?.stdout).ok()?;
+    match Repository::parse(url.trim()).ok()? {
+        Repository::Url(url) => Some(url.public().to_owned()),
+        Repository::Path(_) => None,
+    }
+}
+
 /// A repository of the user on this machine.
 pub struct Mine {
     own: Own,

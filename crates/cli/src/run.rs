@@ -9,26 +9,45 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::ArgAction;
-use legwork_domain::{NewTask, TaskView};
+use legwork_client::Client;
+use legwork_domain::{NewTask, Priority, TaskView};
 use legwork_model::Catalog;
 
 use crate::config::{Config, Vars, money, time, tokens};
 use crate::exit::Exit;
 use crate::local::Host;
+use crate::reach::{Place, Served, ServerArg};
 use crate::screen::{Mode, Screen};
 use crate::signals::Signals;
-use crate::text::Paint;
+use crate::text::{DIM, Line, Paint};
 use crate::{models, ready};
 
 pub use follow::Ends;
-pub(crate) use follow::say;
+pub(crate) use follow::{OnSignal, Watcher, follow, read, say, settled};
 
 /// Runs a task on a repository and shows what happens. Ends with a patch or an answer.
 ///
-/// Exit codes: 0 done, 1 failed, 2 usage, 3 a limit was reached, 4 verification failed, 130 interrupted.
+/// Exit codes: 0 done, 1 failed, 2 usage, 3 a limit was reached, 4 verification failed, 5 it needs you, 130 interrupted.
 /// Ctrl-C cancels and keeps the partial patch; a second one leaves at once.
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// What is asked.
+    #[command(flatten)]
+    pub order: OrderArgs,
+    /// Where the patch goes.
+    #[command(flatten)]
+    pub take: TakeArgs,
+    /// Write one event a line as JSON to standard output, diagnostics to standard error.
+    #[arg(long)]
+    pub json: bool,
+    /// Which server.
+    #[command(flatten)]
+    pub server: ServerArg,
+}
+
+/// What a task asks for.
+#[derive(Clone, Debug, clap::Args)]
+pub struct OrderArgs {
     /// What to do, in plain language; - reads it from standard input.
     pub prompt: String,
     /// The repository: a path, or a URL that git can fetch. Default: the one around the current directory.
@@ -41,7 +60,7 @@ pub struct Args {
     #[arg(long, value_name = "PROVIDER/MODEL")]
     pub model: Option<String>,
     /// Ask a question: the repository is read-only and the result is an answer.
-    #[arg(long, conflicts_with_all = ["patch", "apply", "branch", "checks"])]
+    #[arg(long, conflicts_with = "checks")]
     pub ask: bool,
     /// Independent attempts, of which the best verified one is chosen.
     #[arg(long, value_name = "1-4", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=4))]
@@ -54,20 +73,29 @@ pub struct Args {
     pub setup: Option<String>,
     /// Put the uncommitted changes of a local repository on top of the base. The base is then a commit of its own, which no
     /// branch can have: use --apply or --patch.
-    #[arg(long, conflicts_with = "branch")]
+    #[arg(long)]
     pub include_changes: bool,
     /// What each attempt may spend.
     #[command(flatten)]
     pub limits: LimitArgs,
-    /// Where the patch goes.
-    #[command(flatten)]
-    pub take: TakeArgs,
-    /// Write one event a line as JSON to standard output, diagnostics to standard error.
-    #[arg(long)]
-    pub json: bool,
     /// An image for the prompt. May be given several times.
     #[arg(long = "image-input", value_name = "FILE", action = ArgAction::Append)]
     pub images: Vec<PathBuf>,
+    /// What a worker must have to run it. May be given several times.
+    #[arg(long = "label", value_name = "LABEL", action = ArgAction::Append)]
+    pub labels: Vec<String>,
+    /// Which of your queued tasks goes first: low, normal, high.
+    #[arg(long, value_name = "PRIORITY", default_value = "normal", value_parser = priority)]
+    pub priority: Priority,
+}
+
+fn priority(text: &str) -> Result<Priority, String> {
+    match text {
+        "low" => Ok(Priority::Low),
+        "normal" => Ok(Priority::Normal),
+        "high" => Ok(Priority::High),
+        _ => Err("it is low, normal or high".to_owned()),
+    }
 }
 
 /// What each attempt may spend.
@@ -88,13 +116,13 @@ pub struct LimitArgs {
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct TakeArgs {
     /// Write the patch to this file.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "ask")]
     pub patch: Option<PathBuf>,
     /// Apply the patch to the repository's files. A conflict leaves them untouched.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "ask")]
     pub apply: bool,
     /// Put the patch as one commit on this new branch of the repository; for a URL, push it there.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["ask", "include_changes"])]
     pub branch: Option<String>,
 }
 
@@ -103,13 +131,75 @@ pub struct TakeArgs {
 /// # Errors
 /// What kept the task from being handed over or its result from being taken home.
 pub async fn run(args: Args, config: &Config, vars: Vars<'_>) -> anyhow::Result<Exit> {
-    args.take.check(args.repo.as_deref())?;
+    args.take.check(args.order.repo.as_deref())?;
+    let shown = Shown { json: args.json, take: args.take };
+    if let Some(served) = args.server.served(config, vars).await? {
+        return Box::pin(on_a_server(&args.order, &served, shown, config, vars)).await;
+    }
     let settings = models::settings(config, vars)?;
     let catalog = Arc::new(Catalog::new(settings.clone())?);
-    let model = models::choose(args.model.as_deref(), config, &settings, &catalog).await?;
-    let new = request::of(&args, config, model)?;
-    let images = request::images(&args.images)?;
-    task(new, images, Shown { json: args.json, take: args.take }, config, catalog).await
+    let model = models::choose(args.order.model.as_deref(), config, &settings, &catalog).await?;
+    let new = request::of(&args.order, config, model)?;
+    let images = request::images(&args.order.images)?;
+    task(new, images, shown, config, catalog).await
+}
+
+/// The same, where workers of a server do the work.
+async fn on_a_server(
+    order: &OrderArgs,
+    served: &Served,
+    shown: Shown,
+    config: &Config,
+    vars: Vars<'_>,
+) -> anyhow::Result<Exit> {
+    let mut signals = Signals::new()?;
+    let client = served.client()?;
+    let view = hand_over(order, Some(served), &client, config, vars).await?;
+    if !shown.json {
+        say(&Line::default().with(DIM, &format!("{} at {}", view.task.id, served.url)));
+    }
+    let mut screen = screen(&view, shown.json);
+    let watcher = Watcher {
+        client: &client,
+        view: &view,
+        signals: &mut signals,
+        worker: None,
+        on_signal: OnSignal::Cancel,
+    };
+    let ends = follow::follow(watcher, &mut screen).await?;
+    home::bring(&client, &view.task, &ends, &shown, config).await
+}
+
+/// Hands a task over and does not wait for it. `served` is where `client` leads, if that is not this process.
+///
+/// # Errors
+/// What is wrong with the request, or what the server says.
+pub(crate) async fn hand_over(
+    order: &OrderArgs,
+    served: Option<&Served>,
+    client: &Client,
+    config: &Config,
+    vars: Vars<'_>,
+) -> anyhow::Result<TaskView> {
+    let model = match served {
+        Some(Served { place: Place::Elsewhere, url, .. }) => {
+            models::elsewhere(order.model.as_deref(), config, url)?
+        }
+        Some(_) | None => {
+            let settings = models::settings(config, vars)?;
+            let catalog = Catalog::new(settings.clone())?;
+            models::choose(order.model.as_deref(), config, &settings, &catalog).await?
+        }
+    };
+    let mut new = request::of(order, config, model)?;
+    if let Some(served) = served {
+        request::reachable(&mut new, served)?;
+    }
+    for image in request::images(&order.images)? {
+        new.images.push(client.put_blob(image.into()).await?);
+    }
+    let key = uuid::Uuid::now_v7().to_string();
+    Ok(client.create_task(&new, &key).await?)
 }
 
 /// How a task is shown and where its patch goes.
@@ -171,12 +261,19 @@ pub(crate) async fn see_through(
     let Attended { shown, catalog, mut signals } = attended;
     let mut worker = host.work(config, catalog, view.task.id, view.task.request.attempts)?;
     let mut screen = screen(view, shown.json);
-    let ends = follow::follow(&host.client, view, &mut screen, &mut worker, &mut signals).await;
+    let watcher = Watcher {
+        client: &host.client,
+        view,
+        signals: &mut signals,
+        worker: Some(&mut worker),
+        on_signal: OnSignal::Cancel,
+    };
+    let ends = follow::follow(watcher, &mut screen).await;
     worker.stop().await;
     home::bring(&host.client, &view.task, &ends?, &shown, config).await
 }
 
-fn screen(view: &TaskView, json: bool) -> Screen<std::io::Stdout> {
+pub(crate) fn screen(view: &TaskView, json: bool) -> Screen<std::io::Stdout> {
     let stdout = std::io::stdout();
     let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
     let mode = match (json, stdout.is_terminal() && !dumb) {

@@ -1,6 +1,6 @@
 //! The end of a task for a reader: the answer with its evidence, verdicts, price, and what to do next.
 
-use legwork_domain::{Kind, Outcome, Precision, Proof, Task, TestClaim, Usage, Verdict};
+use legwork_domain::{ItemBody, Kind, Outcome, Precision, Proof, Task, TestClaim, Usage, Verdict, Waiting};
 
 use crate::clean;
 use crate::exit::Exit;
@@ -88,6 +88,12 @@ pub fn outcome(record: &Record) -> Vec<Line> {
     lines
 }
 
+/// A length of time that was waited.
+#[must_use]
+pub fn waited(time: std::time::Duration) -> String {
+    duration(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+}
+
 /// The outcome as a word.
 #[must_use]
 pub fn word_for(outcome: &Outcome) -> (anstyle::Style, &'static str) {
@@ -120,6 +126,44 @@ pub fn spent(usage: &Usage) -> String {
         text.push_str(" (estimated)");
     }
     text
+}
+
+/// What the task wants of a person before it goes on, with the command that gives it.
+#[must_use]
+pub fn needs(record: &Record, task: &Task) -> Vec<Line> {
+    let Some(on) = record.parked else { return Vec::new() };
+    let id = task.id;
+    let mut lines = vec![Line::default(), Line::default().with(WARN, "It needs you.")];
+    let command = |text: String| Line::default().with(DIM, "  → ").with(ACCENT, &text);
+    for item in record.asked.values() {
+        match &item.body {
+            ItemBody::Question { text, options, .. } => {
+                lines.extend(clean::text(text.trim()).lines().map(|line| Line::of("  ").with(BOLD, line)));
+                lines.extend(
+                    options.iter().map(|option| Line::default().with(DIM, "    · ").with(PLAIN, option)),
+                );
+                lines.push(command(format!("legwork task answer {id} \"…\"")));
+            }
+            ItemBody::Approval { action, reason, .. } => {
+                lines.push(Line::of("  It wants to run ").with(BOLD, action));
+                lines.push(Line::default().with(DIM, &format!("  {reason}")));
+                lines.push(command(format!("legwork task answer {id} --approve   (or --deny)")));
+            }
+            ItemBody::Message { .. }
+            | ItemBody::Reasoning { .. }
+            | ItemBody::Command(_)
+            | ItemBody::FileChange { .. }
+            | ItemBody::ToolCall { .. }
+            | ItemBody::Plan { .. }
+            | ItemBody::Instructions { .. }
+            | ItemBody::Notice { .. } => {}
+        }
+    }
+    if on == Waiting::Budget {
+        lines.push(Line::of("  Its budget is used up; a larger one lets it go on from there."));
+        lines.push(command(format!("legwork task top-up {id} --cost DOLLARS")));
+    }
+    lines
 }
 
 /// Exact commands for what a user may want next.

@@ -1,4 +1,4 @@
-//! `legwork task`: what was done before, over the same API, from a server without a worker.
+//! `legwork task`: everything about tasks that are handed over, over the same API whoever serves it.
 
 mod apply;
 mod cancel;
@@ -6,22 +6,48 @@ mod diff;
 mod find;
 mod logs;
 mod ls;
+mod new;
 mod resume;
 mod show;
+mod wait;
+mod watch;
 
-use crate::config::Config;
+use legwork_client::Client;
+use serde::Serialize;
+
+use crate::config::{Config, Vars};
 use crate::exit::Exit;
-use crate::local::Host;
+use crate::reach::{Reach, Served, ServerArg};
+use crate::run::home;
+use crate::text::Line;
 
-/// Shows and uses earlier tasks.
+/// Hands tasks over, follows them and uses their results.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Which server.
+    #[command(flatten)]
+    server: ServerArg,
+    /// Answer with JSON on standard output.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
 #[derive(Debug, clap::Subcommand)]
-pub enum Verb {
+enum Verb {
+    /// Hands a task over and returns at once with its id.
+    New(Box<new::Args>),
     /// Lists tasks, newest first.
     Ls(ls::Args),
     /// Shows a task's result: answer, evidence, checks, price.
     Show(Which),
+    /// Follows a task live until it is over. Ctrl-C leaves it alone.
+    Watch(Which),
+    /// Waits until a task is over or needs you, and tells how by the exit code.
+    Wait(wait::Args),
     /// Shows every step of a task, with the whole output of its commands.
-    Logs(logs::Args),
+    Logs(Which),
     /// Writes a task's patch to standard output.
     Diff(Which),
     /// Applies a task's patch to its repository.
@@ -42,27 +68,62 @@ pub struct Which {
     pub attempt: Option<u8>,
 }
 
-/// Runs the verb.
-///
-/// # Errors
-/// If there is no such task, or the data directory cannot be used.
-pub async fn run(verb: Verb, config: &Config) -> anyhow::Result<Exit> {
-    let host = Host::start(config).await?;
-    match verb_on(verb, &host, config).await {
-        Ok(exit) => host.stop().await.map(|()| exit),
-        Err(error) => Err(host.why_gone().await.unwrap_or(error)),
+/// How a verb answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// For a person.
+    Words,
+    /// One JSON value a line.
+    Json,
+}
+
+/// What a verb works with.
+pub(crate) struct Call<'a> {
+    pub(crate) client: &'a Client,
+    pub(crate) form: Form,
+    pub(crate) config: &'a Config,
+    pub(crate) vars: Vars<'a>,
+    /// Where the client leads, if that is not this process.
+    pub(crate) served: Option<Served>,
+}
+
+impl Call<'_> {
+    /// Answers with `value`, or for a person with `lines`.
+    pub(crate) fn answer(&self, value: &impl Serialize, lines: &[Line]) -> anyhow::Result<Exit> {
+        match self.form {
+            Form::Json => crate::json::line(&mut std::io::stdout().lock(), value)?,
+            Form::Words => home::write(lines)?,
+        }
+        Ok(Exit::Done)
     }
 }
 
-async fn verb_on(verb: Verb, host: &Host, config: &Config) -> anyhow::Result<Exit> {
-    let client = &host.client;
+/// Runs the verb.
+///
+/// # Errors
+/// If there is no such task, or the server cannot be reached.
+pub async fn run(args: Args, config: &Config, vars: Vars<'_>) -> anyhow::Result<Exit> {
+    let served = args.server.served(config, vars).await?;
+    let reach = Reach::to(served.as_ref(), config).await?;
+    let form = if args.json { Form::Json } else { Form::Words };
+    let done = {
+        let call = Call { client: &reach.client, form, config, vars, served };
+        verb_on(args.verb, &call, &reach).await
+    };
+    reach.end(done).await
+}
+
+async fn verb_on(verb: Verb, call: &Call<'_>, reach: &Reach) -> anyhow::Result<Exit> {
     match verb {
-        Verb::Ls(args) => ls::run(&args, client).await,
-        Verb::Show(which) => show::run(&which, client).await,
-        Verb::Logs(args) => logs::run(&args, client).await,
-        Verb::Diff(which) => diff::run(&which, client).await,
-        Verb::Apply(args) => apply::run(&args, client, config).await,
-        Verb::Cancel(which) => cancel::run(&which, client).await,
-        Verb::Resume(which) => Box::pin(resume::run(&which, host, config)).await,
+        Verb::New(args) => Box::pin(new::run(&args, call)).await,
+        Verb::Ls(args) => ls::run(&args, call).await,
+        Verb::Show(which) => show::run(&which, call).await,
+        Verb::Watch(which) => Box::pin(watch::run(&which, call)).await,
+        Verb::Wait(args) => wait::run(&args, call).await,
+        Verb::Logs(which) => logs::run(&which, call).await,
+        Verb::Diff(which) => diff::run(&which, call).await,
+        Verb::Apply(args) => apply::run(&args, call).await,
+        Verb::Cancel(which) => cancel::run(&which, call).await,
+        Verb::Resume(which) => Box::pin(resume::run(&which, call, reach.host())).await,
     }
 }

@@ -52,6 +52,12 @@ impl Own {
         self.git(&["config", "--null", "--name-only", "--get-regexp", r"^filter\."])
     }
 
+    /// Prints the URL of the remote `origin`.
+    #[must_use]
+    pub fn origin(&self) -> Invocation {
+        self.git(&["config", "--get", "remote.origin.url"])
+    }
+
     /// Says whether the patch would apply to the work tree; standard error names the files that hinder it.
     #[must_use]
     pub fn preflight(&self, patch: &Path) -> Invocation {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use legwork_client::Client;
-use legwork_domain::{AttemptId, Event, TaskView, Timestamp};
+use legwork_domain::{AttemptId, Event, EventKind, State, TaskView, Timestamp};
 use tokio::sync::mpsc;
 
 use crate::exit::Exit;
@@ -31,18 +31,41 @@ pub struct Ends {
     pub interrupted: bool,
 }
 
-/// Shows the task's events until all its attempts are over.
+/// What a signal means for the task that is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnSignal {
+    /// The first cancels it, the second leaves.
+    Cancel,
+    /// The task goes on without its watcher.
+    Leave,
+}
+
+/// Who watches which task.
+pub(crate) struct Watcher<'a> {
+    /// Speaks to its server.
+    pub(crate) client: &'a Client,
+    /// The task.
+    pub(crate) view: &'a TaskView,
+    /// End the watching.
+    pub(crate) signals: &'a mut Signals,
+    /// Works on it in this process.
+    pub(crate) worker: Option<&'a mut Worker>,
+    /// How.
+    pub(crate) on_signal: OnSignal,
+}
+
+/// Whether nothing more happens without a person: every attempt is over, or waits for one.
+pub(crate) fn settled(view: &TaskView) -> bool {
+    let mut last = view.attempts.iter().filter_map(|attempt| attempt.turns.last());
+    last.all(|turn| matches!(turn.state, State::Finished(_) | State::Parked { .. }))
+}
+
+/// Shows the task's events until all its attempts are over or, where a signal would cancel, wait for a person.
 ///
-/// The first signal cancels the task, which then ends in good order with what it has; the second leaves at once. If the
-/// output is gone (a closed pipe), nobody watches and the task is cancelled too.
-pub(super) async fn follow<W: Write>(
-    client: &Client,
-    view: &TaskView,
-    screen: &mut Screen<W>,
-    worker: &mut Worker,
-    signals: &mut Signals,
-) -> anyhow::Result<Ends> {
-    let mut watch = Watch::new(client, view, screen);
+/// If the output is gone (a closed pipe), nobody watches, which is as good as a signal.
+pub(crate) async fn follow<W: Write>(watcher: Watcher<'_>, screen: &mut Screen<W>) -> anyhow::Result<Ends> {
+    let Watcher { client, view, signals, mut worker, on_signal } = watcher;
+    let mut watch = Watch::new(client, view, screen, on_signal);
     let mut events = read(client, view);
     let mut clock = tokio::time::interval(TICK);
     clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -51,12 +74,16 @@ pub(super) async fn follow<W: Write>(
     loop {
         tokio::select! {
             event = events.recv() => match event {
-                Some(event) => watch.event(&event?).await?,
+                Some(event) => {
+                    if watch.event(&event?).await? == Sight::NeedsYou {
+                        return Ok(watch.end());
+                    }
+                }
                 None => return Ok(watch.end()),
             },
             _ = clock.tick() => watch.tick().await?,
             () = signals.next() => {
-                if watch.cancelling {
+                if watch.cancelling || on_signal == OnSignal::Leave {
                     watch.leave();
                 }
                 watch.ends.interrupted = true;
@@ -64,9 +91,26 @@ pub(super) async fn follow<W: Write>(
                 deadline.as_mut().reset(tokio::time::Instant::now() + CANCEL_MAX);
             }
             () = &mut deadline, if watch.cancelling => watch.leave(),
-            error = worker.failure() => return Err(error),
+            error = failure(worker.as_deref_mut()) => return Err(error),
         }
     }
+}
+
+/// Waits for the end of a worker that has no reason to end.
+async fn failure(worker: Option<&mut Worker>) -> anyhow::Error {
+    match worker {
+        Some(worker) => worker.failure().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What is to be seen after an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sight {
+    /// It goes on.
+    Open,
+    /// It goes on when a person has spoken.
+    NeedsYou,
 }
 
 struct Watch<'a, W: Write> {
@@ -75,28 +119,37 @@ struct Watch<'a, W: Write> {
     screen: &'a mut Screen<W>,
     numbers: BTreeMap<AttemptId, u8>,
     ends: Ends,
+    on_signal: OnSignal,
     cancelling: bool,
     /// The output is gone.
     blind: bool,
 }
 
 impl<'a, W: Write> Watch<'a, W> {
-    fn new(client: &'a Client, view: &'a TaskView, screen: &'a mut Screen<W>) -> Self {
+    fn new(client: &'a Client, view: &'a TaskView, screen: &'a mut Screen<W>, on_signal: OnSignal) -> Self {
         let numbers: BTreeMap<_, _> =
             view.attempts.iter().map(|view| (view.attempt.id, view.attempt.number)).collect();
         let records = numbers.values().map(|number| (*number, Record::default())).collect();
         let ends = Ends { records, interrupted: false };
-        Self { client, view, screen, numbers, ends, cancelling: false, blind: false }
+        Self { client, view, screen, numbers, ends, on_signal, cancelling: false, blind: false }
     }
 
-    async fn event(&mut self, event: &Event) -> anyhow::Result<()> {
+    async fn event(&mut self, event: &Event) -> anyhow::Result<Sight> {
         let number = self.numbers.get(&event.attempt).copied().unwrap_or(1);
         self.ends.records.entry(number).or_default().take(event);
         if !self.blind {
             let shown = self.screen.event(event);
             self.shown(shown).await?;
         }
-        Ok(())
+        let parked = matches!(event.kind, EventKind::State { state: State::Parked { .. }, .. });
+        // The log may be far ahead of this event: only how it stands now counts.
+        if parked
+            && self.on_signal == OnSignal::Cancel
+            && settled(&self.client.task(self.view.task.id).await?)
+        {
+            return Ok(Sight::NeedsYou);
+        }
+        Ok(Sight::Open)
     }
 
     async fn tick(&mut self) -> anyhow::Result<()> {
@@ -111,6 +164,9 @@ impl<'a, W: Write> Watch<'a, W> {
     async fn shown(&mut self, shown: std::io::Result<()>) -> anyhow::Result<()> {
         if shown.is_err() {
             self.blind = true;
+            if self.on_signal == OnSignal::Leave {
+                self.leave();
+            }
             self.cancel("The output was closed; cancelling.").await?;
         }
         Ok(())
@@ -129,7 +185,11 @@ impl<'a, W: Write> Watch<'a, W> {
 
     fn leave(&mut self) -> ! {
         let _ = self.screen.end();
-        let kept = format!("Left. What was recorded is kept: legwork task show {}", self.view.task.id);
+        let id = self.view.task.id;
+        let kept = match self.on_signal {
+            OnSignal::Cancel => format!("Left. What was recorded is kept: legwork task show {id}"),
+            OnSignal::Leave => format!("Left; the task goes on. Come back: legwork task watch {id}"),
+        };
         say(&Line::default().with(DIM, &kept));
         std::process::exit(i32::from(Exit::Interrupted.code()))
     }
@@ -149,7 +209,7 @@ pub(crate) fn say(line: &Line) {
 }
 
 /// All attempts' logs on one channel, which closes after the last event of the last one.
-fn read(client: &Client, view: &TaskView) -> mpsc::Receiver<Result<Event, legwork_client::Error>> {
+pub(crate) fn read(client: &Client, view: &TaskView) -> mpsc::Receiver<Result<Event, legwork_client::Error>> {
     let (send, receive) = mpsc::channel(EVENTS_MAX);
     for attempt in &view.attempts {
         let (client, send, id) = (client.clone(), send.clone(), attempt.attempt.id);

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use bytes::Bytes;
 use legwork_client::Client;
 use legwork_domain::{Patch, Task};
-use legwork_git::Repository;
+use legwork_git::{Repository, Url};
 
 use super::{Ends, Shown, TakeArgs, say};
 use crate::choice::{self, Choice};
@@ -17,10 +17,10 @@ use crate::exit::{Exit, Trouble};
 use crate::record::Record;
 use crate::repository::Mine;
 use crate::text::{DIM, GOOD, Line, Paint};
-use crate::{diff, summary};
+use crate::{diff, repository, summary};
 
 /// Shows what came out and brings the patch where the user wants it.
-pub(super) async fn bring(
+pub(crate) async fn bring(
     client: &Client,
     task: &Task,
     ends: &Ends,
@@ -34,13 +34,20 @@ pub(super) async fn bring(
     let patch = fetch(client, record).await?;
     if shown.json {
         let next = summary::next_steps(record, task);
-        summary::outcome(record).iter().chain(&next).filter(|line| !line.is_empty()).for_each(say);
+        let needs = summary::needs(record, task);
+        summary::outcome(record)
+            .iter()
+            .chain(&needs)
+            .chain(&next)
+            .filter(|line| !line.is_empty())
+            .for_each(say);
     } else {
         show(task, &ends.records, &choice, patch.as_deref())?;
     }
     let exit = match &record.ended {
         Some(_) if ends.interrupted => Exit::Interrupted,
         Some(ended) => Exit::of(ended),
+        None if record.parked.is_some() => Exit::NeedsYou,
         None => Exit::Failed,
     };
     let (Some(patch), Some(contents)) = (&record.patch, patch) else {
@@ -77,6 +84,7 @@ fn show(
     }
     write(&summary::verdicts(record))?;
     write(&summary::outcome(record))?;
+    write(&summary::needs(record, task))?;
     write(&summary::next_steps(record, task))?;
     Ok(())
 }
@@ -142,28 +150,40 @@ impl Product<'_> {
             let what = "The task's repository is a URL; there are no files here to change.";
             return Err(Trouble::usage(what, "Use --branch NAME, or legwork task diff.").into());
         };
+        self.apply_to(root)
+    }
+
+    /// Applies the patch to the files of the repository at `root`, wholly or not at all.
+    pub(crate) fn apply_to(&self, root: &Path) -> anyhow::Result<()> {
         Mine::open(root)?.apply(self.contents, &format!("legwork task apply {}", self.task.id))?;
         told("The patch was applied to ", &root.display().to_string());
         Ok(())
     }
 
+    /// Puts the patch on a branch of the repository at `root`.
+    pub(crate) fn branch_of(&self, root: &Path, name: &str) -> anyhow::Result<()> {
+        let commit = Mine::open(root)?.branch(name, self.patch, self.contents, &self.message())?;
+        on_branch(&commit, name, &root.display().to_string());
+        Ok(())
+    }
+
+    fn message(&self) -> String {
+        format!("{}\n\nMade by Legwork, {}.\n", self.task.title, self.task.id)
+    }
+
     /// Puts the patch on a branch: of the local repository, or of the remote one.
     pub(crate) fn branch(&self, name: &str, config: &Config) -> anyhow::Result<()> {
         let Self { task, patch, contents } = self;
-        let message = format!("{}\n\nMade by Legwork, {}.\n", task.title, task.id);
-        let (commit, place) = if let Some(root) = self.local() {
-            (Mine::open(root)?.branch(name, patch, contents, &message)?, root.display().to_string())
-        } else {
-            let Repository::Url(url) = Repository::parse(&task.request.source.repository)? else {
-                return Ok(());
-            };
-            let mirror = Mine::open(&legwork_worker::mirror_of(&config.home, &url))?;
-            let commit = mirror.commit(patch, contents, &message)?;
-            mirror.push(&url, &commit, name)?;
-            (commit, url.public().to_owned())
+        if let Some(root) = self.local() {
+            return self.branch_of(root, name);
+        }
+        let Repository::Url(url) = Repository::parse(&task.request.source.repository)? else {
+            return Ok(());
         };
-        let short: String = commit.chars().take(12).collect();
-        told(&format!("Commit {short} is on the branch {name} of "), &place);
+        let objects = Mine::open(&objects_of(&url, config)?)?;
+        let commit = objects.commit(patch, contents, &self.message())?;
+        objects.push(&url, &commit, name)?;
+        on_branch(&commit, name, url.public());
         Ok(())
     }
 
@@ -171,6 +191,24 @@ impl Product<'_> {
         let path = Path::new(&self.task.request.source.repository);
         path.is_absolute().then_some(path)
     }
+}
+
+/// A repository on this machine that has the commits of `url`: the mirror of a worker here, else a clone of the user's.
+fn objects_of(url: &Url, config: &Config) -> anyhow::Result<PathBuf> {
+    let mirror = legwork_worker::mirror_of(&config.home, url);
+    if mirror.is_dir() {
+        return Ok(mirror);
+    }
+    repository::locate(None).map(PathBuf::from).map_err(|_| {
+        let what = format!("The commits of {} are not on this machine.", url.public());
+        Trouble::usage(what, "Run the command inside a clone of it, or take the patch: legwork task diff")
+            .into()
+    })
+}
+
+fn on_branch(commit: &str, name: &str, place: &str) {
+    let short: String = commit.chars().take(12).collect();
+    told(&format!("Commit {short} is on the branch {name} of "), place);
 }
 
 /// Tells of something that was done.

@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use legwork_domain::{Check, Environment, Kind, Limits, LocalChanges, NewTask, PROMPT_BYTES_MAX, Source};
 
-use super::{Args, LimitArgs, TakeArgs};
+use super::{LimitArgs, OrderArgs, TakeArgs};
 use crate::config::Config;
 use crate::exit::Trouble;
+use crate::reach::{Place, Served};
 use crate::repository;
 
 /// The largest image that is sent. Providers take between 5 and 20 MB a picture.
@@ -17,7 +18,7 @@ const IMAGE_BYTES_MAX: u64 = 20 * 1024 * 1024;
 const NAME_CHARS_MAX: usize = 60;
 
 /// The body of the request.
-pub(super) fn of(args: &Args, config: &Config, model: String) -> anyhow::Result<NewTask> {
+pub(super) fn of(args: &OrderArgs, config: &Config, model: String) -> anyhow::Result<NewTask> {
     let repository = repository::locate(args.repo.as_deref())?;
     if args.include_changes && !repository.starts_with('/') {
         let what = "--include-changes takes the uncommitted changes of a local repository; this is a URL.";
@@ -39,11 +40,28 @@ pub(super) fn of(args: &Args, config: &Config, model: String) -> anyhow::Result<
             ..Environment::default()
         },
         limits: args.limits.over(config.limits),
+        labels: args.labels.clone(),
+        priority: args.priority,
         ..NewTask::new(prompt(&args.prompt)?, source, model)
     };
     let usage = |what: String| Trouble::usage(what, "See legwork run --help.");
     new.validate().map_err(usage)?;
     Ok(new)
+}
+
+/// Refuses what a server elsewhere cannot have: a path of this machine. What an operator shows of this machine stays here.
+pub(super) fn reachable(new: &mut NewTask, served: &Served) -> anyhow::Result<()> {
+    if served.place == Place::Here {
+        return Ok(());
+    }
+    new.environment.mounts.clear();
+    let Some(path) = Some(&new.source.repository).filter(|text| text.starts_with('/')) else { return Ok(()) };
+    let what = format!("The server {} cannot see {path}, which is on this machine.", served.url);
+    let origin = repository::origin(std::path::Path::new(path)).unwrap_or_else(|| "URL".to_owned());
+    let mend = format!(
+        "Push what it needs and name the repository by its URL: --repo {origin}\nOr run it on this machine: --server none"
+    );
+    Err(Trouble::usage(what, mend).into())
 }
 
 impl LimitArgs {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use futures::TryStreamExt as _;
 use legwork_client::Client;
-use legwork_domain::{AttemptView, Event, TaskView};
+use legwork_domain::{AttemptView, Event, TaskId, TaskView};
 
 use super::Which;
 use crate::choice;
@@ -13,6 +13,8 @@ use crate::record::Record;
 
 /// Fewest characters of an id that are taken for it.
 const CHARS_MIN: usize = 4;
+/// Characters of an id that are shown where it is shortened.
+const CHARS_SHOWN: usize = 8;
 /// Most pages of tasks that are looked through for an id.
 const PAGES_MAX: usize = 100;
 
@@ -58,6 +60,22 @@ pub(super) async fn task(which: &Which, client: &Client) -> anyhow::Result<TaskV
                 .into())
         }
     }
+}
+
+/// The end of an id, which is enough to name a task.
+pub(super) fn short(id: TaskId) -> String {
+    let text = id.to_string();
+    text[text.len() - CHARS_SHOWN..].to_owned()
+}
+
+/// Fails unless the task has an attempt left to look at.
+pub(super) fn some_attempt(view: &TaskView, number: u8) -> anyhow::Result<()> {
+    if view.attempts.is_empty() {
+        let what =
+            format!("The task has {} attempts, so there is no attempt {number}.", view.task.request.attempts);
+        return Err(Trouble::usage(what, "See legwork task show.").into());
+    }
+    Ok(())
 }
 
 /// The log of an attempt as far as it is written.

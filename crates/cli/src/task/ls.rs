@@ -1,9 +1,9 @@
 use std::io::IsTerminal as _;
 
-use legwork_client::Client;
 use legwork_domain::{DiffStat, Ended, TaskView, Timestamp, Turn};
 use legwork_git::Repository;
 
+use super::{Call, Form};
 use crate::exit::{Exit, Trouble};
 use crate::run::home;
 use crate::screen;
@@ -17,20 +17,17 @@ const COLUMNS_PIPED: usize = 160;
 
 /// Lists tasks, newest first.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// How many at most.
     #[arg(long, short = 'n', value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
     limit: u16,
-    /// Write the tasks as JSON, one a line.
-    #[arg(long)]
-    json: bool,
 }
 
-pub(super) async fn run(args: &Args, client: &Client) -> anyhow::Result<Exit> {
+pub(super) async fn run(args: &Args, call: &Call<'_>) -> anyhow::Result<Exit> {
     let mut tasks: Vec<TaskView> = Vec::new();
     let mut cursor = None;
     while tasks.len() < usize::from(args.limit) {
-        let page = client.tasks(cursor.as_deref()).await?;
+        let page = call.client.tasks(cursor.as_deref()).await?;
         tasks.extend(page.tasks);
         cursor = page.next;
         if cursor.is_none() {
@@ -38,7 +35,7 @@ pub(super) async fn run(args: &Args, client: &Client) -> anyhow::Result<Exit> {
         }
     }
     tasks.truncate(args.limit.into());
-    if args.json {
+    if call.form == Form::Json {
         let mut out = std::io::stdout().lock();
         tasks.iter().try_for_each(|task| crate::json::line(&mut out, task))?;
         return Ok(Exit::Done);

@@ -2,8 +2,7 @@ use std::sync::Arc;
 
 use legwork_model::Catalog;
 
-use super::{Which, find};
-use crate::config::{self, Config};
+use super::{Call, Which, find};
 use crate::exit::{Exit, Trouble};
 use crate::local::Host;
 use crate::run::{self, Attended, Shown};
@@ -12,9 +11,9 @@ use crate::{models, ready};
 
 /// Takes up a task whose command was killed. Its turns are queued again once their leases have lapsed, half a minute
 /// after the last sign of life; of one that lives, only the events are shown.
-pub(super) async fn run(which: &Which, host: &Host, config: &Config) -> anyhow::Result<Exit> {
+pub(super) async fn run(which: &Which, call: &Call<'_>, host: Option<&Host>) -> anyhow::Result<Exit> {
     let signals = Signals::new()?;
-    let view = find::task(which, &host.client).await?;
+    let view = find::task(which, call.client).await?;
     if view
         .attempts
         .iter()
@@ -26,7 +25,11 @@ pub(super) async fn run(which: &Which, host: &Host, config: &Config) -> anyhow::
             Trouble::usage(what, format!("See its result: legwork task show {}", view.task.id)).into()
         );
     }
-    ready::check(config).await?;
-    let catalog = Arc::new(Catalog::new(models::settings(config, &config::process)?)?);
-    run::see_through(host, &view, config, Attended { shown: Shown::default(), catalog, signals }).await
+    let Some(host) = host else {
+        let what = "The server's workers take it up by themselves.";
+        return Err(Trouble::usage(what, format!("Follow it: legwork task watch {}", view.task.id)).into());
+    };
+    ready::check(call.config).await?;
+    let catalog = Arc::new(Catalog::new(models::settings(call.config, call.vars)?)?);
+    run::see_through(host, &view, call.config, Attended { shown: Shown::default(), catalog, signals }).await
 }

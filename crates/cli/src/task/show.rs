@@ -1,15 +1,16 @@
-use legwork_client::Client;
-
-use super::{Which, find};
+use super::{Call, Form, Which, find};
 use crate::choice::{self, Choice};
 use crate::exit::Exit;
 use crate::run::home;
 use crate::summary;
 use crate::text::{ACCENT, BOLD, DIM, Line, PLAIN};
 
-pub(super) async fn run(which: &Which, client: &Client) -> anyhow::Result<Exit> {
-    let view = find::task(which, client).await?;
-    let records = find::records(&view, client).await?;
+pub(super) async fn run(which: &Which, call: &Call<'_>) -> anyhow::Result<Exit> {
+    let view = find::task(which, call.client).await?;
+    if call.form == Form::Json {
+        return call.answer(&view, &[]);
+    }
+    let records = find::records(&view, call.client).await?;
     let number = find::attempt(which, &records)?;
     let record = &records[&number];
     let request = &view.task.request;
@@ -35,6 +36,7 @@ pub(super) async fn run(which: &Which, client: &Client) -> anyhow::Result<Exit> 
     lines.extend(summary::answer(record));
     lines.extend(summary::verdicts(record));
     lines.extend(summary::outcome(record));
+    lines.extend(summary::needs(record, &view.task));
     lines.extend(summary::next_steps(record, &view.task));
     home::write(&lines)?;
     Ok(Exit::Done)

@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::config::{Config, Database};
 
 /// Bytes of the token: 256 bits, as for any bearer token that nobody may guess.
 const TOKEN_BYTES: usize = 32;
@@ -28,7 +28,7 @@ pub struct Host {
     pub client: Client,
     /// Where it listens.
     pub url: String,
-    /// What opens it; it dies with this process.
+    /// What opens it.
     pub token: String,
     shutdown: CancellationToken,
     server: JoinHandle<Result<(), legwork_server::Error>>,
@@ -57,20 +57,26 @@ impl Host {
     /// If the directory or the port cannot be had.
     pub async fn start(config: &Config) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("No loopback port could be had.")?;
-        Self::on(listener, config)
+        Self::on(listener, config, token()?, None)
     }
 
-    /// Starts a server on the data directory, at `listener`.
+    /// Starts a server on the data directory, at `listener`. `token` opens everything. Without a `database` it is in that
+    /// directory too.
     ///
     /// # Errors
     /// If the directory cannot be had.
-    pub fn on(listener: TcpListener, config: &Config) -> anyhow::Result<Self> {
+    pub fn on(
+        listener: TcpListener,
+        config: &Config,
+        token: String,
+        database: Option<&Database>,
+    ) -> anyhow::Result<Self> {
         config.make_home()?;
         let url = format!("http://{}", listener.local_addr()?);
-        let token = token()?;
         let client = Client::new(&url, &token)?;
         let shutdown = CancellationToken::new();
-        let served = legwork_server::Config { data: config.home.clone(), token: token.clone() };
+        let database = database.map(Database::url);
+        let served = legwork_server::Config { data: config.home.clone(), database, token: token.clone() };
         let server = tokio::spawn(legwork_server::serve(listener, served, shutdown.clone()));
         Ok(Self { client, url, token, shutdown, server })
     }
@@ -88,6 +94,19 @@ impl Host {
     ) -> anyhow::Result<Worker> {
         let share = Share { slots: slots.into(), task: Some(task), labels: Vec::new() };
         Worker::start(config, self.client.clone(), catalog, share)
+    }
+
+    /// Waits until the server answers, which it does once its database is open.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub async fn ready(&mut self) -> anyhow::Result<()> {
+        let client = self.client.clone();
+        tokio::select! {
+            biased;
+            error = self.failure() => Err(error),
+            answer = client.tasks(None) => Ok(answer.map(drop)?),
+        }
     }
 
     /// Waits until the server ends by itself, which it does only on an error. Cancel-safe; not to be called again.
@@ -181,7 +200,11 @@ pub fn sandboxes(config: &Config) -> PathBuf {
     config.home.join("sandboxes")
 }
 
-fn token() -> anyhow::Result<String> {
+/// A new token for a server.
+///
+/// # Errors
+/// If the system has no random numbers.
+pub fn token() -> anyhow::Result<String> {
     let mut bytes = [0; TOKEN_BYTES];
     std::fs::File::open("/dev/urandom")
         .and_then(|mut source| source.read_exact(&mut bytes))

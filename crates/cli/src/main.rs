@@ -109,7 +109,7 @@ fn perform(work: Work) -> anyhow::Result<Exit> {
             Work::Demo(args) => Box::pin(demo::run(args, &config)).await,
             Work::Doctor(args) => Box::pin(doctor::run(args, &config, vars)).await,
             Work::Up(args) => Box::pin(up::run(args, &config, vars)).await,
-            Work::Server(args) => Box::pin(server::run(args, &config)).await,
+            Work::Server(args) => Box::pin(server::run(args, &config, vars)).await,
             Work::Worker(args) => Box::pin(worker::run(args, &config, vars)).await,
             Work::Login(args) => login::login(args, &config, vars).await,
             Work::Logout(args) => login::logout(args, &config),

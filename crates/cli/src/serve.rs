@@ -29,9 +29,11 @@ struct Told<'a> {
 }
 
 /// Says where the server listens: to commands on this machine by the seat, to a person or a program on standard output.
-fn announce(seat: &mut Seat, host: &Host, config: &Config, told: &Told<'_>) -> anyhow::Result<()> {
+fn announce(seat: Option<&mut Seat>, host: &Host, config: &Config, told: &Told<'_>) -> anyhow::Result<()> {
     let address = Address { url: host.url.clone(), pid: std::process::id(), token: host.token.clone() };
-    seat.announce(&address)?;
+    if let Some(seat) = seat {
+        seat.announce(&address)?;
+    }
     if told.json {
         let object = serde_json::json!({ "url": address.url, "pid": address.pid, "data": config.home });
         return Ok(crate::json::line(&mut std::io::stdout(), &object)?);

@@ -44,8 +44,11 @@ const LEASE_MS: i64 = 30_000;
 /// What the server needs to know.
 #[derive(Clone)]
 pub struct Config {
-    /// Where the database and the blobs are; made if it is not there.
+    /// Where the blobs are, and the database unless another is named; made if it is not there. Several servers on one
+    /// database share it.
     pub data: PathBuf,
+    /// `sqlite:PATH` or `postgres://USER:PASSWORD@HOST/DATABASE`; `None`: a file of SQLite in `data`.
+    pub database: Option<String>,
     /// What a caller must show as bearer token.
     pub token: String,
 }
@@ -112,7 +115,10 @@ impl Server {
     async fn open(config: &Config, shutdown: CancellationToken) -> Result<Self, Error> {
         let data = |source| Error::Data { path: config.data.clone(), source };
         let blobs = Blobs::open(&config.data).map_err(data)?;
-        let store = Store::open(&config.data.join("legwork.db")).await?;
+        let store = match &config.database {
+            Some(url) => Store::connect(url).await?,
+            None => Store::open(&config.data.join("legwork.db")).await?,
+        };
         Ok(Self { store, blobs, bells: Bells::default(), key: Key::new(&config.token), shutdown })
     }
 

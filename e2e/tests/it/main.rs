@@ -8,6 +8,7 @@
 
 mod repo;
 mod script;
+mod service;
 mod world;
 
 mod agent_lies_about_tests;
@@ -24,7 +25,12 @@ mod hostile_repository;
 mod images_and_limits;
 mod json_lines;
 mod limits_stop;
+mod login_and_logout;
 mod model_faults;
 mod no_sandbox;
 mod ordinary_user;
 mod tasks_are_kept;
+mod the_documented_curl;
+mod up_is_killed_and_returns;
+mod up_stops_in_good_order;
+mod wait_tells_by_exit_code;

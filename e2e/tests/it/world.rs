@@ -1,4 +1,4 @@
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt as _;
@@ -50,7 +50,7 @@ impl World {
         std::fs::copy(&world.program, &copy).unwrap();
         std::fs::set_permissions(world.root.path(), PermissionsExt::from_mode(0o755)).unwrap();
         let world = Self { program: copy, user: User::Ordinary, ..world };
-        world.hand_over(&world.path("home"));
+        world.give(&world.path("home"));
         world
     }
 
@@ -80,24 +80,47 @@ impl World {
     pub(crate) fn start(&self, repo: &Repo, script: &Script, arguments: &[&str]) -> Running {
         let mut command = self.legwork();
         command.args(["run", "--json", "--repo"]).arg(repo.path()).args(self.model(script)).args(arguments);
-        self.hand_over(repo.path());
+        self.give(repo.path());
         Running::spawn(command)
     }
 
     /// Any other `legwork` command, to its end. What it prints is not events.
     pub(crate) fn legwork_says(&self, arguments: &[&str]) -> Outcome {
+        self.legwork_starts(arguments).end()
+    }
+
+    /// The same, under way.
+    pub(crate) fn legwork_starts(&self, arguments: &[&str]) -> Running {
         let mut command = self.legwork();
         command.args(arguments);
-        Running::spawn(command).end()
+        Running::spawn(command)
+    }
+
+    /// `legwork task new --json` on `repo` with the scripted model; gives the task's id.
+    pub(crate) fn hand_over(&self, repo: &Repo, script: &Script, arguments: &[&str]) -> String {
+        let mut command = self.legwork();
+        command
+            .args(["task", "new", "--json", "--repo"])
+            .arg(repo.path())
+            .args(self.model(script))
+            .args(arguments);
+        let outcome = Running::spawn(command).end();
+        outcome.exits(0).events[0]["task"]["id"].as_str().unwrap().to_owned()
     }
 
     /// A command of the story's own, in this world's environment, to its end.
-    pub(crate) fn end(&self, mut command: Command) -> Outcome {
+    pub(crate) fn end(&self, command: Command) -> Outcome {
+        self.end_with(command, &[])
+    }
+
+    /// The same with these variables.
+    pub(crate) fn end_with(&self, mut command: Command, variables: &[(&str, &OsStr)]) -> Outcome {
         command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.path("home"))
-            .env("LEGWORK_HOME", self.path("home/data"));
+            .env("LEGWORK_HOME", self.path("home/data"))
+            .envs(variables.iter().copied());
         Running::spawn(command).end()
     }
 
@@ -117,7 +140,7 @@ impl World {
     }
 
     /// Gives a directory and all below to the one who runs the program.
-    fn hand_over(&self, path: &Path) {
+    fn give(&self, path: &Path) {
         if self.user == User::Ordinary {
             let owner = format!("{NOBODY}:{NOBODY}");
             let status = Command::new("chown").args(["-hR", &owner]).arg(path).status().unwrap();
@@ -147,8 +170,13 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    fn spawn(mut command: Command) -> Self {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    pub(crate) fn spawn(command: Command) -> Self {
+        Self::spawn_reading(command, Stdio::null())
+    }
+
+    /// The same with something on standard input.
+    pub(crate) fn spawn_reading(mut command: Command, stdin: impl Into<Stdio>) -> Self {
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap());
         let mut errors = child.stderr.take().unwrap();
@@ -160,15 +188,16 @@ impl Running {
         Self { child, lines, stdout: String::new(), stderr }
     }
 
-    /// Reads events until one is as wanted. The test runner's time-out bounds the wait.
-    pub(crate) fn wait_for(&mut self, wanted: impl Fn(&Value) -> bool) {
+    /// Reads events until one is as wanted, and gives it. The test runner's time-out bounds the wait.
+    pub(crate) fn wait_for(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
         loop {
             let mut line = String::new();
             let read = self.lines.read_line(&mut line).unwrap();
             self.stdout.push_str(&line);
             assert!(read > 0, "the program ended before that event\n{}", self.stdout);
-            if serde_json::from_str(&line).is_ok_and(|event| wanted(&event)) {
-                return;
+            match serde_json::from_str(&line) {
+                Ok(event) if wanted(&event) => return event,
+                Ok(_) | Err(_) => {}
             }
         }
     }
@@ -176,6 +205,11 @@ impl Running {
     /// Ctrl-C.
     pub(crate) fn interrupt(&self) {
         self.signal(Signal::INT);
+    }
+
+    /// What supervisors send.
+    pub(crate) fn terminate(&self) {
+        self.signal(Signal::TERM);
     }
 
     /// The sudden death.

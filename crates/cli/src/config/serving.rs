@@ -41,6 +41,17 @@ pub enum Database {
     Postgres(String),
 }
 
+impl Database {
+    /// As the server takes it.
+    #[must_use]
+    pub fn url(&self) -> String {
+        match self {
+            Self::Sqlite(path) => format!("sqlite:{}", path.display()),
+            Self::Postgres(url) => url.clone(),
+        }
+    }
+}
+
 impl FromStr for Database {
     type Err = String;
 

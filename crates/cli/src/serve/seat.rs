@@ -2,7 +2,8 @@
 //!
 //! The seat is a file that the kernel holds locked while the server lives, so a dead one leaves it free, whatever the
 //! file says. Who can read the data directory owns all that is in it; so the file may hold a token, and commands of the
-//! same user on the same machine reach the server without logging in.
+//! same user on the same machine reach the server without logging in. The next server takes the same token, so that they
+//! also outlive it.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, Write as _};
@@ -16,6 +17,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::exit::Trouble;
+use crate::local;
 
 /// The file's name.
 const FILE: &str = "server.json";
@@ -31,7 +33,7 @@ pub struct Address {
     pub url: String,
     /// Its process.
     pub pid: u32,
-    /// A token that is good as long as it lives.
+    /// A token that the servers of this data directory take.
     pub token: String,
 }
 
@@ -64,6 +66,20 @@ impl Seat {
             "Use that one (legwork task ls finds it), stop it, or name another directory: LEGWORK_HOME=… legwork up",
         )
         .into())
+    }
+
+    /// The token of the server before; a new one, if there was none.
+    ///
+    /// # Errors
+    /// If the system has no random numbers.
+    pub(super) fn token(&mut self) -> anyhow::Result<String> {
+        let mut text = Vec::new();
+        // What cannot be read back is made anew.
+        let read = self.file.rewind().and_then(|()| self.file.read_to_end(&mut text));
+        match (read, serde_json::from_slice::<Address>(&text)) {
+            (Ok(_), Ok(before)) => Ok(before.token),
+            _ => local::token(),
+        }
     }
 
     /// Says where the server listens.
@@ -153,6 +169,6 @@ mod tests {
         assert!(refused.to_string().contains("http://127.0.0.1:1"), "{refused}");
         drop(seat);
         assert_eq!(Address::of(home.path()).await.unwrap(), None, "a dead server's word is not believed");
-        Seat::take(home.path()).await.unwrap();
+        assert_eq!(Seat::take(home.path()).await.unwrap().token().unwrap(), "t");
     }
 }

@@ -4,9 +4,9 @@ use super::address::{self, ListenArgs};
 use super::seat::Seat;
 use super::stop::drained;
 use super::{Told, announce};
-use crate::config::Config;
-use crate::exit::Exit;
-use crate::local::Host;
+use crate::config::{Config, Database, Vars};
+use crate::exit::{Exit, Trouble};
+use crate::local::{self, Host};
 use crate::signals::Signals;
 
 /// Serves the API, without a worker, and stays until it is told to stop.
@@ -17,6 +17,10 @@ pub struct Args {
     /// Where to listen.
     #[command(flatten)]
     listen: ListenArgs,
+    /// Where tasks and logs are kept: sqlite:PATH or postgres://USER:PASSWORD@HOST/DATABASE. LEGWORK_DATABASE says it without
+    /// showing it to other users of this machine. Default: a file in the data directory.
+    #[arg(long, value_name = "URL")]
+    database: Option<Database>,
     /// Write the address as one JSON object.
     #[arg(long)]
     json: bool,
@@ -26,14 +30,27 @@ pub struct Args {
 ///
 /// # Errors
 /// What kept it from starting, or what it ended with.
-pub async fn run(args: Args, config: &Config) -> anyhow::Result<Exit> {
+pub async fn run(args: Args, config: &Config, vars: Vars<'_>) -> anyhow::Result<Exit> {
     let mut signals = Signals::new()?;
     let listen = args.listen.over(&config.server)?;
+    let database = match (args.database, vars("LEGWORK_DATABASE")) {
+        (Some(database), _) => Some(database),
+        (None, Some(url)) => Some(url.parse().map_err(|why| {
+            Trouble::usage(format!("LEGWORK_DATABASE cannot be used: {why}."), "Correct it, or unset it.")
+        })?),
+        (None, None) => config.server.database.clone(),
+    };
     config.make_home()?;
-    let mut seat = Seat::take(&config.home).await?;
-    let mut host = Host::on(address::bind(listen).await?, config)?;
+    let mut seat = match &database {
+        // Its servers are many, on one machine or several.
+        Some(Database::Postgres(_)) => None,
+        Some(Database::Sqlite(_)) | None => Some(Seat::take(&config.home).await?),
+    };
+    let token = seat.as_mut().map_or_else(local::token, Seat::token)?;
+    let mut host = Host::on(address::bind(listen).await?, config, token, database.as_ref())?;
+    host.ready().await?;
     let works = format!("none here: legwork worker --server {}", host.url);
-    announce(&mut seat, &host, config, &Told { json: args.json, worker: &works })?;
+    announce(seat.as_mut(), &host, config, &Told { json: args.json, worker: &works })?;
     tokio::select! {
         () = signals.next() => {}
         error = host.failure() => return Err(error),

@@ -44,11 +44,12 @@ pub async fn run(args: Args, config: &Config, vars: Vars<'_>) -> anyhow::Result<
     ready::check(config).await?;
     let catalog = Arc::new(Catalog::new(models::settings(config, vars)?)?);
     let mut seat = Seat::take(&config.home).await?;
-    let mut host = Host::on(address::bind(listen).await?, config)?;
+    let mut host = Host::on(address::bind(listen).await?, config, seat.token()?, None)?;
     let slots = share.slots;
     let mut worker = Worker::start(config, host.client.clone(), catalog, share)?;
+    host.ready().await?;
     let works = format!("{slots} turns at the same time");
-    announce(&mut seat, &host, config, &Told { json: args.json, worker: &works })?;
+    announce(Some(&mut seat), &host, config, &Told { json: args.json, worker: &works })?;
     tokio::select! {
         () = signals.next() => {}
         error = worker.failure() => return Err(error),

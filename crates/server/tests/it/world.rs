@@ -32,7 +32,7 @@ impl World {
     async fn start_in(folder: TempDir, address: SocketAddr) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let config = Config { data: folder.path().join("data"), token: TOKEN.into() };
+        let config = Config { data: folder.path().join("data"), database: None, token: TOKEN.into() };
         let shutdown = CancellationToken::new();
         let serving = tokio::spawn(legwork_server::serve(listener, config, shutdown.clone()));
         let client = Client::new(&format!("http://{address}"), TOKEN).unwrap();

@@ -54,7 +54,11 @@ impl World {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let shutdown = CancellationToken::new();
-        let config = legwork_server::Config { data: directory.path().join("server"), token: TOKEN.into() };
+        let config = legwork_server::Config {
+            data: directory.path().join("server"),
+            database: None,
+            token: TOKEN.into(),
+        };
         tokio::spawn(legwork_server::serve(listener, config, shutdown.clone()));
         let client = Client::new(&url, TOKEN).unwrap();
         Self { directory, client, shutdown }

@@ -1,0 +1,77 @@
+//! Processes that stay: a server, a worker, or both, and the ways to speak with them that a user has.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::world::{Outcome, Running, World};
+
+/// A server of a world. It is killed with the story, whatever its end.
+pub(crate) struct Service {
+    running: Option<Running>,
+    /// Where it listens.
+    pub(crate) url: String,
+}
+
+impl World {
+    /// `legwork up` or `legwork server` on the world's data directory, at a port of its own.
+    pub(crate) fn serve(&self, arguments: &[&str]) -> Service {
+        let mut command = self.legwork();
+        command.args(arguments).args(["--listen", "127.0.0.1:0", "--json"]);
+        Service::start(command)
+    }
+
+    /// The token that the server of the data directory takes from its own user.
+    pub(crate) fn own_token(&self) -> String {
+        let text = std::fs::read(self.path("home/data/server.json")).unwrap();
+        let address: Value = serde_json::from_slice(&text).unwrap();
+        address["token"].as_str().unwrap().to_owned()
+    }
+}
+
+impl Service {
+    /// Starts `command`, which prints its address as JSON.
+    pub(crate) fn start(command: Command) -> Self {
+        let mut running = Running::spawn(command);
+        let address = running.wait_for(|line| line["url"].is_string());
+        Self { running: Some(running), url: address["url"].as_str().unwrap().to_owned() }
+    }
+
+    /// SIGTERM.
+    pub(crate) fn terminate(&self) {
+        self.running.as_ref().unwrap().terminate();
+    }
+
+    /// The sudden death.
+    pub(crate) fn kill(mut self) {
+        let running = self.running.take().unwrap();
+        running.kill();
+        running.end();
+    }
+
+    /// Waits for its end.
+    pub(crate) fn end(mut self) -> Outcome {
+        self.running.take().unwrap().end()
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.kill();
+        }
+    }
+}
+
+/// The examples of `docs/api.md`, in order.
+pub(crate) fn examples() -> Vec<String> {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/api.md");
+    let text = std::fs::read_to_string(page).unwrap();
+    let blocks = text.split("```sh\n").skip(1);
+    blocks.map(|block| block.split_once("```").unwrap().0.to_owned()).collect()
+}
+
+/// A port that nobody listens at, for a server that is to come back at the same address.
+pub(crate) fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}

@@ -2,11 +2,12 @@
 
 mod apply;
 mod cancel;
+mod create;
 mod diff;
 mod find;
 mod logs;
 mod ls;
-mod new;
+
 mod resume;
 mod show;
 mod wait;
@@ -37,7 +38,7 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
     /// Hands a task over and returns at once with its id.
-    New(Box<new::Args>),
+    New(Box<create::Args>),
     /// Lists tasks, newest first.
     Ls(ls::Args),
     /// Shows a task's result: answer, evidence, checks, price.
@@ -115,7 +116,7 @@ pub async fn run(args: Args, config: &Config, vars: Vars<'_>) -> anyhow::Result<
 
 async fn verb_on(verb: Verb, call: &Call<'_>, reach: &Reach) -> anyhow::Result<Exit> {
     match verb {
-        Verb::New(args) => Box::pin(new::run(&args, call)).await,
+        Verb::New(args) => Box::pin(create::run(&args, call)).await,
         Verb::Ls(args) => ls::run(&args, call).await,
         Verb::Show(which) => show::run(&which, call).await,
         Verb::Watch(which) => Box::pin(watch::run(&which, call)).await,

@@ -250,20 +250,25 @@ fn shared_folder() -> PathBuf {
 
 fn start_keeper(folder: &Path) {
     let (_, module) = module_path!().split_once("::").unwrap();
-    let log = File::create(folder.join("log")).unwrap();
     let mut keeper = Command::new(env::current_exe().unwrap())
         .args([&format!("{module}::keeper"), "--exact", "--nocapture"])
         .env(KEEPER, folder)
         // Outlives the test and its process group.
         .process_group(0)
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(log)
+        // The harness writes now and then, and a pipe that nobody reads any more would end it.
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut lines = BufReader::new(keeper.stdout.take().unwrap()).lines().map_while(Result::ok);
-    let ready = lines.any(|line| line.ends_with(READY));
-    assert!(ready, "{}", fs::read_to_string(folder.join("log")).unwrap());
+    let mut said = Vec::new();
+    for line in BufReader::new(keeper.stderr.take().unwrap()).lines().map_while(Result::ok) {
+        said.push(line);
+        if said.last().is_some_and(|line| line == READY) {
+            break;
+        }
+    }
+    assert!(said.last().is_some_and(|line| line == READY), "Postgres did not start: {}", said.join("\n"));
     thread::spawn(move || keeper.wait());
 }
 
@@ -274,10 +279,13 @@ fn keeper() {
     let open = |name: &str| File::options().append(true).open(folder.join(name)).unwrap();
     let keeper = open("keeper");
     keeper.lock().unwrap();
+    if let Ok(left) = fs::read_to_string(folder.join("cluster")) {
+        // Of a keeper that was killed.
+        let _ = fs::remove_dir_all(left);
+    }
     let cluster = Cluster::new("postgres");
     fs::write(folder.join("cluster"), cluster.folder.to_str().unwrap()).unwrap();
-    // Not by `println!`: nobody may read the rest.
-    writeln!(std::io::stdout(), "{READY}").unwrap();
+    writeln!(std::io::stderr(), "{READY}").unwrap();
     let users = open("users");
     loop {
         users.lock().unwrap();

@@ -58,13 +58,6 @@ pub struct Recorded {
     pub bounds: Option<Bounds>,
 }
 
-/// Whether the queue is only looked at.
-#[derive(Clone, Copy)]
-enum Look {
-    Only,
-    Take,
-}
-
 impl Store {
     /// Moves a turn: reads, applies, compares and sets, and adds the event, in one transaction.
     ///
@@ -95,11 +88,11 @@ impl Store {
     /// own turn and not the queue.
     pub async fn lease(&self, claim: &Claim) -> Result<Option<Assignment>, Error> {
         // Looking is cheap and needs no lock: an idle worker disturbs nobody.
-        if oldest_queued(&mut *self.readers.acquire().await?, claim.task, Look::Only).await?.is_none() {
+        if oldest_queued(&mut *self.readers.acquire().await?, claim.task, None).await?.is_none() {
             return Ok(None);
         }
         let mut transaction = self.write().await?;
-        let Some(turn) = oldest_queued(&mut transaction, claim.task, Look::Take).await? else {
+        let Some(turn) = take_oldest(&mut transaction, claim.task).await? else {
             return Ok(None);
         };
         let row = TurnRow::load(&mut transaction, turn).await?;
@@ -343,11 +336,19 @@ fn check_events(turn: TurnId, events: &[NewEvent]) -> Result<(), Error> {
     Ok(())
 }
 
-/// The oldest queued turn, in a write transaction one that no other server is taking at this moment.
+/// Locks the oldest queued turn. One that nobody else holds, if there is; else it waits, since who holds it (to cancel it,
+/// or in a write that was given up) may leave it queued.
+async fn take_oldest(connection: &mut Connection, task: Option<TaskId>) -> Result<Option<TurnId>, Error> {
+    match oldest_queued(connection, task, Some(Lock::Skip)).await? {
+        Some(turn) => Ok(Some(turn)),
+        None => oldest_queued(connection, task, Some(Lock::Wait)).await,
+    }
+}
+
 async fn oldest_queued(
     connection: &mut Connection,
     task: Option<TaskId>,
-    look: Look,
+    lock: Option<Lock>,
 ) -> Result<Option<TurnId>, Error> {
     let select = match task {
         Some(_) => {
@@ -355,9 +356,9 @@ async fn oldest_queued(
         }
         None => "SELECT id FROM turns WHERE state_name = 'queued' ORDER BY created_at, id LIMIT 1",
     };
-    let query = match look {
-        Look::Only => sqlx::query(select),
-        Look::Take => sqlx::query(locking(connection, select, Lock::Skip)),
+    let query = match lock {
+        None => sqlx::query(select),
+        Some(lock) => sqlx::query(locking(connection, select, lock)),
     };
     let query = match task {
         Some(task) => query.bind(task.to_string()),

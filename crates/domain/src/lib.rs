@@ -4,7 +4,9 @@
 //! own a clock. The types derive serde and *are* the bodies of the HTTP API and the rows of the event log, so there is
 //! one shape of each thing from the database to the terminal; `schema/*.json` is generated from them and guards it.
 
+mod access;
 mod assignment;
+mod audit;
 mod budget;
 mod check;
 mod day;
@@ -22,7 +24,9 @@ mod time;
 mod turn;
 mod view;
 
+pub use access::{Access, Action, Denied, Grant, Repository, Role, Scope, Token, User, Visible};
 pub use assignment::{Accepted, Assignment, Bounds, Directive, EventBatch, Finish, LeaseRequest, NewEvent};
+pub use audit::{Actor, AuditEntry, AuditFault, AuditPage, AuditVerdict, Via};
 pub use budget::{
     Allowance, Budget, BudgetList, Period, Reservation, Reserved, Spender, Spending, UsageBy, UsageReport,
     UsageRow,

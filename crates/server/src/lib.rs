@@ -24,7 +24,7 @@ use legwork_store::Store;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-use auth::Key;
+use auth::Digest;
 use bells::Bells;
 use blobs::Blobs;
 
@@ -49,7 +49,8 @@ pub struct Config {
     pub data: PathBuf,
     /// `sqlite:PATH` or `postgres://USER:PASSWORD@HOST/DATABASE`; `None`: a file of SQLite in `data`.
     pub database: Option<String>,
-    /// What a caller must show as bearer token.
+    /// The bearer token of the process that the server runs in, kept in memory alone. It opens everything: it acts for
+    /// the local owner, and as a worker.
     pub token: String,
 }
 
@@ -78,7 +79,8 @@ struct Server {
     store: Store,
     blobs: Blobs,
     bells: Bells,
-    key: Key,
+    /// Of the token that stays in this process.
+    key: Digest,
     shutdown: CancellationToken,
 }
 
@@ -119,7 +121,7 @@ impl Server {
             Some(url) => Store::connect(url).await?,
             None => Store::open(&config.data.join("legwork.db")).await?,
         };
-        Ok(Self { store, blobs, bells: Bells::default(), key: Key::new(&config.token), shutdown })
+        Ok(Self { store, blobs, bells: Bells::default(), key: Digest::of(config.token.as_bytes()), shutdown })
     }
 
     /// Waits for a bell, but no longer than `limit` and [`LOOK_AGAIN`], and not beyond a shutdown.

@@ -11,7 +11,7 @@ use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use legwork_domain::{BlobId, Problem};
+use legwork_domain::{BlobId, Problem, Role};
 use legwork_store::Error as StoreError;
 
 /// Media type of RFC 9457, section 3.
@@ -36,6 +36,31 @@ impl Failure {
         let detail =
             "The call carries no valid token. Nothing was done. Send it as `Authorization: Bearer TOKEN`.";
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "A valid token is needed", detail)
+    }
+
+    pub(crate) fn forbidden(needs: Role) -> Self {
+        let role = match needs {
+            Role::Viewer => "viewer",
+            Role::Runner => "runner",
+            Role::Maintainer => "maintainer",
+            Role::Owner => "owner",
+        };
+        let detail = format!(
+            "This needs the role {role} there, and the caller or its token has less. Nothing was done. Ask an owner for the role."
+        );
+        Self::new(StatusCode::FORBIDDEN, "forbidden", "The caller may not do this", detail)
+    }
+
+    pub(crate) fn not_a_persons() -> Self {
+        let detail =
+            "This call is for people, and the token is a worker's. Nothing was done. Send a user's token.";
+        Self::new(StatusCode::FORBIDDEN, "not_for_workers", "The call is not for workers", detail)
+    }
+
+    pub(crate) fn not_a_workers() -> Self {
+        let detail =
+            "This call is for workers, and the token is a user's. Nothing was done. Send a worker's token.";
+        Self::new(StatusCode::FORBIDDEN, "workers_only", "The call is for workers only", detail)
     }
 
     pub(crate) fn not_found(what: &str) -> Self {
@@ -82,7 +107,7 @@ impl Failure {
         Self::new(StatusCode::INSUFFICIENT_STORAGE, "storage_full", "The disk is full", detail)
     }
 
-    fn internal() -> Self {
+    pub(crate) fn internal() -> Self {
         let detail = "The server failed; its log says why. What was accepted before is kept. The call may be sent again.";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The server failed", detail)
     }
@@ -127,6 +152,9 @@ impl From<StoreError> for Failure {
                 "The turn's state does not allow this",
                 format!("{}. Nothing was written.", sentence(&detail)),
             ),
+            StoreError::Conflict(detail) => {
+                Self::conflict("conflict", "Something else has it, or it changed meanwhile", detail)
+            }
             StoreError::KeyReused => Self::conflict(
                 "idempotency_key_reused",
                 "The idempotency key belongs to another request",

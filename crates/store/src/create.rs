@@ -1,12 +1,14 @@
 //! Taking a task: task, attempts, first turns and their first events in one transaction.
 
 use legwork_domain::{
-    Attempt, AttemptId, AttemptView, EventKind, NewEvent, NewTask, Period, Spender, State, Task, TaskId,
-    TaskView, Timestamp, Turn, TurnId, Usage, UserId, title_of,
+    Attempt, AttemptId, AttemptView, EventKind, NewEvent, NewTask, Period, Repository, RepositoryId, Spender,
+    State, Task, TaskId, TaskView, Turn, TurnId, Usage, title_of,
 };
 use sha2::{Digest, Sha256};
 use sqlx::Row as _;
 
+use crate::access::know;
+use crate::audit::Act;
 use crate::turn_row::{TurnRow, id, text};
 use crate::{Connection, Error, Store, budgets, log, read};
 
@@ -17,16 +19,26 @@ pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 #[derive(Clone, Debug)]
 pub struct TaskIds {
     task: TaskId,
+    repository: RepositoryId,
     attempts: Vec<(AttemptId, TurnId)>,
 }
 
 impl TaskIds {
     /// Ids for a task of so many attempts; `next` draws a number that was never drawn before.
     pub fn draw(attempts: u8, mut next: impl FnMut() -> u128) -> Self {
-        let task = TaskId::from_u128(next());
+        let (task, repository) = (TaskId::from_u128(next()), RepositoryId::from_u128(next()));
         let pair = |_| (AttemptId::from_u128(next()), TurnId::from_u128(next()));
-        Self { task, attempts: (0..attempts).map(pair).collect() }
+        Self { task, repository, attempts: (0..attempts).map(pair).collect() }
     }
+}
+
+/// How a request for a task came.
+#[derive(Clone, Copy, Debug)]
+pub struct Sent<'a> {
+    /// Who, and when.
+    pub act: Act,
+    /// The idempotency key that came with it. Keys are their sender's: two people may use the same one.
+    pub key: Option<&'a str>,
 }
 
 impl Store {
@@ -38,16 +50,17 @@ impl Store {
     pub async fn create_task(
         &self,
         request: NewTask,
-        key: Option<&str>,
+        sent: Sent<'_>,
         ids: &TaskIds,
-        now: Timestamp,
     ) -> Result<TaskView, Error> {
         request.validate().map_err(Error::Invalid)?;
-        if key.is_some_and(|key| key.is_empty() || key.len() > IDEMPOTENCY_KEY_BYTES_MAX) {
+        if sent.key.is_some_and(|key| key.is_empty() || key.len() > IDEMPOTENCY_KEY_BYTES_MAX) {
             return Err(Error::Invalid(format!(
                 "An idempotency key has 1 to {IDEMPOTENCY_KEY_BYTES_MAX} bytes."
             )));
         }
+        let key = sent.key.map(|key| format!("{}/{key}", sent.act.actor.user));
+        let key = key.as_deref();
         let digest = hex::encode(Sha256::digest(text(&request)?));
         let mut transaction = self.write().await?;
         if let Some(key) = key
@@ -55,8 +68,8 @@ impl Store {
         {
             return read::task(&mut transaction, task).await;
         }
-        let view = new_task(request, ids, now);
-        insert(&mut transaction, &view).await?;
+        let view = new_task(request, ids, &sent.act);
+        insert(&mut transaction, &view, ids.repository, &sent.act).await?;
         if let Some(key) = key
             && !keep(&mut transaction, key, &digest, &view.task).await?
         {
@@ -100,13 +113,13 @@ async fn earlier(connection: &mut Connection, key: &str, digest: &str) -> Result
     }
 }
 
-fn new_task(request: NewTask, ids: &TaskIds, now: Timestamp) -> TaskView {
+fn new_task(request: NewTask, ids: &TaskIds, act: &Act) -> TaskView {
     let title = title_of(&request.prompt);
     let task = Task {
         id: ids.task,
         title,
-        created_at: now,
-        created_by: UserId::LOCAL,
+        created_at: act.at,
+        created_by: act.actor.user,
         archived_at: None,
         forked_from: None,
         request,
@@ -120,7 +133,7 @@ fn new_task(request: NewTask, ids: &TaskIds, now: Timestamp) -> TaskView {
             number: 1,
             input: task.request.prompt.clone(),
             images: task.request.images.clone(),
-            created_at: now,
+            created_at: act.at,
             epoch: 0,
             tries: 0,
             cancel_requested_at: None,
@@ -131,8 +144,16 @@ fn new_task(request: NewTask, ids: &TaskIds, now: Timestamp) -> TaskView {
     TaskView { attempts: attempts.collect(), task }
 }
 
-async fn insert(connection: &mut Connection, view: &TaskView) -> Result<(), Error> {
+async fn insert(
+    connection: &mut Connection,
+    view: &TaskView,
+    repository: RepositoryId,
+    act: &Act,
+) -> Result<(), Error> {
     let task = &view.task;
+    let url = task.request.source.repository.clone();
+    let named = Repository { id: repository, url, created_at: act.at, created_by: act.actor.user };
+    know(connection, named, act).await?;
     sqlx::query(
         "INSERT INTO tasks (id, created_at, created_by, repository, body) VALUES ($1, $2, $3, $4, $5)",
     )

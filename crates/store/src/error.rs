@@ -37,6 +37,9 @@ pub enum Error {
     /// The idempotency key came with another request before: take a new key.
     #[error("the idempotency key was used for another task before")]
     KeyReused,
+    /// Somebody else has it, or it changed since it was looked at: look again, then decide.
+    #[error("{0}")]
+    Conflict(String),
     /// Others hold the database, or it is out of reach for the moment: try again. Nothing was written, unless the
     /// connection broke while a write was being committed: then it is whole or not there.
     #[error("{}", unavailable(.0))]

@@ -12,7 +12,9 @@
 //! SQLite a write has the one write lock from its start. On Postgres, where several servers write at once, it locks the
 //! rows that it reads: turns before attempts, so that two writes never wait for each other.
 
+mod access;
 mod assignment;
+mod audit;
 mod budgets;
 mod create;
 mod deep;
@@ -24,17 +26,21 @@ mod migrate;
 mod open;
 mod read;
 mod spending;
+mod tokens;
 mod turn_row;
 mod turns;
 
 use dialect::Dialect;
 use sqlx::AnyPool;
 
-pub use create::{IDEMPOTENCY_KEY_BYTES_MAX, TaskIds};
+pub use access::{NAME_BYTES_MAX, Thing, USERS_MAX};
+pub use audit::{AUDIT_PAGE_MAX, Act};
+pub use create::{IDEMPOTENCY_KEY_BYTES_MAX, Sent, TaskIds};
 pub use error::Error;
 pub use log::{EVENT_BYTES_MAX, Line, LogEnd, PAGE_BYTES_MAX, PAGE_EVENTS_MAX};
 pub use read::TASKS_PAGE_MAX;
 pub use spending::{USAGE_ROWS_MAX, UsageQuery};
+pub use tokens::{Bearer, TOKENS_MAX};
 pub use turns::{BATCH_EVENTS_MAX, Claim, Expected, Recorded, Renewal};
 
 type Connection = sqlx::AnyConnection;

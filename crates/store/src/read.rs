@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
-use legwork_domain::{Attempt, AttemptId, AttemptView, Task, TaskId, TaskList, TaskView, Turn};
+use legwork_domain::{Attempt, AttemptId, AttemptView, Task, TaskId, TaskList, TaskView, Turn, Visible};
 
+use crate::access::visible_words;
 use crate::turn_row::{TurnRow, id, json, number};
 use crate::{Connection, Error, Row, Store};
 
@@ -19,20 +20,33 @@ impl Store {
         task(&mut *self.readers.acquire().await?, id).await
     }
 
-    /// The newest tasks, or the newest that are older than `before`; at most [`TASKS_PAGE_MAX`].
+    /// Of the tasks that a caller sees, the newest, or the newest that are older than `before`; at most [`TASKS_PAGE_MAX`].
     ///
     /// # Errors
     /// As every read.
-    pub async fn tasks(&self, before: Option<TaskId>, limit: u32) -> Result<TaskList, Error> {
+    pub async fn tasks(
+        &self,
+        visible: Visible,
+        before: Option<TaskId>,
+        limit: u32,
+    ) -> Result<TaskList, Error> {
         let limit = limit.clamp(1, TASKS_PAGE_MAX);
         let mut connection = self.readers.acquire().await?;
         // Any id sorts before this: its prefix ends in the character after the underscore.
         let before = before.map_or_else(|| "task`".to_owned(), |task| task.to_string());
-        let rows = sqlx::query("SELECT body FROM tasks WHERE id < $1 ORDER BY id DESC LIMIT $2")
-            .bind(before)
-            .bind(i64::from(limit) + 1)
-            .fetch_all(&mut *connection)
-            .await?;
+        let (word, key) = visible_words(visible);
+        let rows = sqlx::query(
+            "SELECT body FROM tasks WHERE id < $1 AND ($2 = 'all' OR \
+             ($2 = 'one' AND repository = (SELECT url FROM repositories WHERE id = $3)) OR \
+             ($2 = 'granted' AND repository IN (SELECT r.url FROM grants g JOIN repositories r ON r.id = g.repository \
+             WHERE g.holder = $3))) ORDER BY id DESC LIMIT $4",
+        )
+        .bind(before)
+        .bind(word)
+        .bind(key)
+        .bind(i64::from(limit) + 1)
+        .fetch_all(&mut *connection)
+        .await?;
         let more = rows.len() > limit as usize;
         let page = rows.iter().take(limit as usize).map(|row| json(row, "body"));
         let page = page.collect::<Result<Vec<Task>, _>>()?;

@@ -6,11 +6,13 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use legwork_domain::{
-    Allowance, Budget, BudgetList, Period, Problem, Reservation, Reserved, Spender, TurnId,
+    Action, Allowance, Budget, BudgetList, Period, Problem, Reservation, Reserved, Spender, TurnId,
 };
+use legwork_store::Thing;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use crate::auth::{Caller, Worker};
 use crate::extract::{Body, Id, Params};
 use crate::problem::{Failure, MEDIA_TYPE};
 use crate::{Server, now, reconcile};
@@ -34,6 +36,16 @@ pub(super) struct Whose {
     spender: Option<Spender>,
 }
 
+/// Whether the caller may do this to what the spender spends: of a task whoever may do it to the task, of itself a person
+/// may look, all else is the owner's.
+async fn may(server: &Server, caller: &Caller, action: Action, spender: Spender) -> Result<(), Failure> {
+    match (spender, action) {
+        (Spender::Task(task), _) => caller.may(&server.store, action, Thing::Task(task)).await,
+        (Spender::User(user), Action::View) if user == caller.user() => Ok(()),
+        _ => caller.owns_the_server(),
+    }
+}
+
 /// Lists the budgets that are set, with what is left of them.
 #[utoipa::path(
     get, path = "/v1/budgets", tag = "budgets", operation_id = "list_budgets",
@@ -45,8 +57,10 @@ pub(super) struct Whose {
 )]
 pub(super) async fn list(
     State(server): State<Arc<Server>>,
+    caller: Caller,
     Params(whose): Params<Whose>,
 ) -> Result<Json<BudgetList>, Failure> {
+    may(&server, &caller, Action::View, whose.spender.unwrap_or(Spender::Server)).await?;
     Ok(Json(server.store.budgets(whose.spender, now()).await?))
 }
 
@@ -61,9 +75,11 @@ pub(super) async fn list(
 )]
 pub(super) async fn show(
     State(server): State<Arc<Server>>,
+    caller: Caller,
     which: Result<Path<Which>, axum::extract::rejection::PathRejection>,
 ) -> Result<Json<Budget>, Failure> {
     let Path(Which { spender, period }) = which?;
+    may(&server, &caller, Action::View, spender).await?;
     Ok(Json(server.store.budget(spender, period, now()).await?))
 }
 
@@ -81,10 +97,12 @@ pub(super) async fn show(
 )]
 pub(super) async fn set(
     State(server): State<Arc<Server>>,
+    caller: Caller,
     which: Result<Path<Which>, axum::extract::rejection::PathRejection>,
     Body(limit): Body<Allowance>,
 ) -> Result<Json<Budget>, Failure> {
     let Path(Which { spender, period }) = which?;
+    may(&server, &caller, Action::Run, spender).await?;
     let budget = server.store.set_budget(spender, period, limit, now()).await?;
     reconcile::wake_funded(&server).await?;
     Ok(Json(budget))
@@ -101,9 +119,11 @@ pub(super) async fn set(
 )]
 pub(super) async fn remove(
     State(server): State<Arc<Server>>,
+    caller: Caller,
     which: Result<Path<Which>, axum::extract::rejection::PathRejection>,
 ) -> Result<StatusCode, Failure> {
     let Path(Which { spender, period }) = which?;
+    may(&server, &caller, Action::Run, spender).await?;
     server.store.remove_budget(spender, period).await?;
     reconcile::wake_funded(&server).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -125,6 +145,7 @@ pub(super) async fn remove(
 )]
 pub(super) async fn reserve(
     State(server): State<Arc<Server>>,
+    _: Worker,
     Id(turn): Id<TurnId>,
     Body(wish): Body<Reservation>,
 ) -> Result<Json<Reserved>, Failure> {

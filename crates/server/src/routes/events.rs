@@ -14,12 +14,13 @@ use axum::http::HeaderMap;
 use axum::response::sse::{Event as Message, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::stream;
-use legwork_domain::{AttemptId, Event, Problem};
-use legwork_store::{Line, PAGE_EVENTS_MAX};
+use legwork_domain::{Action, AttemptId, Event, Problem};
+use legwork_store::{Line, PAGE_EVENTS_MAX, Thing};
 use serde::Deserialize;
 use tokio::sync::watch;
 use utoipa::IntoParams;
 
+use crate::auth::Caller;
 use crate::extract::{Id, Params, header};
 use crate::problem::{Failure, MEDIA_TYPE};
 use crate::{LOOK_AGAIN, Server};
@@ -63,10 +64,12 @@ const fn yes() -> bool {
 )]
 pub(super) async fn follow(
     State(server): State<Arc<Server>>,
+    caller: Caller,
     Id(attempt): Id<AttemptId>,
     Params(from): Params<From>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
+    caller.may(&server.store, Action::View, Thing::Attempt(attempt)).await?;
     let after = match header(&headers, "last-event-id")? {
         Some(id) => id.parse().map_err(|_| Failure::invalid("Last-Event-ID is not the seq of an event."))?,
         None => from.after,

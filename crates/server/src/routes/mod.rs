@@ -12,10 +12,11 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
+use crate::auth::{people_only, workers_only};
 use crate::{Server, auth, problem};
 
 /// A task with the largest prompt, escaped, and its environment.
@@ -49,33 +50,53 @@ const EVENTS_BYTES_MAX: usize = 16 * 1024 * 1024;
 ))]
 pub(crate) struct Described;
 
-fn table() -> Router<Arc<Server>> {
-    let large = DefaultBodyLimit::max(EVENTS_BYTES_MAX);
+/// For people.
+fn people() -> Router<Arc<Server>> {
     Router::new()
         .route("/v1/tasks", post(tasks::create).get(tasks::list))
         .route("/v1/tasks/{task}", get(tasks::show))
         .route("/v1/tasks/{task}/cancel", post(tasks::cancel))
         .route("/v1/attempts/{attempt}/events", get(events::follow))
+        .route("/v1/budgets", get(budgets::list))
+        .route("/v1/budgets/{spender}/{period}", get(budgets::show).put(budgets::set).delete(budgets::remove))
+        .route("/v1/usage", get(usage::report))
+        .route("/openapi.json", get(meta::openapi))
+        .route_layer(from_fn(people_only))
+}
+
+/// For workers.
+fn workers() -> Router<Arc<Server>> {
+    let large = DefaultBodyLimit::max(EVENTS_BYTES_MAX);
+    Router::new()
         .route("/v1/leases", post(worker::lease))
         .route("/v1/turns/{turn}/events", post(worker::append).layer(large))
         .route("/v1/turns/{turn}/finish", post(worker::finish).layer(large))
         .route("/v1/turns/{turn}/reserve", post(budgets::reserve))
-        .route("/v1/budgets", get(budgets::list))
-        .route("/v1/budgets/{spender}/{period}", get(budgets::show).put(budgets::set).delete(budgets::remove))
-        .route("/v1/usage", get(usage::report))
-        .route("/v1/blobs/{sha256}", get(blobs::get).put(blobs::put))
-        .route("/v1/health", get(meta::health))
-        .route("/openapi.json", get(meta::openapi))
+        .route_layer(from_fn(workers_only))
 }
 
-/// What is served. The token is asked for before anything else is looked at, so that without it a caller learns nothing,
-/// not even which routes there are.
+/// For both.
+fn shared() -> Router<Arc<Server>> {
+    Router::new().route("/v1/blobs/{sha256}", get(blobs::get).put(blobs::put))
+}
+
+/// For anybody. There is nothing else that a stranger can reach.
+fn open() -> Router<Arc<Server>> {
+    Router::new().route("/v1/health", get(meta::health))
+}
+
+/// What is served. Who calls is asked before anything else is looked at, so that a stranger learns nothing, not even
+/// which routes there are.
 pub(crate) fn router(server: Arc<Server>) -> Router {
-    table()
+    let guarded = people()
+        .merge(workers())
+        .merge(shared())
         .fallback(problem::no_route)
         .method_not_allowed_fallback(problem::no_method)
+        .layer(from_fn_with_state(Arc::clone(&server), auth::guard));
+    guarded
+        .merge(open())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(from_fn_with_state(Arc::clone(&server), auth::guard))
         .layer(CatchPanicLayer::custom(problem::panicked))
         .with_state(server)
 }

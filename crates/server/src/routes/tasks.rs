@@ -6,12 +6,13 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
-use legwork_domain::{NewTask, Problem, TaskId, TaskList, TaskView};
-use legwork_store::{TASKS_PAGE_MAX, TaskIds};
+use legwork_domain::{Action, NewTask, Problem, TaskId, TaskList, TaskView};
+use legwork_store::{Sent, TASKS_PAGE_MAX, TaskIds, Thing};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use uuid::Uuid;
 
+use crate::auth::Caller;
 use crate::extract::{Body, Id, Params, header};
 use crate::problem::{Failure, MEDIA_TYPE};
 use crate::{Server, now};
@@ -32,12 +33,14 @@ use crate::{Server, now};
 )]
 pub(super) async fn create(
     State(server): State<Arc<Server>>,
+    caller: Caller,
     headers: HeaderMap,
     Body(request): Body<NewTask>,
 ) -> Result<impl IntoResponse, Failure> {
     let key = header(&headers, "idempotency-key")?;
+    caller.may_on(&server.store, Action::Run, &request.source.repository).await?;
     let ids = TaskIds::draw(request.attempts, || Uuid::now_v7().as_u128());
-    let view = server.store.create_task(request, key, &ids, now()).await?;
+    let view = server.store.create_task(request, Sent { act: caller.act(), key }, &ids).await?;
     server.bells.ring_queue();
     let location = format!("/v1/tasks/{}", view.task.id);
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(view)))
@@ -63,9 +66,10 @@ pub(super) struct Page {
 )]
 pub(super) async fn list(
     State(server): State<Arc<Server>>,
+    caller: Caller,
     Params(page): Params<Page>,
 ) -> Result<Json<TaskList>, Failure> {
-    Ok(Json(server.store.tasks(page.cursor, TASKS_PAGE_MAX).await?))
+    Ok(Json(server.store.tasks(caller.visible(), page.cursor, TASKS_PAGE_MAX).await?))
 }
 
 /// Shows a task with its attempts and turns.
@@ -79,8 +83,10 @@ pub(super) async fn list(
 )]
 pub(super) async fn show(
     State(server): State<Arc<Server>>,
+    caller: Caller,
     Id(task): Id<TaskId>,
 ) -> Result<Json<TaskView>, Failure> {
+    caller.may(&server.store, Action::View, Thing::Task(task)).await?;
     Ok(Json(server.store.task(task).await?))
 }
 
@@ -98,8 +104,10 @@ pub(super) async fn show(
 )]
 pub(super) async fn cancel(
     State(server): State<Arc<Server>>,
+    caller: Caller,
     Id(task): Id<TaskId>,
 ) -> Result<Json<TaskView>, Failure> {
+    caller.may(&server.store, Action::Run, Thing::Task(task)).await?;
     let view = server.store.cancel(task, now()).await?;
     for attempt in &view.attempts {
         server.bells.ring(attempt.attempt.id);

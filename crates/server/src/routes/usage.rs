@@ -9,6 +9,7 @@ use legwork_store::UsageQuery;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use crate::auth::Caller;
 use crate::extract::Params;
 use crate::problem::{Failure, MEDIA_TYPE};
 use crate::{Server, now};
@@ -36,7 +37,7 @@ const fn day() -> UsageBy {
     UsageBy::Day
 }
 
-/// Reports cost, tokens and time by day, user or task.
+/// Reports cost, tokens and time by day, user or task. All but owners of the server see their own alone.
 #[utoipa::path(
     get, path = "/v1/usage", tag = "budgets", operation_id = "report_usage",
     params(About),
@@ -47,10 +48,16 @@ const fn day() -> UsageBy {
 )]
 pub(super) async fn report(
     State(server): State<Arc<Server>>,
+    caller: Caller,
     Params(about): Params<About>,
 ) -> Result<Json<UsageReport>, Failure> {
     let to = about.to.unwrap_or_else(|| Day::from(now()));
     let from = about.from.unwrap_or_else(|| Day::from_days(to.days().saturating_sub(DAYS)));
-    let query = UsageQuery { by: about.by, from, to, user: about.user };
+    let user = match (about.user, caller.owns_the_server()) {
+        (user, Ok(())) => user,
+        (Some(user), Err(refused)) if user != caller.user() => return Err(refused),
+        (_, Err(_)) => Some(caller.user()),
+    };
+    let query = UsageQuery { by: about.by, from, to, user };
     Ok(Json(server.store.usage(&query).await?))
 }

@@ -16,6 +16,7 @@ use legwork_store::{Claim, Recorded};
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::auth::Worker;
 use crate::extract::{Body, Id};
 use crate::problem::{Failure, MEDIA_TYPE};
 use crate::{Server, now, term};
@@ -37,6 +38,7 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 )]
 pub(super) async fn lease(
     State(server): State<Arc<Server>>,
+    _: Worker,
     Body(request): Body<LeaseRequest>,
 ) -> Result<Response, Failure> {
     let deadline = Instant::now() + Duration::from_millis(request.wait_ms).min(WAIT_MAX);
@@ -73,6 +75,7 @@ pub(super) async fn lease(
 )]
 pub(super) async fn append(
     State(server): State<Arc<Server>>,
+    _: Worker,
     Id(turn): Id<TurnId>,
     Body(batch): Body<EventBatch>,
 ) -> Result<Json<Accepted>, Failure> {
@@ -113,6 +116,7 @@ fn directives(recorded: Recorded) -> Vec<Directive> {
 )]
 pub(super) async fn finish(
     State(server): State<Arc<Server>>,
+    _: Worker,
     Id(turn): Id<TurnId>,
     Body(finish): Body<Finish>,
 ) -> Result<Json<Turn>, Failure> {

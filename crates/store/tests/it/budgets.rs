@@ -67,7 +67,7 @@ pub(crate) async fn a_reservation_is_settled_by_what_was_spent(world: World) {
 pub(crate) async fn all_budgets_that_apply_are_asked(world: World) {
     let mut request = request("x", 1);
     request.budget = Some(Allowance { cost_microusd: Some(100), ..Allowance::default() });
-    let task = world.store.create_task(request, None, &world.ids(1), world.now()).await.unwrap().task.id;
+    let task = world.store.create_task(request, world.sent(None), &world.ids(1)).await.unwrap().task.id;
     let job = world.lease().await.unwrap();
     assert_eq!(job.spending, Bounds::Budgeted);
     let turn = job.turn.id;

@@ -78,7 +78,7 @@ async fn survived(world: &World, line: &str) {
     let ids = legwork_store::TaskIds::draw(1, || u128::MAX - world.number());
     let again = world
         .store
-        .create_task(request(&format!("task {n}"), 1), Some(&format!("key {n}")), &ids, world.now())
+        .create_task(request(&format!("task {n}"), 1), world.sent(Some(&format!("key {n}"))), &ids)
         .await
         .unwrap();
     assert_eq!(again.task.id, task, "the key still names its task");

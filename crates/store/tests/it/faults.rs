@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use legwork_domain::TaskId;
+use legwork_domain::{TaskId, Visible};
 use legwork_store::{Error, Store};
 use tokio::sync::watch;
 
@@ -52,7 +52,7 @@ async fn crashes_of_postgres_lose_and_double_nothing() {
     let mut listed = 0;
     let mut cursor = None;
     loop {
-        let page = world.store.tasks(cursor, 50).await.unwrap();
+        let page = world.store.tasks(Visible::All, cursor, 50).await.unwrap();
         listed += page.tasks.len();
         let Some(next) = page.next else { break };
         cursor = Some(next.parse().unwrap());
@@ -97,12 +97,12 @@ async fn a_database_that_is_away_is_said_to_be() {
     let away = world.create("x", Some("key")).await.unwrap_err();
     assert!(matches!(away, Error::Busy(_)), "{away:?}");
     assert_eq!(away.to_string(), "the database cannot be reached");
-    let away = world.store.tasks(None, 1).await.unwrap_err();
+    let away = world.store.tasks(Visible::All, None, 1).await.unwrap_err();
     assert!(matches!(away, Error::Busy(_)), "{away:?}");
     let away = Store::connect(&cluster.url()).await.unwrap_err();
     assert!(matches!(away, Error::Busy(_)), "{away:?}");
     cluster.start();
-    assert_eq!(world.store.tasks(None, 50).await.unwrap().tasks.len(), 1);
+    assert_eq!(world.store.tasks(Visible::All, None, 50).await.unwrap().tasks.len(), 1);
     world.create("y", None).await.unwrap();
 }
 
@@ -157,7 +157,7 @@ async fn is_busy_while_held(world: World, holder: Holder) {
     assert_eq!(refused.to_string(), "the database is busy");
     drop(holder);
     world.create("x", Some("key")).await.unwrap();
-    assert_eq!(world.store.tasks(None, 9).await.unwrap().tasks.len(), 1);
+    assert_eq!(world.store.tasks(Visible::All, None, 9).await.unwrap().tasks.len(), 1);
 }
 
 const SMALL_DISK: &str = "LEGWORK_TEST_SMALL_DISK";
@@ -205,7 +205,7 @@ async fn on_a_small_disk() {
     world.append(turn, batch(1, sent, vec![updated(1, &line)])).await.unwrap();
     world.create("z", None).await.unwrap();
     assert_eq!(world.check(view.attempts[0].attempt.id).await.len() as u64, 3 + sent);
-    assert_eq!(world.beside().await.store.tasks(None, 9).await.unwrap().tasks.len(), 2);
+    assert_eq!(world.beside().await.store.tasks(Visible::All, None, 9).await.unwrap().tasks.len(), 2);
 }
 
 #[tokio::test]
@@ -221,5 +221,5 @@ async fn a_full_disk_of_postgres_is_said_to_be_full() {
     assert!(matches!(refused, Err(Error::Full(_))), "{refused:?}");
     sql(&url, "DROP TRIGGER full_disk ON events");
     world.create("x", None).await.unwrap();
-    assert_eq!(world.store.tasks(None, 9).await.unwrap().tasks.len(), 1);
+    assert_eq!(world.store.tasks(Visible::All, None, 9).await.unwrap().tasks.len(), 1);
 }

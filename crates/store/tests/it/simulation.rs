@@ -123,7 +123,7 @@ impl<'a> Simulation<'a> {
         let attempts = 1 + u8::try_from(key.len() % 2).unwrap();
         let made = self
             .store()
-            .create_task(request(prompt, attempts), Some(&key), &self.world.ids(attempts), self.world.now())
+            .create_task(request(prompt, attempts), self.world.sent(Some(&key)), &self.world.ids(attempts))
             .await;
         match (made, known) {
             (Err(Error::KeyReused), Some(_)) => assert_eq!(prompt, "another"),

@@ -2,7 +2,7 @@
 
 use legwork_domain::{
     Context, ContextChange, Ended, EventKind, Failure, ItemId, ItemStatus, Outcome, State, TRIES_MAX,
-    Timestamp, Transition, Waiting,
+    Timestamp, Transition, Visible, Waiting,
 };
 use legwork_store::{Error, Expected, PAGE_BYTES_MAX};
 
@@ -10,7 +10,7 @@ use crate::world::{LEASE_MS, World, batch, completed, end, moving, request, star
 
 pub(crate) async fn a_new_task_is_queued_and_told(world: World) {
     let request = request("# Fix it\nall of it", 3);
-    let view = world.store.create_task(request.clone(), None, &world.ids(3), world.now()).await.unwrap();
+    let view = world.store.create_task(request.clone(), world.sent(None), &world.ids(3)).await.unwrap();
     assert_eq!(view.task.title, "Fix it");
     assert_eq!(view.task.request, request);
     assert_eq!(view.attempts.iter().map(|view| view.attempt.number).collect::<Vec<_>>(), [1, 2, 3]);
@@ -49,7 +49,7 @@ pub(crate) async fn one_key_at_the_same_time_makes_one_task(world: World) {
         (0..8).map(|n| async move { servers[n % 2].create("one", Some("key")).await.unwrap().task.id });
     let ids = futures::future::join_all(calls).await;
     assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
-    assert_eq!(world.store.tasks(None, 50).await.unwrap().tasks.len(), 1);
+    assert_eq!(world.store.tasks(Visible::All, None, 50).await.unwrap().tasks.len(), 1);
 }
 
 pub(crate) async fn tasks_are_listed_newest_first_in_pages(world: World) {
@@ -60,7 +60,7 @@ pub(crate) async fn tasks_are_listed_newest_first_in_pages(world: World) {
     ids.reverse();
     let (mut seen, mut cursor) = (Vec::new(), None);
     loop {
-        let page = world.store.tasks(cursor, 2).await.unwrap();
+        let page = world.store.tasks(Visible::All, cursor, 2).await.unwrap();
         assert!(page.tasks.len() <= 2);
         seen.extend(page.tasks.iter().map(|view| view.task.id));
         match page.next {
@@ -288,7 +288,7 @@ pub(crate) async fn terminal_is_final(world: World) {
 
 pub(crate) async fn a_cancel_ends_what_is_queued_and_asks_what_runs(world: World) {
     let request = request("x", 2);
-    let view = world.store.create_task(request, None, &world.ids(2), world.now()).await.unwrap();
+    let view = world.store.create_task(request, world.sent(None), &world.ids(2)).await.unwrap();
     let job = world.lease().await.unwrap();
     let cancelled = world.store.cancel(view.task.id, world.now()).await.unwrap();
     let states: Vec<_> = cancelled.attempts.iter().map(|view| view.turns[0].state.name()).collect();

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use legwork_domain::{
-    Assignment, AttemptId, CommandRun, Ended, Event, EventBatch, EventKind, Finish, Item, ItemBody, ItemId,
-    ItemStatus, LeaseId, LocalChanges, NewEvent, NewTask, Outcome, Phase, Source, State, TaskId, TaskView,
-    Timestamp, Transition, Turn, TurnId, WorkerId,
+    Actor, Assignment, AttemptId, CommandRun, Ended, Event, EventBatch, EventKind, Finish, Item, ItemBody,
+    ItemId, ItemStatus, LeaseId, LocalChanges, NewEvent, NewTask, Outcome, Phase, Source, State, TaskId,
+    TaskView, Timestamp, Transition, Turn, TurnId, WorkerId,
 };
-use legwork_store::{Claim, Error, Renewal, Store, TaskIds};
+use legwork_store::{Act, Claim, Error, Renewal, Sent, Store, TaskIds};
 use tempfile::TempDir;
 
 use crate::postgres::Database;
@@ -101,12 +101,21 @@ impl World {
         u128::from(self.numbers.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// The local owner, now.
+    pub(crate) fn act(&self) -> Act {
+        Act { actor: Actor::PROCESS, at: self.now() }
+    }
+
+    pub(crate) fn sent<'a>(&self, key: Option<&'a str>) -> Sent<'a> {
+        Sent { act: self.act(), key }
+    }
+
     pub(crate) fn ids(&self, attempts: u8) -> TaskIds {
         TaskIds::draw(attempts, || self.number())
     }
 
     pub(crate) async fn create(&self, prompt: &str, key: Option<&str>) -> Result<TaskView, Error> {
-        self.store.create_task(request(prompt, 1), key, &self.ids(1), self.now()).await
+        self.store.create_task(request(prompt, 1), self.sent(key), &self.ids(1)).await
     }
 
     pub(crate) async fn lease(&self) -> Option<Assignment> {

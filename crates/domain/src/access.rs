@@ -1,0 +1,307 @@
+//! Who may do what: roles on repositories, and what a token leaves of them.
+//!
+//! A person's role comes from grants alone, each for one repository or for all. A token never adds to it: its scope is a
+//! ceiling, so a lost token is worth no more than what was put into it. What a caller must not even know of is told from
+//! what it may see but not change ([`Denied`]), because the API says 404 to the one and 403 to the other.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{RepositoryId, Timestamp, TokenId, UserId};
+
+/// What a person is to a repository. Each may do what those before may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Sees tasks, logs, patches and recipes.
+    Viewer,
+    /// Hands tasks over, speaks to them and stops them.
+    Runner,
+    /// Keeps recipes and secrets, deletes tasks.
+    Maintainer,
+    /// Says who is what; on all repositories: keeps users and workers, reads the audit log.
+    Owner,
+}
+
+/// What a call wants to do with a repository or something in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// Look.
+    View,
+    /// Hand over, steer, answer, decide, stop, archive.
+    Run,
+    /// Change recipes and secrets; delete.
+    Configure,
+    /// Say who may do what.
+    Administer,
+}
+
+impl Action {
+    /// The least role that may.
+    #[must_use]
+    pub const fn role(self) -> Role {
+        match self {
+            Self::View => Role::Viewer,
+            Self::Run => Role::Runner,
+            Self::Configure => Role::Maintainer,
+            Self::Administer => Role::Owner,
+        }
+    }
+}
+
+/// A person, or a program that acts for one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct User {
+    /// Its id.
+    pub id: UserId,
+    /// A short name, unique on the server.
+    pub name: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Since when it may do nothing: its tokens and sessions do not open.
+    pub disabled_at: Option<Timestamp>,
+}
+
+/// A role that a user has on one repository, or on all and on the server itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Grant {
+    /// Who.
+    pub user: UserId,
+    /// On what; `None`: on everything.
+    pub repository: Option<RepositoryId>,
+    /// What it is there.
+    pub role: Role,
+}
+
+/// What a token is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "scope", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Scope {
+    /// To act for its user.
+    User {
+        /// The most that it may, whatever its user is.
+        role: Role,
+        /// Only there; `None`: wherever its user may.
+        #[serde(default)]
+        repository: Option<RepositoryId>,
+    },
+    /// To run turns, and nothing else.
+    Worker,
+}
+
+/// An API token as it is on record. The token itself was shown once and is kept nowhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Token {
+    /// Its id.
+    pub id: TokenId,
+    /// For whom it acts; a worker's token: who made it.
+    pub user: UserId,
+    /// What its owner calls it.
+    pub name: String,
+    /// What it is good for.
+    #[serde(flatten)]
+    pub scope: Scope,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// From when on it does not open.
+    pub expires_at: Timestamp,
+    /// Since when it does not open because somebody said so.
+    pub revoked_at: Option<Timestamp>,
+    /// When it was last seen, to the minute.
+    pub last_used_at: Option<Timestamp>,
+}
+
+impl Token {
+    /// Whether it opens at `now`.
+    #[must_use]
+    pub fn opens(&self, now: Timestamp) -> bool {
+        self.revoked_at.is_none() && now < self.expires_at
+    }
+}
+
+/// A repository that the server knows, since a task named it or somebody wrote it down.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Repository {
+    /// Its id.
+    pub id: RepositoryId,
+    /// The URL or path by which tasks name it, as it was given the first time.
+    pub url: String,
+    /// When it became known.
+    pub created_at: Timestamp,
+    /// By whom.
+    pub created_by: UserId,
+}
+
+/// What a caller may do: a user's grants under a token's ceiling.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Access {
+    grants: Vec<Grant>,
+    ceiling: Role,
+    only: Option<RepositoryId>,
+}
+
+/// Why a caller may not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// It must not know that there is such a thing.
+    Hidden,
+    /// It sees the thing and may not do this to it.
+    Forbidden {
+        /// What it would have to be.
+        needs: Role,
+    },
+}
+
+/// Which tasks and repositories a caller sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Visible {
+    /// All.
+    All,
+    /// Those of this one repository.
+    One(RepositoryId),
+    /// Those of the repositories that this user has a grant for.
+    Granted(UserId),
+    /// None.
+    Nothing,
+}
+
+impl Access {
+    /// A user's grants, whole.
+    #[must_use]
+    pub const fn whole(grants: Vec<Grant>) -> Self {
+        Self { grants, ceiling: Role::Owner, only: None }
+    }
+
+    /// What a token of this scope leaves of the grants. A worker's leaves nothing: its calls are not a user's.
+    #[must_use]
+    pub fn scoped(grants: Vec<Grant>, scope: Scope) -> Self {
+        match scope {
+            Scope::User { role, repository } => Self { grants, ceiling: role, only: repository },
+            Scope::Worker => Self { grants: Vec::new(), ceiling: Role::Viewer, only: None },
+        }
+    }
+
+    /// The role on a repository; on `None`, which is what belongs to no repository on record, that of the grants for
+    /// everything.
+    #[must_use]
+    pub fn role(&self, repository: Option<RepositoryId>) -> Option<Role> {
+        if self.only.is_some() && self.only != repository {
+            return None;
+        }
+        let here = |grant: &&Grant| grant.repository.is_none() || grant.repository == repository;
+        let role = self.grants.iter().filter(here).map(|grant| grant.role).max()?;
+        Some(role.min(self.ceiling))
+    }
+
+    /// Whether the action may be done there.
+    ///
+    /// # Errors
+    /// [`Denied`], which says what the caller may learn of it.
+    pub fn check(&self, action: Action, repository: Option<RepositoryId>) -> Result<(), Denied> {
+        match self.role(repository) {
+            None => Err(Denied::Hidden),
+            Some(role) if role < action.role() => Err(Denied::Forbidden { needs: action.role() }),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// The best role on anything.
+    #[must_use]
+    pub fn best(&self) -> Option<Role> {
+        let reached = |grant: &&Grant| match (self.only, grant.repository) {
+            (Some(only), Some(granted)) => only == granted,
+            (None, _) | (_, None) => true,
+        };
+        let role = self.grants.iter().filter(reached).map(|grant| grant.role).max()?;
+        Some(role.min(self.ceiling))
+    }
+
+    /// Which tasks and repositories the caller, who is `user`, sees.
+    #[must_use]
+    pub fn visible(&self, user: UserId) -> Visible {
+        match self.only {
+            Some(only) if self.role(Some(only)).is_some() => Visible::One(only),
+            Some(_) => Visible::Nothing,
+            None if self.role(None).is_some() => Visible::All,
+            None if self.grants.is_empty() => Visible::Nothing,
+            None => Visible::Granted(user),
+        }
+    }
+
+    /// Whether a token of this scope could do nothing that this caller cannot.
+    #[must_use]
+    pub fn covers(&self, scope: Scope) -> bool {
+        match scope {
+            Scope::User { role, repository } => {
+                role <= self.ceiling && (self.only.is_none() || self.only == repository)
+            }
+            Scope::Worker => self.role(None) == Some(Role::Owner),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: RepositoryId = RepositoryId::from_u128(1);
+    const TWO: RepositoryId = RepositoryId::from_u128(2);
+    const USER: UserId = UserId::from_u128(7);
+
+    fn grant(repository: Option<RepositoryId>, role: Role) -> Grant {
+        Grant { user: USER, repository, role }
+    }
+
+    fn scope(role: Role, repository: Option<RepositoryId>) -> Scope {
+        Scope::User { role, repository }
+    }
+
+    #[test]
+    fn the_better_of_two_grants_holds() {
+        let access = Access::whole(vec![grant(None, Role::Viewer), grant(Some(ONE), Role::Maintainer)]);
+        assert_eq!(access.role(Some(ONE)), Some(Role::Maintainer));
+        assert_eq!(access.role(Some(TWO)), Some(Role::Viewer));
+        assert_eq!(access.role(None), Some(Role::Viewer));
+        assert_eq!(access.check(Action::Run, Some(TWO)), Err(Denied::Forbidden { needs: Role::Runner }));
+    }
+
+    #[test]
+    fn what_no_grant_names_is_hidden() {
+        let access = Access::whole(vec![grant(Some(ONE), Role::Owner)]);
+        assert_eq!(access.check(Action::View, Some(TWO)), Err(Denied::Hidden));
+        assert_eq!(access.check(Action::View, None), Err(Denied::Hidden));
+        assert_eq!(access.visible(USER), Visible::Granted(USER));
+        assert_eq!(Access::whole(Vec::new()).visible(USER), Visible::Nothing);
+    }
+
+    #[test]
+    fn a_scope_takes_away_and_never_adds() {
+        let viewer = vec![grant(None, Role::Viewer)];
+        assert_eq!(Access::scoped(viewer, scope(Role::Owner, None)).role(None), Some(Role::Viewer));
+        let owner = vec![grant(None, Role::Owner)];
+        let access = Access::scoped(owner, scope(Role::Runner, Some(ONE)));
+        assert_eq!((access.role(Some(ONE)), access.role(Some(TWO))), (Some(Role::Runner), None));
+        assert_eq!(access.role(None), None);
+        assert_eq!(access.visible(USER), Visible::One(ONE));
+        assert_eq!(access.best(), Some(Role::Runner));
+        let foreign = Access::scoped(vec![grant(Some(TWO), Role::Owner)], scope(Role::Owner, Some(ONE)));
+        assert_eq!((foreign.best(), foreign.visible(USER)), (None, Visible::Nothing));
+    }
+
+    #[test]
+    fn a_token_cannot_make_a_stronger_one() {
+        let owner = || vec![grant(None, Role::Owner)];
+        let weak = Access::scoped(owner(), scope(Role::Runner, Some(ONE)));
+        assert!(weak.covers(scope(Role::Viewer, Some(ONE))));
+        assert!(!weak.covers(scope(Role::Maintainer, Some(ONE))));
+        assert!(!weak.covers(scope(Role::Runner, None)));
+        assert!(!weak.covers(Scope::Worker));
+        assert!(Access::whole(owner()).covers(Scope::Worker));
+    }
+
+    #[test]
+    fn a_worker_is_no_user() {
+        let access = Access::scoped(vec![grant(None, Role::Owner)], Scope::Worker);
+        assert_eq!((access.role(None), access.best()), (None, None));
+    }
+}

@@ -1,0 +1,101 @@
+//! What handlers ask of a caller.
+
+use axum::extract::{FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::middleware::Next;
+use axum::response::Response;
+use legwork_domain::{Access, Action, Actor, Denied, RepositoryId, Role, UserId, Visible};
+use legwork_store::{Act, Store, Thing};
+
+use super::{Identity, process};
+use crate::now;
+use crate::problem::Failure;
+
+/// A person who calls, or a program that acts for one, and what it may do.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    pub(crate) actor: Actor,
+    access: Access,
+}
+
+impl Caller {
+    pub(crate) const fn new(actor: Actor, access: Access) -> Self {
+        Self { actor, access }
+    }
+
+    pub(crate) const fn user(&self) -> UserId {
+        self.actor.user
+    }
+
+    /// Whether the caller keeps the server itself.
+    pub(crate) fn owns_the_server(&self) -> Result<(), Failure> {
+        self.access.check(Action::Administer, None).map_err(|_| Failure::forbidden(Role::Owner))
+    }
+
+    /// The caller as the author of a change that is made now.
+    pub(crate) fn act(&self) -> Act {
+        Act { actor: self.actor, at: now() }
+    }
+
+    /// What the caller sees of lists.
+    pub(crate) fn visible(&self) -> Visible {
+        self.access.visible(self.actor.user)
+    }
+
+    /// Whether the action may be done to the thing: 404 if the caller must not know of it, 403 if it sees it only.
+    pub(crate) async fn may(&self, store: &Store, action: Action, thing: Thing) -> Result<(), Failure> {
+        let repository = store.repository_of(thing).await?;
+        self.access.check(action, repository).map_err(|denied| match denied {
+            Denied::Hidden => thing.missing().into(),
+            Denied::Forbidden { needs } => Failure::forbidden(needs),
+        })
+    }
+
+    /// Whether the action may be done on what tasks call `url`, which need not be on record: then it takes a role on
+    /// everything. The answer to a stranger is the same whether it is on record or not.
+    pub(crate) async fn may_on(&self, store: &Store, action: Action, url: &str) -> Result<(), Failure> {
+        let repository: Option<RepositoryId> = store.repository_by_url(url).await?.map(|known| known.id);
+        self.access.check(action, repository).map_err(|denied| match denied {
+            Denied::Hidden => Failure::not_found("repository of this name that you may see"),
+            Denied::Forbidden { needs } => Failure::forbidden(needs),
+        })
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        match parts.extensions.get::<Identity>() {
+            Some(Identity::Process) => Ok(process()),
+            Some(Identity::Person(caller)) => Ok(caller.clone()),
+            Some(Identity::Worker) => Err(Failure::not_a_persons()),
+            None => Err(Failure::unauthorized()),
+        }
+    }
+}
+
+/// Proof that a worker calls.
+pub(crate) struct Worker;
+
+impl<S: Send + Sync> FromRequestParts<S> for Worker {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        match parts.extensions.get::<Identity>() {
+            Some(Identity::Process | Identity::Worker) => Ok(Self),
+            Some(Identity::Person(_)) => Err(Failure::not_a_workers()),
+            None => Err(Failure::unauthorized()),
+        }
+    }
+}
+
+/// Closes a group of routes to all but people.
+pub(crate) async fn people_only(_: Caller, request: Request, next: Next) -> Response {
+    next.run(request).await
+}
+
+/// Closes a group of routes to all but workers.
+pub(crate) async fn workers_only(_: Worker, request: Request, next: Next) -> Response {
+    next.run(request).await
+}

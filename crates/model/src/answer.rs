@@ -117,6 +117,12 @@ impl Answer {
         self.held.clear();
     }
 
+    /// The answer broke off: words that were not given out yet are, for whoever watches; entries are not, since a call
+    /// of a void answer should not even start.
+    pub(crate) fn void(&mut self) {
+        self.ready.retain(|delta| matches!(delta, Delta::Text(_) | Delta::Reasoning(_)));
+    }
+
     fn push_call(&mut self, id: &str, name: &str, input: CallInput) {
         let (CallInput::Json(text) | CallInput::Text(text)) = &input;
         self.bytes += text.len() as u64;

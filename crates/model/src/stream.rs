@@ -274,6 +274,8 @@ struct Reading {
     fold: Box<dyn Fold>,
     answer: Answer,
     ended: Option<Ended>,
+    /// Why no more can be read; told after what was read before.
+    fault: Option<Fault>,
     bytes: u64,
     /// Time waited since the last event with data.
     silent: Duration,
@@ -294,6 +296,7 @@ impl Reading {
             fold,
             answer,
             ended: None,
+            fault: None,
             bytes: 0,
             silent: Duration::ZERO,
             stuck: Duration::ZERO,
@@ -309,7 +312,13 @@ impl Reading {
                 self.drain().await;
                 return Ok(Piece::End(ended));
             }
-            self.read(timing).await?;
+            if let Some(fault) = self.fault.take() {
+                return Err(fault);
+            }
+            if let Err(fault) = self.read(timing).await {
+                self.answer.void();
+                self.fault = Some(fault);
+            }
         }
     }
 

@@ -320,10 +320,14 @@ impl World {
             Fault::Cut { .. } => {
                 let half =
                     after.first().map(|frame| frame.bytes.slice(..frame.bytes.len() / 2)).unwrap_or_default();
-                let parts = [Ok(before), Ok(half), Err(io::Error::other(BrokenOff))];
-                streamed(stream::iter(
-                    parts.into_iter().filter(|part| !part.as_ref().is_ok_and(Bytes::is_empty)),
-                ))
+                let sent = once_if_any([before, half].concat().into());
+                // The server sends what it has only when the body has nothing ready; without this pause the break would
+                // come before all that was to arrive.
+                let cut = stream::once(async {
+                    tokio::task::yield_now().await;
+                    Err(io::Error::other(BrokenOff))
+                });
+                streamed(sent.chain(cut))
             }
             Fault::Stall { .. } => {
                 let guard = HangUp(Arc::clone(self));
@@ -382,6 +386,11 @@ fn whole(frames: &[Frame]) -> Body {
 /// A body of unknown length, as streams are.
 fn once(bytes: Bytes) -> Body {
     streamed(stream::iter([Ok(bytes)]))
+}
+
+/// A part of a body; none where it would be empty, since an empty chunk ends a body.
+fn once_if_any(bytes: Bytes) -> impl futures::Stream<Item = io::Result<Bytes>> + Send + Sync + 'static {
+    stream::iter((!bytes.is_empty()).then_some(Ok(bytes)))
 }
 
 fn full(bytes: Bytes) -> Body {

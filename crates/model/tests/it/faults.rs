@@ -41,6 +41,17 @@ fn assert_whole(answer: &Answer, what: &str) {
 
 const PLACES: [&str; 6] = ["connect", "first_byte", "reasoning", "text", "arguments", "end"];
 
+/// What must have come of the broken answer, so that the fault struck there and not earlier.
+fn assert_struck_at(at: &str, answer: &Answer, what: &str) {
+    let [(reasoning, text)] = &answer.void[..] else { panic!("{what}: {:?}", answer.void) };
+    let expected = match at {
+        "reasoning" => (true, false),
+        "text" | "arguments" | "end" => (true, true),
+        _ => (false, false),
+    };
+    assert_eq!((!reasoning.is_empty(), !text.is_empty()), expected, "{what}: {:?}", answer.void);
+}
+
 /// Every fault at every place, on every wire: asked again, then whole.
 #[tokio::test]
 async fn a_broken_answer_is_asked_for_again() {
@@ -56,6 +67,7 @@ async fn a_broken_answer_is_asked_for_again() {
                 let answer = world.ask(&request("Hi")).await;
                 let what = format!("{wire:?} {fault}");
                 assert_whole(&answer, &what);
+                assert_struck_at(at, &answer, &what);
                 assert_eq!(answer.retries.len(), 1, "{what} {:?}", answer.retries);
                 assert_eq!(world.endpoint.requests().len(), 2, "{what}");
             }
@@ -71,6 +83,7 @@ async fn a_silent_answer_is_asked_for_again() {
             let world = World::with(wire, &turn(&fault), short_waits).await;
             let answer = world.ask(&request("Hi")).await;
             assert_whole(&answer, &format!("{wire:?} {fault}"));
+            assert_struck_at(at, &answer, &format!("{wire:?} {fault}"));
             let [(why, _)] = &answer.retries[..] else { panic!("{:?}", answer.retries) };
             assert!(why.starts_with("no event in 0.") || why.starts_with("no answer in 0."), "{why}");
             world.endpoint.hang_ups(1).await;

@@ -69,6 +69,8 @@ pub(crate) struct Answer {
     pub(crate) text: String,
     pub(crate) reasoning: String,
     pub(crate) entries: Vec<Entry>,
+    /// What had come of the answers that are void: reasoning and text.
+    pub(crate) void: Vec<(String, String)>,
     /// Why it was asked again, and after how many ms.
     pub(crate) retries: Vec<(String, u64)>,
     pub(crate) end: Option<Result<Finished, Error>>,
@@ -102,9 +104,9 @@ pub(crate) async fn read(model: &dyn Model, request: &Request) -> Answer {
                 Ok(Delta::Reasoning(text)) => answer.reasoning.push_str(&text),
                 Ok(Delta::Entry(entry)) => answer.entries.push(entry),
                 Ok(Delta::Retrying { why, after_ms }) => {
-                    answer.text.clear();
-                    answer.reasoning.clear();
                     answer.entries.clear();
+                    let reasoning = std::mem::take(&mut answer.reasoning);
+                    answer.void.push((reasoning, std::mem::take(&mut answer.text)));
                     answer.retries.push((why, after_ms));
                 }
                 Ok(Delta::Done(finished)) => answer.end = Some(Ok(finished)),

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::calls::{Gate, Running, results};
-use crate::history::{History, Record};
+use crate::history::{History, Record, text_tokens};
 use crate::limits::Budget;
 use crate::tools::{Call, DELTA_DELAY, Scene, Toolbox};
 use crate::{Stop, Timeline};
@@ -62,6 +62,8 @@ pub(crate) struct Reader<'a> {
     gate: Gate,
     message: Draft,
     reasoning: Draft,
+    /// About how many tokens came since the answer began or began anew.
+    came: u64,
     answer: Answer,
 }
 
@@ -83,7 +85,7 @@ impl<'a> Reader<'a> {
         };
         let (message, reasoning) = (Draft::new(Draft::message), Draft::new(Draft::reasoning));
         let (cancel, gate) = (stop.child_token(), Gate::default());
-        Self { scene, toolbox, history, budget, stop, cancel, gate, message, reasoning, answer }
+        Self { scene, toolbox, history, budget, stop, cancel, gate, message, reasoning, came: 0, answer }
     }
 
     /// Reads to the end.
@@ -107,6 +109,7 @@ impl<'a> Reader<'a> {
 
     async fn take(&mut self, delta: Delta) {
         let timeline = &self.scene.timeline;
+        self.came += tokens_of(&delta);
         match delta {
             Delta::Text(text) => self.message.push(&text, timeline).await,
             Delta::Reasoning(text) => self.reasoning.push(&text, timeline).await,
@@ -161,8 +164,17 @@ impl<'a> Reader<'a> {
         self.reasoning.flush(&self.scene.timeline).await;
     }
 
+    /// Pays for what came of an answer that will bring no figures.
+    fn pay(&mut self) {
+        match std::mem::take(&mut self.came) {
+            0 => {}
+            came => self.budget.spend_void(came),
+        }
+    }
+
     /// Drops what was read so far; see the rule above.
     async fn void(&mut self, status: ItemStatus) {
+        self.pay();
         self.message.abandon(status, &self.scene.timeline).await;
         self.reasoning.abandon(status, &self.scene.timeline).await;
         self.answer.records.clear();
@@ -186,6 +198,8 @@ impl<'a> Reader<'a> {
                 self.reasoning.complete_open(timeline).await;
             }
             Ending::Cancelled => {
+                self.pay();
+                let timeline = &self.scene.timeline;
                 self.message.abandon(ItemStatus::Cancelled, timeline).await;
                 self.reasoning.abandon(ItemStatus::Cancelled, timeline).await;
                 // Thinking without what it led to is refused by providers.
@@ -232,6 +246,15 @@ impl Answer {
     /// Whether the model refuses.
     pub(crate) const fn refusal(&self) -> bool {
         matches!(&self.ending, Ending::Done(Finished { stop: ModelStop::Refusal, .. }))
+    }
+}
+
+/// About how many tokens a delta is. Words count when they come, not again when they are an entry.
+fn tokens_of(delta: &Delta) -> u64 {
+    match delta {
+        Delta::Text(text) | Delta::Reasoning(text) => text_tokens(text),
+        Delta::Entry(entry @ Entry::Call { .. }) => Record::model(entry.clone()).tokens(),
+        Delta::Entry(_) | Delta::Retrying { .. } | Delta::Done(_) => 0,
     }
 }
 

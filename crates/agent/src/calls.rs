@@ -5,6 +5,7 @@
 //! ours if it was cancelled too slowly or panicked.
 
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use legwork_model::CallInput;
@@ -27,19 +28,24 @@ pub(crate) struct Gate {
     alone: Option<CancellationToken>,
     /// Shared calls after it.
     shared: Vec<CancellationToken>,
+    /// Fires when the latest call has begun; `None` before the first.
+    begun: Option<CancellationToken>,
     /// Room for those that are let in.
     room: Arc<Semaphore>,
 }
 
 impl Default for Gate {
     fn default() -> Self {
-        Self { alone: None, shared: Vec::new(), room: Arc::new(Semaphore::new(AT_ONCE_MAX)) }
+        Self { alone: None, shared: Vec::new(), begun: None, room: Arc::new(Semaphore::new(AT_ONCE_MAX)) }
     }
 }
 
 /// What a call waits for, and what tells others that it is done.
 struct Ticket {
     after: Vec<CancellationToken>,
+    /// The call before it has begun: so their items are numbered in the order of the calls.
+    turn: Option<CancellationToken>,
+    begun: DropGuard,
     done: DropGuard,
     room: Arc<Semaphore>,
 }
@@ -55,7 +61,10 @@ impl Gate {
                 self.alone = Some(done.clone());
             }
         }
-        Ticket { after, done: done.drop_guard(), room: Arc::clone(&self.room) }
+        let begun = CancellationToken::new();
+        let turn = self.begun.replace(begun.clone());
+        let room = Arc::clone(&self.room);
+        Ticket { after, turn, begun: begun.drop_guard(), done: done.drop_guard(), room }
     }
 }
 
@@ -108,7 +117,7 @@ impl Drop for Running {
 }
 
 async fn run(tool: Arc<dyn Tool>, call: Call, ticket: Ticket) -> Outcome {
-    for earlier in &ticket.after {
+    for earlier in ticket.after.iter().chain(&ticket.turn) {
         tokio::select! {
             () = earlier.cancelled() => {}
             () = call.cancel.cancelled() => break,
@@ -116,8 +125,17 @@ async fn run(tool: Arc<dyn Tool>, call: Call, ticket: Ticket) -> Outcome {
     }
     // Taken only now: who waits for others must not keep them out. The semaphore is never closed.
     let _room = ticket.room.acquire().await;
-    let cancelled = call.cancel.is_cancelled();
-    let outcome = if cancelled { Outcome::cancelled() } else { tool.call(call).await };
+    if call.cancel.is_cancelled() {
+        return Outcome::cancelled();
+    }
+    let mut work = tool.call(call);
+    // A command opens its item before it waits for anything.
+    let first = futures::poll!(&mut work);
+    drop(ticket.begun);
+    let outcome = match first {
+        Poll::Ready(outcome) => outcome,
+        Poll::Pending => work.await,
+    };
     drop(ticket.done);
     outcome
 }

@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 
 use legwork_domain::{ContextChange, Level};
-use legwork_model::{Entry, Part};
+use legwork_model::{Entry, Part, Request};
 
 use crate::Stop;
 use crate::answer::{Answer, Ending};
@@ -55,8 +55,9 @@ impl Turn {
         for _ in 0..=HALVINGS_MAX {
             let mut asked: Vec<Entry> = records.iter().map(|record| record.entry.clone()).collect();
             asked.push(Entry::User { parts: vec![Part::Text(ASK.to_owned())] });
-            let request = self.request(asked);
-            self.budget.reserve_request(records.iter().map(Record::tokens).sum(), self.model.info())?;
+            let tokens = self.fixed_tokens() + records.iter().map(Record::tokens).sum::<u64>();
+            let room = self.budget.reserve_request(tokens, self.model.info())?;
+            let request = Request { output_max: room, ..self.request(asked) };
             let answer = self.answer(request).await;
             self.spend(&answer).await;
             match self.summary_of(answer).await? {

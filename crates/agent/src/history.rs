@@ -148,7 +148,12 @@ impl History {
         }
     }
 
-    /// About how many tokens a request with this context has.
+    /// Whether a provider counted a request with the beginning of this context.
+    pub(crate) const fn is_counted(&self) -> bool {
+        self.counted > 0
+    }
+
+    /// About how many tokens this context has; a provider's count holds what else the request had, too.
     pub(crate) const fn tokens(&self) -> u64 {
         self.counted + self.since
     }

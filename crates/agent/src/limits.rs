@@ -1,14 +1,18 @@
 //! What a turn may spend, reserved before it is spent.
 //!
-//! A request's size is estimated before it is sent, so a limit is passed by at most one answer whose size nobody could
-//! know. Money whose amount nobody can know is not spent: a cost limit on a model without a known price ends the turn.
+//! A request's size is estimated before it is sent, and its answer may take what is then left and no more: the provider
+//! is told to cut it off there. So a limit is passed only by what an estimate is wrong. Money whose amount nobody can know
+//! is not spent: a cost limit on a model without a known price ends the turn.
 
 use std::time::{Duration, Instant};
 
 use legwork_domain::{Limit, Limits, Precision, Usage};
-use legwork_model::Info;
+use legwork_model::{Info, Price};
 
 use crate::Stop;
+
+/// The least room for an answer that is worth a request: below it no call fits. OpenAI refuses less than 16.
+const ANSWER_TOKENS_MIN: u64 = 64;
 
 /// The spending of a turn.
 #[derive(Debug)]
@@ -17,11 +21,20 @@ pub(crate) struct Budget {
     started: Instant,
     /// What was spent.
     pub(crate) usage: Usage,
+    /// The request under way.
+    asked: Asked,
+}
+
+/// A request that was reserved.
+#[derive(Clone, Copy, Debug, Default)]
+struct Asked {
+    tokens: u64,
+    price: Option<Price>,
 }
 
 impl Budget {
     pub(crate) fn new(limits: Limits) -> Self {
-        Self { limits, started: Instant::now(), usage: Usage::default() }
+        Self { limits, started: Instant::now(), usage: Usage::default(), asked: Asked::default() }
     }
 
     /// When the wall time is over.
@@ -29,14 +42,14 @@ impl Budget {
         self.started + Duration::from_millis(self.limits.wall_ms)
     }
 
-    /// Reserves a request of about `tokens` tokens.
-    pub(crate) fn reserve_request(&mut self, tokens: u64, info: &Info) -> Result<(), Stop> {
+    /// Reserves a request of about `tokens` tokens; gives the most tokens that its answer may have, if that is limited.
+    pub(crate) fn reserve_request(&mut self, tokens: u64, info: &Info) -> Result<Option<u64>, Stop> {
         self.check_wall()?;
         self.check_requests()?;
-        self.check_tokens(tokens)?;
-        self.check_cost(tokens, info)?;
+        let room = [self.check_tokens(tokens)?, self.check_cost(tokens, info)?];
         self.usage.model_requests += 1;
-        Ok(())
+        self.asked = Asked { tokens, price: info.price };
+        Ok(room.into_iter().flatten().min())
     }
 
     /// Reserves a tool call.
@@ -66,6 +79,20 @@ impl Budget {
         answer
     }
 
+    /// Adds what an answer cost that broke off after about `output_tokens`. Providers bill such answers and send no
+    /// figures for them.
+    pub(crate) fn spend_void(&mut self, output_tokens: u64) {
+        let Asked { tokens, price } = self.asked;
+        let cost = price.map(|price| micros(tokens, price.input) + micros(output_tokens, price.output));
+        self.spend(&legwork_model::Usage {
+            input_tokens: tokens,
+            cached_tokens: 0,
+            output_tokens,
+            cost_microusd: cost,
+            estimated: true,
+        });
+    }
+
     /// The end by wall time.
     pub(crate) fn out_of_time(&self) -> Stop {
         let detail = format!("The turn ran for its {} s.", self.limits.wall_ms / 1000);
@@ -84,25 +111,28 @@ impl Budget {
         stop(Limit::ModelRequests, format!("{most} requests went to the model, all that this turn may make."))
     }
 
-    fn check_tokens(&self, tokens: u64) -> Result<(), Stop> {
-        let (Some(most), spent) = (self.limits.tokens, self.usage.tokens()) else { return Ok(()) };
-        if spent.saturating_add(tokens) < most {
-            return Ok(());
+    fn check_tokens(&self, tokens: u64) -> Result<Option<u64>, Stop> {
+        let (Some(most), spent) = (self.limits.tokens, self.usage.tokens()) else { return Ok(None) };
+        let room = most.saturating_sub(spent.saturating_add(tokens));
+        if room >= ANSWER_TOKENS_MIN {
+            return Ok(Some(room));
         }
         stop(
             Limit::Tokens,
-            format!("{spent} of {most} tokens are spent and the next request has about {tokens}."),
+            format!(
+                "{spent} of {most} tokens are spent and the next request has about {tokens}, which leaves no room for its answer."
+            ),
         )
     }
 
-    fn check_cost(&self, tokens: u64, info: &Info) -> Result<(), Stop> {
-        let Some(most) = self.limits.cost_microusd else { return Ok(()) };
+    fn check_cost(&self, tokens: u64, info: &Info) -> Result<Option<u64>, Stop> {
+        let Some(most) = self.limits.cost_microusd else { return Ok(None) };
         let spent = self.usage.cost_microusd.unwrap_or(0);
-        let next = match (info.price, self.usage.cost_microusd) {
+        let (next, output) = match (info.price, self.usage.cost_microusd) {
             // Every token at the price of one that is not cached: a cache may be lost at any time.
-            (Some(price), _) => micros(tokens, price.input),
+            (Some(price), _) => (micros(tokens, price.input), price.output),
             // Without a price the first answer shows whether the provider tells the cost.
-            (None, known) if known.is_some() || self.usage.model_requests == 0 => 1,
+            (None, known) if known.is_some() || self.usage.model_requests == 0 => (1, 0.0),
             (None, _) => {
                 let detail = format!(
                     "No price is known for {}, so the cost limit cannot be held. Set a price in the configuration, or limit tokens instead.",
@@ -111,13 +141,16 @@ impl Budget {
                 return stop(Limit::Cost, detail);
             }
         };
-        if spent.saturating_add(next) <= most {
-            return Ok(());
+        let room = most.checked_sub(spent.saturating_add(next)).map(|left| affordable(left, output));
+        match room {
+            Some(None) => return Ok(None),
+            Some(Some(room)) if room >= ANSWER_TOKENS_MIN => return Ok(Some(room)),
+            Some(Some(_)) | None => {}
         }
         stop(
             Limit::Cost,
             format!(
-                "{} of {} US dollars are spent and the next request costs about {}.",
+                "{} of {} US dollars are spent and the next request costs about {}, which leaves no room for its answer.",
                 dollars(spent),
                 dollars(most),
                 dollars(next)
@@ -126,7 +159,7 @@ impl Budget {
     }
 }
 
-fn stop(limit: Limit, detail: String) -> Result<(), Stop> {
+fn stop<T>(limit: Limit, detail: String) -> Result<T, Stop> {
     Err(Stop::Limit { limit, detail })
 }
 
@@ -141,19 +174,28 @@ fn micros(tokens: u64, price: f64) -> u64 {
     (tokens as f64 * price).ceil() as u64
 }
 
+/// How many tokens `micros` millionths of a dollar buy; `None` if they cost nothing.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "saturates"
+)]
+fn affordable(micros: u64, price: f64) -> Option<u64> {
+    (price > 0.0).then(|| (micros as f64 / price) as u64)
+}
+
 fn dollars(micros: u64) -> String {
-    format!("{}.{:04}", micros / 1_000_000, micros % 1_000_000 / 100)
+    format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000)
 }
 
 #[cfg(test)]
 mod tests {
-    use legwork_model::Price;
-
     use super::*;
 
-    fn told(result: Result<(), Stop>) -> String {
+    fn told<T: std::fmt::Debug>(result: Result<T, Stop>) -> String {
         match result {
-            Ok(()) => "go on".to_owned(),
+            Ok(room) => format!("go on, {room:?}"),
             Err(Stop::Limit { limit, detail }) => format!("{limit:?}: {detail}"),
             Err(other) => format!("{other:?}"),
         }
@@ -172,7 +214,10 @@ mod tests {
             told(budget(none).reserve_request(1000, &info)),
             told(budget(Limits { tokens: Some(1000), ..none }).reserve_request(1000, &info)),
             told(budget(Limits { cost_microusd: Some(2999), ..none }).reserve_request(1000, &priced)),
-            told(budget(Limits { cost_microusd: Some(3000), ..none }).reserve_request(1000, &priced)),
+            told(budget(Limits { cost_microusd: Some(3900), ..none }).reserve_request(1000, &priced)),
+            told(budget(Limits { cost_microusd: Some(4500), ..none }).reserve_request(1000, &priced)),
+            told(budget(Limits { tokens: Some(1063), ..none }).reserve_request(1000, &info)),
+            told(budget(Limits { tokens: Some(1064), ..none }).reserve_request(1000, &info)),
             told(budget(Limits { wall_ms: 0, ..none }).reserve_request(1, &info)),
             told(budget(Limits { model_requests: 0, ..none }).reserve_request(1, &info)),
             told(budget(Limits { tool_calls: 0, ..none }).reserve_call()),
@@ -181,15 +226,29 @@ mod tests {
         said.push(told(unpriced.reserve_request(1, &info)));
         said.push(told(unpriced.reserve_request(1, &info)));
         insta::assert_snapshot!(said.join("\n"), @r"
-        go on
-        Tokens: 0 of 1000 tokens are spent and the next request has about 1000.
-        Cost: 0.0000 of 0.0029 US dollars are spent and the next request costs about 0.0030.
-        go on
+        go on, None
+        Tokens: 0 of 1000 tokens are spent and the next request has about 1000, which leaves no room for its answer.
+        Cost: 0.000000 of 0.002999 US dollars are spent and the next request costs about 0.003000, which leaves no room for its answer.
+        Cost: 0.000000 of 0.003900 US dollars are spent and the next request costs about 0.003000, which leaves no room for its answer.
+        go on, Some(100)
+        Tokens: 0 of 1063 tokens are spent and the next request has about 1000, which leaves no room for its answer.
+        go on, Some(64)
         WallTime: The turn ran for its 0 s.
         ModelRequests: 0 requests went to the model, all that this turn may make.
         ToolCalls: 0 tool calls were made, all that this turn may make.
-        go on
+        go on, None
         Cost: No price is known for p/m, so the cost limit cannot be held. Set a price in the configuration, or limit tokens instead.
         ");
+    }
+
+    #[test]
+    fn an_answer_that_broke_off_is_paid_for() {
+        let priced =
+            Info { price: Some(Price { input: 3.0, cached: 0.3, output: 15.0 }), ..Info::unknown("p/m") };
+        let mut budget = budget(Limits::default());
+        budget.reserve_request(1000, &priced).unwrap();
+        budget.spend_void(100);
+        assert_eq!((budget.usage.tokens(), budget.usage.cost_microusd), (1100, Some(4500)));
+        assert_eq!(budget.usage.precision, Precision::Estimated);
     }
 }

@@ -15,7 +15,7 @@ use crate::answer::{Answer, Ending, Reader};
 use crate::breaker::Breaker;
 use crate::calls::results;
 use crate::context::{PROMPT, goal, opening};
-use crate::history::{History, Origin, Record};
+use crate::history::{History, Origin, Record, text_tokens};
 use crate::limits::Budget;
 use crate::tools::{Processes, Scene, Toolbox};
 use crate::{Job, Report, Stop};
@@ -119,6 +119,11 @@ impl Turn {
             let scene = &self.scene;
             records = opening(&*scene.sandbox, &scene.timeline, self.kind).await.map_err(Stop::Sandbox)?;
         }
+        if !images.is_empty() && !self.model.info().images {
+            let text =
+                format!("{} reads no images; those of the task were left out.", self.model.info().name);
+            self.scene.timeline.notice(Level::Warning, text).await;
+        }
         records.push(goal(input, images, if first { checks } else { &[] }));
         self.tell(records).await;
         let text = input.to_owned();
@@ -143,8 +148,8 @@ impl Turn {
     /// Asks the model; a context that is too long after all is compacted once.
     async fn ask(&mut self) -> Result<Answer, Stop> {
         loop {
-            self.budget.reserve_request(self.request_tokens(), self.model.info())?;
-            let request = self.request(self.history.entries());
+            let room = self.budget.reserve_request(self.request_tokens(), self.model.info())?;
+            let request = Request { output_max: room, ..self.request(self.history.entries()) };
             let mut answer = self.answer(request).await;
             self.spend(&answer).await;
             self.note(&mut answer).await;
@@ -253,12 +258,19 @@ impl Turn {
             entries,
             tools: self.toolbox.specs().to_vec(),
             cache_key: self.cache_key.clone(),
+            output_max: None,
         }
     }
 
     /// About how many tokens the next request has.
     pub(crate) fn request_tokens(&self) -> u64 {
-        self.history.tokens()
+        // The provider's own count holds the prompt and the tools already.
+        self.history.tokens() + if self.history.is_counted() { 0 } else { self.fixed_tokens() }
+    }
+
+    /// About how many tokens of a request are the prompt and the tools.
+    pub(crate) fn fixed_tokens(&self) -> u64 {
+        text_tokens(PROMPT) + self.toolbox.tokens()
     }
 
     /// Sends a request and reads the answer.

@@ -61,6 +61,8 @@ pub struct Request {
     pub tools: Vec<Tool>,
     /// Names the conversation to the provider's cache (`prompt_cache_key`); the same for all turns of an attempt.
     pub cache_key: String,
+    /// The most output tokens that the caller can pay for; `None`: as many as the model gives.
+    pub output_max: Option<u64>,
 }
 
 /// A tool as the model is told of it.

@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Timeline;
 use crate::breaker::Trace;
+use crate::history::text_tokens;
 pub(crate) use processes::{DELTA_DELAY, Processes};
 
 /// A tool's input or output in an item: enough to see what it was, never a whole file.
@@ -202,6 +203,18 @@ impl Toolbox {
     /// What the model is told.
     pub(crate) fn specs(&self) -> &[legwork_model::Tool] {
         &self.specs
+    }
+
+    /// About how many tokens it takes to tell the model of them.
+    pub(crate) fn tokens(&self) -> u64 {
+        let tokens = |spec: &legwork_model::Tool| {
+            let input = match &spec.input {
+                ToolInput::Json(schema) => text_tokens(&schema.to_string()),
+                ToolInput::Grammar(grammar) => text_tokens(grammar),
+            };
+            text_tokens(&spec.name) + text_tokens(&spec.description) + input
+        };
+        self.specs.iter().map(tokens).sum()
     }
 
     /// The tool of that name, or one that says what there is.

@@ -89,6 +89,41 @@ async fn calls_start_while_the_answer_streams_and_writers_wait() {
     assert!(told.contains("Output: | new"), "{told}");
 }
 
+/// The runtime likes to run the task that was spawned last first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_are_numbered_in_the_order_of_the_calls() {
+    let mut answer: Vec<Act> = (0..12).map(|n| run(&format!("c{n}"), &format!("echo {n}"))).collect();
+    answer.push(done(10));
+    let played = Scene::new(&[], vec![answer, vec![say("ok"), done(20)]]).play().await;
+    let mut commands: Vec<(u32, String)> = played
+        .items()
+        .iter()
+        .filter_map(|item| match &item.body {
+            ItemBody::Command(run) => Some((item.id.number(), run.command.clone())),
+            _ => None,
+        })
+        .collect();
+    commands.sort();
+    let said: Vec<String> = commands.into_iter().map(|(_, command)| command).collect();
+    assert_eq!(said, (0..12).map(|n| format!("echo {n}")).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn images_that_a_model_cannot_read_are_left_out_aloud() {
+    let mut scene = Scene::new(&[], vec![vec![say("I see nothing."), done(10)]]);
+    scene.job.images = vec!["data:image/png;base64,iVBORw0KGgo=".to_owned()];
+    let played = scene.play().await;
+    let notices: Vec<String> = played
+        .items()
+        .iter()
+        .filter_map(|item| match &item.body {
+            ItemBody::Notice { text, .. } => Some(text.clone()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(notices, ["test/player reads no images; those of the task were left out."]);
+}
+
 #[tokio::test]
 async fn a_cancel_ends_every_call_with_a_result_at_once() {
     let scene = Scene::new(
@@ -222,13 +257,20 @@ async fn wrong_calls_are_answered_clearly() {
 #[tokio::test]
 async fn limits_stop_before_they_are_spent() {
     let loops =
-        || (0..9).map(|n| vec![run(&format!("c{n}"), &format!("echo {n}; cat {n}")), done(100)]).collect();
+        || (0..9).map(|n| vec![run(&format!("c{n}"), &format!("echo {n}; cat {n}")), done(2000)]).collect();
     let stopped = async |limits: Limits| {
         let mut scene = Scene::new(&[], loops());
         scene.job.limits = limits;
+        let player = Arc::clone(&scene.player);
         let played = scene.play().await;
         played.assert_items_whole();
         played.assert_calls_answered();
+        // What an answer may take is what is left after its own request, prompt and tools included.
+        let mut left = limits.tokens;
+        for request in player.requests.lock().unwrap().iter() {
+            assert!(request.output_max < left || left.is_none(), "{:?} of {left:?}", request.output_max);
+            left = left.map(|left| left - 2000);
+        }
         match played.report.stop {
             Stop::Limit { limit, .. } => {
                 (limit, played.report.usage.model_requests, played.report.usage.tool_calls)
@@ -239,7 +281,8 @@ async fn limits_stop_before_they_are_spent() {
     let none = Limits::default();
     assert_eq!(stopped(Limits { model_requests: 2, ..none }).await, (Limit::ModelRequests, 2, 2));
     assert_eq!(stopped(Limits { tool_calls: 2, ..none }).await, (Limit::ToolCalls, 3, 2));
-    assert_eq!(stopped(Limits { tokens: Some(250), ..none }).await, (Limit::Tokens, 2, 2));
+    assert_eq!(stopped(Limits { tokens: Some(5000), ..none }).await, (Limit::Tokens, 2, 2));
+    assert_eq!(stopped(Limits { tokens: Some(1000), ..none }).await, (Limit::Tokens, 0, 0));
     assert_eq!(stopped(Limits { cost_microusd: Some(1), ..none }).await, (Limit::Cost, 1, 1));
 }
 

@@ -34,8 +34,8 @@ pub(super) fn body(shape: &Shape, request: &Request) -> Value {
     if !request.tools.is_empty() {
         body["tools"] = request.tools.iter().map(tool).collect();
     }
-    if shape.output_known {
-        body["max_completion_tokens"] = json!(shape.output_max);
+    if let Some(most) = shape.output_asked(request) {
+        body["max_completion_tokens"] = json!(most);
     }
     body
 }

@@ -26,10 +26,11 @@ const THINKING_BUDGET: u64 = 8192;
 /// The request's body.
 pub(super) fn body(shape: &Shape, request: &Request) -> Value {
     let mut messages = messages(shape, &request.entries);
+    let output_max = shape.output_max(request);
     mark(&mut messages);
     let mut body = json!({
         "model": shape.model,
-        "max_tokens": shape.output_max,
+        "max_tokens": output_max,
         "stream": true,
         "messages": messages,
     });
@@ -43,7 +44,7 @@ pub(super) fn body(shape: &Shape, request: &Request) -> Value {
     if shape.reasoning == Reasoning::Adaptive {
         // Newer models leave the thoughts out unless asked for a summary.
         body["thinking"] = json!({ "type": "adaptive", "display": "summarized" });
-    } else if shape.reasoning == Reasoning::Budget && shape.output_max > THINKING_BUDGET {
+    } else if shape.reasoning == Reasoning::Budget && output_max > THINKING_BUDGET {
         body["thinking"] = json!({ "type": "enabled", "budget_tokens": THINKING_BUDGET });
     }
     body

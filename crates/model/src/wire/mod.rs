@@ -40,6 +40,19 @@ pub(crate) struct Shape {
     pub(crate) images: bool,
 }
 
+impl Shape {
+    /// The most output tokens of an answer to `request`.
+    pub(crate) fn output_max(&self, request: &Request) -> u64 {
+        request.output_max.map_or(self.output_max, |most| most.min(self.output_max))
+    }
+
+    /// The same, if it should be sent to a format that does not demand it.
+    pub(crate) fn output_asked(&self, request: &Request) -> Option<u64> {
+        let most = self.output_max(request);
+        (self.output_known || most < self.output_max).then_some(most)
+    }
+}
+
 /// An answer of one format under way.
 pub(crate) trait Fold: Send {
     /// Takes the next event that has data.

@@ -31,8 +31,8 @@ pub(super) fn body(shape: &Shape, request: &Request) -> Value {
         body["include"] = json!(["reasoning.encrypted_content"]);
         body["reasoning"] = json!({ "summary": "auto" });
     }
-    if shape.output_known {
-        body["max_output_tokens"] = json!(shape.output_max);
+    if let Some(most) = shape.output_asked(request) {
+        body["max_output_tokens"] = json!(most);
     }
     if !request.cache_key.is_empty() {
         body["prompt_cache_key"] = json!(request.cache_key);

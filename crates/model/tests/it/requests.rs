@@ -63,6 +63,27 @@ async fn messages() {
     insta::assert_json_snapshot!(body(Wire::Messages).await);
 }
 
+/// What a caller can pay for is asked for, whether or not the model's own limit is known.
+#[tokio::test]
+async fn an_answer_is_asked_to_end_where_its_money_does() {
+    for (wire, field) in [
+        (Wire::Responses, "max_output_tokens"),
+        (Wire::Chat, "max_completion_tokens"),
+        (Wire::Messages, "max_tokens"),
+    ] {
+        for (known, most, expected) in
+            [(Some(32_000), 900, 900), (Some(32_000), 64_000, 32_000), (None, 900, 900)]
+        {
+            let world = World::with(wire, "[[turn]]\ntext = \"x\"\n", |settings| {
+                settings.models.get_mut("test/model").unwrap().output_max = known;
+            })
+            .await;
+            world.ask(&Request { output_max: Some(most), ..request("Hi") }).await;
+            assert_eq!(world.endpoint.requests()[0].body[field], json!(expected), "{wire:?} {known:?}");
+        }
+    }
+}
+
 /// Caches hold only if what was sent stays as it was.
 #[tokio::test]
 async fn a_longer_context_begins_with_the_shorter_one() {

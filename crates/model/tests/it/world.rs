@@ -139,6 +139,7 @@ pub(crate) fn request(prompt: &str) -> Request {
         entries: vec![Entry::User { parts: vec![Part::Text(prompt.to_owned())] }],
         tools: vec![run, patch],
         cache_key: "att_1".to_owned(),
+        output_max: None,
     }
 }
 

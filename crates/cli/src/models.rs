@@ -86,8 +86,8 @@ fn ollama_url(host: &str) -> String {
     format!("{}{port}/v1", url.trim_end_matches('/'))
 }
 
-/// The model for a command: its own word, the configuration's, the one that the first key in the environment opens, or
-/// the first that Ollama on this machine has.
+/// The model for a command: its own word, the configuration's, that of the first provider with a key or an address of the
+/// user's, or the first that Ollama on this machine has.
 ///
 /// # Errors
 /// A [`Trouble`] that says how to get one.
@@ -101,7 +101,8 @@ pub async fn choose(
         return named(name, settings);
     }
     for (provider, model) in DEFAULTS {
-        if settings.providers.get(provider).is_some_and(|provider| provider.api_key.is_some()) {
+        let set = |found: &Provider| found.api_key.is_some() || !is_at_vendor(provider, found);
+        if settings.providers.get(provider).is_some_and(set) {
             return Ok(format!("{provider}/{model}"));
         }
     }
@@ -137,11 +138,32 @@ pub fn elsewhere(asked: Option<&str>, config: &Config, url: &str) -> anyhow::Res
     }
 }
 
+/// Whether a built-in provider is asked at its vendor's own address, and not at a gateway or server of the user's.
+fn is_at_vendor(name: &str, provider: &Provider) -> bool {
+    builtin_providers().iter().any(|builtin| builtin.name == name && builtin.base_url == provider.base_url)
+}
+
+/// The variable that must hold a key before the vendor answers, if it does not.
+fn missing_key(name: &str, provider: &Provider) -> Option<&'static str> {
+    let builtin = builtin_providers().iter().find(|builtin| builtin.name == name)?;
+    let open = provider.api_key.is_some() || !provider.headers.is_empty() || !is_at_vendor(name, provider);
+    builtin.api_key_env.filter(|_| !open)
+}
+
 fn named(name: &str, settings: &Settings) -> anyhow::Result<String> {
     let known: Vec<&str> = settings.providers.keys().map(String::as_str).collect();
     match name.split_once('/') {
         Some(("scripted", file)) if !file.is_empty() => Ok(name.to_owned()),
-        Some((provider, model)) if !model.is_empty() && known.contains(&provider) => Ok(name.to_owned()),
+        Some((provider, model)) if !model.is_empty() && known.contains(&provider) => {
+            match missing_key(provider, &settings.providers[provider]) {
+                None => Ok(name.to_owned()),
+                Some(variable) => Err(Trouble::usage(
+                    format!("{provider} asks for a key, and {variable} is not set."),
+                    format!("Set {variable}, or name another model. `legwork demo` needs none."),
+                )
+                .into()),
+            }
+        }
         Some((provider, _)) => Err(Trouble::usage(
             format!("There is no provider {provider:?}; known are {}.", known.join(", ")),
             format!("Use one of them, or describe it under [providers.{provider}] in the configuration."),
@@ -174,6 +196,43 @@ mod tests {
         let path = path.to_str().unwrap().to_owned();
         let config = Config::from_vars(&|name| (name == "LEGWORK_CONFIG").then(|| path.clone()))?;
         settings(&config, vars)
+    }
+
+    async fn chosen(vars: Vars<'_>, asked: Option<&str>) -> anyhow::Result<String> {
+        let config = Config::from_vars(vars)?;
+        let settings = settings(&config, vars)?;
+        let catalog = Catalog::new(settings.clone())?;
+        choose(asked, &config, &settings, &catalog).await
+    }
+
+    #[tokio::test]
+    async fn a_key_or_an_address_of_ones_own_chooses_the_provider() {
+        let set = |wanted: &'static str, value: &'static str| {
+            move |name: &str| match name {
+                // A port where nobody listens, whatever runs on this machine.
+                "OLLAMA_HOST" => Some("127.0.0.1:9".to_owned()),
+                name => (name == wanted).then(|| value.to_owned()),
+            }
+        };
+        assert_eq!(
+            chosen(&set("ANTHROPIC_API_KEY", "k"), None).await.unwrap(),
+            "anthropic/claude-sonnet-4-5"
+        );
+        let url = "http://127.0.0.1:1/v1";
+        assert_eq!(chosen(&set("OPENAI_BASE_URL", url), None).await.unwrap(), "openai/gpt-5");
+        let anthropic = chosen(&set("ANTHROPIC_BASE_URL", url), None).await.unwrap();
+        assert_eq!(anthropic, "anthropic/claude-sonnet-4-5");
+        assert!(chosen(&set("NOTHING", ""), None).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_vendor_without_its_key_is_refused_before_anything_starts() {
+        let error = chosen(&|_| None, Some("openai/gpt-5")).await.unwrap_err();
+        assert_eq!(crate::exit::code_of(&error), crate::exit::Exit::Usage);
+        assert!(error.to_string().contains("OPENAI_API_KEY"), "{error}");
+        let gateway = |name: &str| (name == "OPENAI_BASE_URL").then(|| "http://127.0.0.1:1/v1".to_owned());
+        assert_eq!(chosen(&gateway, Some("openai/x")).await.unwrap(), "openai/x");
+        assert_eq!(chosen(&|_| None, Some("ollama/x")).await.unwrap(), "ollama/x");
     }
 
     #[test]

@@ -32,6 +32,7 @@ pub enum EditTool {
 
 /// Prices in US dollars per million tokens, which is the same as millionths of a dollar per token.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Listed")]
 pub struct Price {
     /// Tokens sent that were not cached.
     pub input: f64,
@@ -39,6 +40,21 @@ pub struct Price {
     pub cached: f64,
     /// Tokens received.
     pub output: f64,
+}
+
+/// A price as a list gives it: without a rebate for cached tokens they cost what the others do.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Listed {
+    input: f64,
+    cached: Option<f64>,
+    output: f64,
+}
+
+impl From<Listed> for Price {
+    fn from(Listed { input, cached, output }: Listed) -> Self {
+        Self { input, cached: cached.unwrap_or(input), output }
+    }
 }
 
 impl Info {
@@ -54,5 +70,18 @@ impl Info {
             images: false,
             price: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_price_without_a_rebate_and_one_with_a_slip() {
+        let read = |text: &str| serde_json::from_str::<Price>(text).ok();
+        let whole = Price { input: 2.0, cached: 2.0, output: 8.0 };
+        assert_eq!(read(r#"{"input": 2.0, "output": 8.0}"#), Some(whole));
+        assert_eq!(read(r#"{"input": 2.0, "cashed": 0.1, "output": 8.0}"#), None);
     }
 }

@@ -10,6 +10,7 @@ mod serving;
 mod units;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -45,6 +46,8 @@ pub struct Config {
     pub user_home: PathBuf,
     /// The `PATH`.
     pub path: String,
+    /// What git needs to reach the user's own configuration and hosts.
+    pub git: Vec<(OsString, OsString)>,
     /// `provider/model`, used where a command names none.
     pub model: Option<String>,
     /// Providers as the file gives them; the environment's part is in [`crate::models`].
@@ -95,6 +98,10 @@ impl Config {
             home: data_dir(vars, &user_home)?,
             logins: config_dir(vars, &user_home).join(logins::FILE),
             path: vars("PATH").unwrap_or_default(),
+            git: legwork_git::mirror::OPERATOR_ENV
+                .iter()
+                .filter_map(|name| Some((name.into(), vars(name)?.into())))
+                .collect(),
             file: path,
             user_home,
             model: vars("LEGWORK_MODEL").or(read.model),

@@ -21,7 +21,7 @@ pub enum Exit {
     Unverified,
     /// It waits for a person: an answer, an approval, a larger budget.
     NeedsYou,
-    /// Ctrl-C, SIGTERM, or a cancel from elsewhere.
+    /// Ctrl-C, SIGTERM, a cancel from elsewhere, or a reader of the output that went away.
     Interrupted,
 }
 
@@ -83,9 +83,20 @@ impl Trouble {
     }
 }
 
+/// Whether it is only that nobody reads the output any more.
+#[must_use]
+pub fn reader_gone(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+    })
+}
+
 /// The exit code for an error that reached `main`.
 #[must_use]
 pub fn code_of(error: &anyhow::Error) -> Exit {
+    if reader_gone(error) {
+        return Exit::Interrupted;
+    }
     error.downcast_ref::<Trouble>().map_or(Exit::Failed, |trouble| trouble.exit)
 }
 

@@ -66,10 +66,7 @@ pub fn runtime(life: Life) -> anyhow::Result<tokio::runtime::Runtime> {
 
 /// Tells the user of an error on standard error. A reader that went away needs no telling.
 pub fn report(error: &anyhow::Error) {
-    let broken = |cause: &(dyn std::error::Error + 'static)| {
-        cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
-    };
-    if !error.chain().any(broken) {
+    if !exit::reader_gone(error) {
         exit::lines_of(error).iter().for_each(run::say);
     }
 }

@@ -161,7 +161,7 @@ impl Worker {
             id: WorkerId::from_u128(uuid::Uuid::now_v7().as_u128()),
             task: share.task,
             labels: share.labels,
-            operator_env: crate::repository::operator_env(),
+            operator_env: config.git.clone(),
         };
         let shutdown = CancellationToken::new();
         let run = tokio::spawn(legwork_worker::run(worker, shutdown.clone()));

@@ -11,24 +11,54 @@ use std::process::Output;
 use anyhow::Context as _;
 use legwork_domain::Patch;
 use legwork_git::own::{self, Own};
-use legwork_git::{Invocation, Repository, Url, mirror};
+use legwork_git::{Invocation, Repository, Url};
 
 use crate::exit::Trouble;
 
-/// What `--repo` means, as the server wants it: a URL, or the absolute path of a repository's root.
+/// A repository that the user named.
+#[derive(Debug, PartialEq)]
+pub struct Located {
+    /// As the server wants it: a URL without password, or the absolute path of a repository's root.
+    pub name: String,
+    /// The setting of git that puts the password back, which no record, log or list of processes should hold.
+    pub login: Option<(OsString, OsString)>,
+}
+
+impl Located {
+    /// Whether it is somewhere else.
+    #[must_use]
+    pub fn is_remote(&self) -> bool {
+        !self.name.starts_with('/')
+    }
+}
+
+/// What `--repo` means.
 ///
 /// # Errors
 /// A [`Trouble`] if there is no repository.
-pub fn locate(asked: Option<&str>) -> anyhow::Result<String> {
+pub fn locate(asked: Option<&str>) -> anyhow::Result<Located> {
     let text = asked.unwrap_or(".");
-    if !Path::new(text).exists() && (text.contains("://") || text.contains(':')) {
-        return Repository::parse(text).map(|_| text.to_owned()).map_err(|error| {
-            Trouble::usage(sentence(&error), "Name an existing directory, or an https or ssh URL.").into()
-        });
+    if Path::new(text).exists() || !text.contains(':') {
+        return Ok(Located { name: root(Path::new(text))?, login: None });
     }
-    let path = std::fs::canonicalize(text).map_err(|error| {
+    let parsed = Repository::parse(text).map_err(|error| {
+        Trouble::usage(sentence(&error), "Name an existing directory, or an https or ssh URL.")
+    })?;
+    match parsed {
+        Repository::Path(path) => Ok(Located { name: root(&path)?, login: None }),
+        Repository::Url(url) => {
+            let (name, login) = url.without_login();
+            let setting = |base: String| (format!("url.{base}.insteadOf").into(), name.clone().into());
+            Ok(Located { login: login.map(setting), name })
+        }
+    }
+}
+
+/// The root of the repository around `start`.
+fn root(start: &Path) -> anyhow::Result<String> {
+    let path = std::fs::canonicalize(start).map_err(|error| {
         Trouble::usage(
-            format!("{text} cannot be opened: {error}."),
+            format!("{} cannot be opened: {error}.", start.display()),
             "Name an existing repository with --repo.",
         )
     })?;
@@ -54,16 +84,20 @@ fn sentence(error: &impl std::fmt::Display) -> String {
     letters.next().map_or(String::new(), |first| format!("{}{}.", first.to_uppercase(), letters.as_str()))
 }
 
-/// The environment that git needs to reach the user's own configuration and hosts.
+/// A setting for git by its environment, which other users of the machine cannot read.
 #[must_use]
-pub fn operator_env() -> Vec<(OsString, OsString)> {
-    mirror::OPERATOR_ENV.iter().filter_map(|name| Some((name.into(), std::env::var_os(name)?))).collect()
+pub fn git_setting((key, value): (OsString, OsString)) -> [(OsString, OsString); 3] {
+    [
+        ("GIT_CONFIG_COUNT".into(), "1".into()),
+        ("GIT_CONFIG_KEY_0".into(), key),
+        ("GIT_CONFIG_VALUE_0".into(), value),
+    ]
 }
 
 /// The URL of the remote `origin` of the repository at `root`, without what may be secret in it.
 #[must_use]
-pub fn origin(root: &Path) -> Option<String> {
-    let own = Own { directory: root.to_owned(), operator: operator_env(), filters: Vec::new() };
+pub fn origin(root: &Path, operator: &[(OsString, OsString)]) -> Option<String> {
+    let own = Own { directory: root.to_owned(), operator: operator.to_vec(), filters: Vec::new() };
     let url = String::from_utf8(start(&own.origin()).ok()?.stdout).ok()?;
     match Repository::parse(url.trim()).ok()? {
         Repository::Url(url) => Some(url.public().to_owned()),
@@ -77,12 +111,13 @@ pub struct Mine {
 }
 
 impl Mine {
-    /// The one whose root or git directory is `directory`.
+    /// The one whose root or git directory is `directory`; git sees `operator` of the user's environment.
     ///
     /// # Errors
     /// If git cannot be started.
-    pub fn open(directory: &Path) -> anyhow::Result<Self> {
-        let mut own = Own { directory: directory.to_owned(), operator: operator_env(), filters: Vec::new() };
+    pub fn open(directory: &Path, operator: &[(OsString, OsString)]) -> anyhow::Result<Self> {
+        let mut own =
+            Own { directory: directory.to_owned(), operator: operator.to_vec(), filters: Vec::new() };
         // Exit code 1: there are none.
         own.filters = own::filters(&start(&own.list_filters())?.stdout);
         Ok(Self { own })
@@ -306,6 +341,21 @@ fn hindered(stderr: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_password_stays_out_of_the_name() {
+        let located = locate(Some("https://me:hunter2@example.org/a.git?x=1")).unwrap();
+        assert_eq!(located.name, "https://example.org/a.git?x=1");
+        let (key, value) = located.login.unwrap();
+        assert_eq!(key, "url.https://me:hunter2@example.org/a.git?x=1.insteadOf");
+        assert_eq!(value.to_str(), Some(located.name.as_str()));
+        for plain in ["ssh://git@example.org/a", "git@example.org:a", "https://example.org/a"] {
+            assert_eq!(locate(Some(plain)).unwrap(), Located { name: plain.to_owned(), login: None });
+        }
+        let ssh = locate(Some("ssh://git:pw@example.org/a")).unwrap();
+        assert_eq!(ssh.name, "ssh://git@example.org/a");
+        assert!(ssh.login.is_some());
+    }
 
     #[test]
     fn the_files_in_the_way_are_named() {

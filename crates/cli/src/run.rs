@@ -20,7 +20,7 @@ use crate::reach::{Place, Served, ServerArg};
 use crate::screen::{Mode, Screen};
 use crate::signals::Signals;
 use crate::text::{DIM, Line, Paint};
-use crate::{models, ready};
+use crate::{models, ready, repository};
 
 pub use follow::Ends;
 pub(crate) use follow::{OnSignal, Watcher, follow, read, say, settled};
@@ -131,7 +131,8 @@ pub struct TakeArgs {
 /// # Errors
 /// What kept the task from being handed over or its result from being taken home.
 pub async fn run(args: Args, config: &Config, vars: Vars<'_>) -> anyhow::Result<Exit> {
-    args.take.check(args.order.repo.as_deref())?;
+    let located = repository::locate(args.order.repo.as_deref())?;
+    args.take.check(&located)?;
     let shown = Shown { json: args.json, take: args.take };
     if let Some(served) = args.server.served(config, vars).await? {
         return Box::pin(on_a_server(&args.order, &served, shown, config, vars)).await;
@@ -139,9 +140,11 @@ pub async fn run(args: Args, config: &Config, vars: Vars<'_>) -> anyhow::Result<
     let settings = models::settings(config, vars)?;
     let catalog = Arc::new(Catalog::new(settings.clone())?);
     let model = models::choose(args.order.model.as_deref(), config, &settings, &catalog).await?;
-    let new = request::of(&args.order, config, model)?;
+    let mut config = config.clone();
+    config.git.extend(located.login.clone().map(repository::git_setting).into_iter().flatten());
+    let new = request::of(&args.order, &config, model, located)?;
     let images = request::images(&args.order.images)?;
-    task(new, images, shown, config, catalog).await
+    task(new, images, shown, &config, catalog).await
 }
 
 /// The same, where workers of a server do the work.
@@ -191,9 +194,11 @@ pub(crate) async fn hand_over(
             models::choose(order.model.as_deref(), config, &settings, &catalog).await?
         }
     };
-    let mut new = request::of(order, config, model)?;
+    let located = repository::locate(order.repo.as_deref())?;
+    request::without_login(&located)?;
+    let mut new = request::of(order, config, model, located)?;
     if let Some(served) = served {
-        request::reachable(&mut new, served)?;
+        request::reachable(&mut new, served, config)?;
     }
     for image in request::images(&order.images)? {
         new.images.push(client.put_blob(image.into()).await?);

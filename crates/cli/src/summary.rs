@@ -50,11 +50,15 @@ pub fn verdicts(record: &Record) -> Vec<Line> {
     }
     let heading =
         Line::default().with(BOLD, "Checks").with(DIM, " (each on clean sandboxes: base, then base + patch)");
-    [Line::default(), heading].into_iter().chain(record.verdicts.iter().map(verdict)).collect()
+    let width = |text: &str| Line::of(text).width();
+    let names = record.verdicts.iter().map(|verdict| width(&verdict.check.name)).max().unwrap_or(0);
+    let words = record.verdicts.iter().map(|verdict| judgement(verdict.judgement).width()).max().unwrap_or(0);
+    let rows = record.verdicts.iter().map(|each| verdict(each, names.min(NAME_COLUMNS), words));
+    [Line::default(), heading].into_iter().chain(rows).collect()
 }
 
-fn verdict(verdict: &Verdict) -> Line {
-    let width = verdict.check.name.chars().count().clamp(12, NAME_COLUMNS);
+/// A row of the table, with columns for the check's name and the judgement.
+fn verdict(verdict: &Verdict, names: usize, words: usize) -> Line {
     let codes = |runs: &[legwork_domain::CheckRun]| {
         let run = |run: &legwork_domain::CheckRun| {
             let code = run.exit_code.map_or_else(|| "killed".to_owned(), |code| format!("exit {code}"));
@@ -62,10 +66,13 @@ fn verdict(verdict: &Verdict) -> Line {
         };
         runs.iter().map(run).collect::<Vec<_>>().join(", ")
     };
+    let word = judgement(verdict.judgement);
+    let blanks = " ".repeat(words.saturating_sub(word.width()));
     Line::of("  ")
-        .with(PLAIN, &pad(&verdict.check.name, width))
+        .with(PLAIN, &pad(&verdict.check.name, names))
         .with(PLAIN, "  ")
-        .then(judgement(verdict.judgement))
+        .then(word)
+        .with(PLAIN, &blanks)
         .with(DIM, &format!("   base {} → patch {}", codes(&verdict.base), codes(&verdict.patched)))
 }
 
@@ -166,9 +173,18 @@ pub fn needs(record: &Record, task: &Task) -> Vec<Line> {
     lines
 }
 
+/// Whether a patch is already on its way to where the user wants it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// It is kept until the user says more.
+    Later,
+    /// It is about to be applied or put on a branch.
+    Now,
+}
+
 /// Exact commands for what a user may want next.
 #[must_use]
-pub fn next_steps(record: &Record, task: &Task) -> Vec<Line> {
+pub fn next_steps(record: &Record, task: &Task, wanted: Wanted) -> Vec<Line> {
     let id = task.id;
     let mut steps: Vec<(&str, String)> = Vec::new();
     if record.patch.is_some() {
@@ -176,7 +192,9 @@ pub fn next_steps(record: &Record, task: &Task) -> Vec<Line> {
         let apply = if good { "apply the patch" } else { "apply the partial patch" };
         let remote = !task.request.source.repository.starts_with('/');
         let branch = if remote { " --branch NAME" } else { "" };
-        steps.push((apply, format!("legwork task apply {id}{branch}")));
+        if wanted == Wanted::Later || !good {
+            steps.push((apply, format!("legwork task apply {id}{branch}")));
+        }
         steps.push(("save the patch", format!("legwork task diff {id} > change.patch")));
     }
     if task.request.kind == Kind::Code || !steps.is_empty() {

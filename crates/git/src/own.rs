@@ -26,7 +26,7 @@ pub struct Own {
 impl Own {
     fn git(&self, args: &[&str]) -> Invocation {
         let invocation = Invocation::git(&self.operator, &["-C"]).arg(&self.directory);
-        let mut count = 0_usize;
+        let mut count = self.settings();
         let disarmed =
             self.filters.iter().flat_map(|filter| DISARMED.map(|(key, value)| (filter, key, value)));
         let invocation = disarmed.fold(invocation, |invocation, (filter, key, value)| {
@@ -39,6 +39,12 @@ impl Own {
         });
         let invocation = invocation.with_env("GIT_CONFIG_COUNT", count.to_string());
         args.iter().fold(invocation, |invocation, arg| invocation.arg(arg))
+    }
+
+    /// How many settings the operator's environment holds already; ours come after them.
+    fn settings(&self) -> usize {
+        let count = self.operator.iter().find(|(name, _)| name == "GIT_CONFIG_COUNT");
+        count.and_then(|(_, count)| count.to_str()?.parse().ok()).unwrap_or(0)
     }
 
     /// Only in this directory, whatever `core.worktree` says.
@@ -153,5 +159,9 @@ mod tests {
         assert!(apply.env.contains(&("GIT_CONFIG_KEY_0".into(), "filter.evil.clean".into())));
         assert!(apply.env.contains(&("GIT_CONFIG_COUNT".into(), "4".into())));
         assert_eq!(apply.argv.last(), Some(&"/p".into()));
+        let own = Own { operator: vec![("GIT_CONFIG_COUNT".into(), "1".into())], ..own };
+        let apply = own.apply(Path::new("/p"));
+        assert!(apply.env.contains(&("GIT_CONFIG_KEY_1".into(), "filter.evil.clean".into())));
+        assert!(apply.env.contains(&("GIT_CONFIG_COUNT".into(), "5".into())));
     }
 }

@@ -31,6 +31,22 @@ impl Url {
         &self.text
     }
 
+    /// The URL without user and password, and the beginning of the URL with them if a password stands there (or, on
+    /// http, a user, which is how tokens are written): the two sides of git's `url.BASE.insteadOf`.
+    #[must_use]
+    pub fn without_login(&self) -> (String, Option<String>) {
+        let Some((scheme, rest)) = self.text.split_once("://") else { return (self.text.clone(), None) };
+        let (authority, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
+        match authority.rsplit_once('@') {
+            Some((user, host)) if user.contains(':') || scheme.starts_with("http") => {
+                let plain = user.split(':').next().filter(|_| scheme == "ssh");
+                let plain = plain.map(|user| format!("{user}@")).unwrap_or_default();
+                (format!("{scheme}://{plain}{host}{path}"), Some(self.text.clone()))
+            }
+            _ => (self.text.clone(), None),
+        }
+    }
+
     /// Without user and password; fit for logs and for `origin` inside a sandbox.
     #[must_use]
     pub fn public(&self) -> &str {

@@ -91,8 +91,9 @@ async fn run(
             None => "did not end by itself".to_owned(),
         };
         let words = last_lines(command::output(&item), QUOTED_LINES);
+        let said = if words.is_empty() { " and said nothing".to_owned() } else { format!(": {words}") };
         let sentence = format!(
-            "The set-up script {how}: {words}. The agent was not started; mend the script (its whole output is {}). There is no network in the sandbox.",
+            "The set-up script {how}{said}. The agent was not started; mend the script (its whole output is {}). There is no network in the sandbox.",
             item.id
         );
         return Err(End::failed(Failure::Setup, sentence));

@@ -215,10 +215,11 @@ impl Turn {
         self.timeline.tell(EventKind::Base { turn: self.timeline.turn(), commit, tree, name }).await;
         let mut missing = Vec::new();
         if checkout.submodules > 0 {
-            missing.push(format!("{} submodules are empty directories", checkout.submodules));
+            missing.push(format!("submodules that are empty directories: {}", checkout.submodules));
         }
         if checkout.lfs > 0 {
-            missing.push(format!("{} files of Git LFS are pointers without their content", checkout.lfs));
+            missing
+                .push(format!("files of Git LFS that are pointers without their content: {}", checkout.lfs));
         }
         if checkout.shallow {
             missing.push("the history is cut off, as in the repository itself".to_owned());

@@ -11,6 +11,7 @@ mod script;
 mod service;
 mod world;
 
+mod a_remote_repository;
 mod agent_lies_about_tests;
 mod apply_and_branch;
 mod ask_changes_nothing;

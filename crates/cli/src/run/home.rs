@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::exit::{Exit, Trouble};
 use crate::record::Record;
 use crate::repository::Mine;
+use crate::summary::Wanted;
 use crate::text::{DIM, GOOD, Line, Paint};
 use crate::{diff, repository, summary};
 
@@ -32,8 +33,8 @@ pub(crate) async fn bring(
     };
     let record = &ends.records[&choice.number];
     let patch = fetch(client, record).await?;
-    if shown.json {
-        let next = summary::next_steps(record, task);
+    let told = if shown.json {
+        let next = summary::next_steps(record, task, shown.take.wants());
         let needs = summary::needs(record, task);
         summary::outcome(record)
             .iter()
@@ -41,9 +42,10 @@ pub(crate) async fn bring(
             .chain(&next)
             .filter(|line| !line.is_empty())
             .for_each(say);
+        Ok(())
     } else {
-        show(task, &ends.records, &choice, patch.as_deref())?;
-    }
+        show(task, &ends.records, (&choice, shown.take.wants()), patch.as_deref())
+    };
     let exit = match &record.ended {
         Some(_) if ends.interrupted => Exit::Interrupted,
         Some(ended) => Exit::of(ended),
@@ -55,10 +57,11 @@ pub(crate) async fn bring(
             say(&Line::default()
                 .with(DIM, "There is no patch, so nothing was written, applied or put on a branch."));
         }
-        return Ok(exit);
+        return told.map(|()| exit);
     };
+    // The patch goes where the user wants it also when nobody reads the summary any more.
     Product { task, patch, contents: &contents }.take(&shown.take, exit, config)?;
-    Ok(exit)
+    told.map(|()| exit)
 }
 
 /// The bytes of an attempt's patch.
@@ -72,7 +75,7 @@ pub(crate) async fn fetch(client: &Client, record: &Record) -> anyhow::Result<Op
 fn show(
     task: &Task,
     records: &BTreeMap<u8, Record>,
-    choice: &Choice,
+    (choice, wanted): (&Choice, Wanted),
     patch: Option<&[u8]>,
 ) -> anyhow::Result<()> {
     let record = &records[&choice.number];
@@ -85,7 +88,7 @@ fn show(
     write(&summary::verdicts(record))?;
     write(&summary::outcome(record))?;
     write(&summary::needs(record, task))?;
-    write(&summary::next_steps(record, task))?;
+    write(&summary::next_steps(record, task, wanted))?;
     Ok(())
 }
 
@@ -101,6 +104,10 @@ pub(crate) fn write(lines: &[Line]) -> std::io::Result<()> {
 }
 
 impl TakeArgs {
+    fn wants(&self) -> Wanted {
+        if self.apply || self.branch.is_some() { Wanted::Now } else { Wanted::Later }
+    }
+
     fn wanted(&self) -> bool {
         self.patch.is_some() || self.apply || self.branch.is_some()
     }
@@ -139,30 +146,32 @@ impl Product<'_> {
             return Ok(());
         }
         if take.apply {
-            self.apply()?;
+            self.apply(config)?;
         }
         take.branch.as_ref().map_or(Ok(()), |name| self.branch(name, config))
     }
 
     /// Applies the patch to the files of the task's repository.
-    pub(crate) fn apply(&self) -> anyhow::Result<()> {
+    pub(crate) fn apply(&self, config: &Config) -> anyhow::Result<()> {
         let Some(root) = self.local() else {
             let what = "The task's repository is a URL; there are no files here to change.";
             return Err(Trouble::usage(what, "Use --branch NAME, or legwork task diff.").into());
         };
-        self.apply_to(root)
+        self.apply_to(root, config)
     }
 
     /// Applies the patch to the files of the repository at `root`, wholly or not at all.
-    pub(crate) fn apply_to(&self, root: &Path) -> anyhow::Result<()> {
-        Mine::open(root)?.apply(self.contents, &format!("legwork task apply {}", self.task.id))?;
+    pub(crate) fn apply_to(&self, root: &Path, config: &Config) -> anyhow::Result<()> {
+        let mine = Mine::open(root, &config.git)?;
+        mine.apply(self.contents, &format!("legwork task apply {}", self.task.id))?;
         told("The patch was applied to ", &root.display().to_string());
         Ok(())
     }
 
     /// Puts the patch on a branch of the repository at `root`.
-    pub(crate) fn branch_of(&self, root: &Path, name: &str) -> anyhow::Result<()> {
-        let commit = Mine::open(root)?.branch(name, self.patch, self.contents, &self.message())?;
+    pub(crate) fn branch_of(&self, root: &Path, name: &str, config: &Config) -> anyhow::Result<()> {
+        let mine = Mine::open(root, &config.git)?;
+        let commit = mine.branch(name, self.patch, self.contents, &self.message())?;
         on_branch(&commit, name, &root.display().to_string());
         Ok(())
     }
@@ -175,12 +184,12 @@ impl Product<'_> {
     pub(crate) fn branch(&self, name: &str, config: &Config) -> anyhow::Result<()> {
         let Self { task, patch, contents } = self;
         if let Some(root) = self.local() {
-            return self.branch_of(root, name);
+            return self.branch_of(root, name, config);
         }
         let Repository::Url(url) = Repository::parse(&task.request.source.repository)? else {
             return Ok(());
         };
-        let objects = Mine::open(&objects_of(&url, config)?)?;
+        let objects = Mine::open(&objects_of(&url, config)?, &config.git)?;
         let commit = objects.commit(patch, contents, &self.message())?;
         objects.push(&url, &commit, name)?;
         on_branch(&commit, name, url.public());
@@ -199,7 +208,7 @@ fn objects_of(url: &Url, config: &Config) -> anyhow::Result<PathBuf> {
     if mirror.is_dir() {
         return Ok(mirror);
     }
-    repository::locate(None).map(PathBuf::from).map_err(|_| {
+    repository::locate(None).map(|clone| PathBuf::from(clone.name)).map_err(|_| {
         let what = format!("The commits of {} are not on this machine.", url.public());
         Trouble::usage(what, "Run the command inside a clone of it, or take the patch: legwork task diff")
             .into()

@@ -10,7 +10,7 @@ use super::{LimitArgs, OrderArgs, TakeArgs};
 use crate::config::Config;
 use crate::exit::Trouble;
 use crate::reach::{Place, Served};
-use crate::repository;
+use crate::repository::{self, Located};
 
 /// The largest image that is sent. Providers take between 5 and 20 MB a picture.
 const IMAGE_BYTES_MAX: u64 = 20 * 1024 * 1024;
@@ -18,14 +18,18 @@ const IMAGE_BYTES_MAX: u64 = 20 * 1024 * 1024;
 const NAME_CHARS_MAX: usize = 60;
 
 /// The body of the request.
-pub(super) fn of(args: &OrderArgs, config: &Config, model: String) -> anyhow::Result<NewTask> {
-    let repository = repository::locate(args.repo.as_deref())?;
-    if args.include_changes && !repository.starts_with('/') {
+pub(super) fn of(
+    args: &OrderArgs,
+    config: &Config,
+    model: String,
+    located: Located,
+) -> anyhow::Result<NewTask> {
+    if args.include_changes && located.is_remote() {
         let what = "--include-changes takes the uncommitted changes of a local repository; this is a URL.";
         return Err(Trouble::usage(what, "Clone it and name the clone's path with --repo.").into());
     }
     let source = Source {
-        repository,
+        repository: located.name,
         base: args.base.clone(),
         local_changes: if args.include_changes { LocalChanges::Include } else { LocalChanges::Leave },
     };
@@ -49,15 +53,29 @@ pub(super) fn of(args: &OrderArgs, config: &Config, model: String) -> anyhow::Re
     Ok(new)
 }
 
+/// Refuses a password in the URL for workers that are not of this command: it would have to be in the task's record.
+pub(super) fn without_login(located: &Located) -> anyhow::Result<()> {
+    if located.login.is_none() {
+        return Ok(());
+    }
+    let what = "A server keeps what a task names, so a password in the URL is not sent to one.";
+    let mend = format!(
+        "Give the workers' git a credential helper and name the repository without it: --repo {}\nOr run it in this command: legwork run --server none",
+        located.name
+    );
+    Err(Trouble::usage(what, mend).into())
+}
+
 /// Refuses what a server elsewhere cannot have: a path of this machine. What an operator shows of this machine stays here.
-pub(super) fn reachable(new: &mut NewTask, served: &Served) -> anyhow::Result<()> {
+pub(super) fn reachable(new: &mut NewTask, served: &Served, config: &Config) -> anyhow::Result<()> {
     if served.place == Place::Here {
         return Ok(());
     }
     new.environment.mounts.clear();
     let Some(path) = Some(&new.source.repository).filter(|text| text.starts_with('/')) else { return Ok(()) };
     let what = format!("The server {} cannot see {path}, which is on this machine.", served.url);
-    let origin = repository::origin(std::path::Path::new(path)).unwrap_or_else(|| "URL".to_owned());
+    let origin =
+        repository::origin(std::path::Path::new(path), &config.git).unwrap_or_else(|| "URL".to_owned());
     let mend = format!(
         "Push what it needs and name the repository by its URL: --repo {origin}\nOr run it on this machine: --server none"
     );
@@ -77,9 +95,8 @@ impl LimitArgs {
 
 impl TakeArgs {
     /// Finds out early what could not work in the end.
-    pub(super) fn check(&self, repo: Option<&str>) -> anyhow::Result<()> {
-        let remote = repo.is_some_and(|repo| repo.contains("://") && !std::path::Path::new(repo).exists());
-        if self.apply && remote {
+    pub(super) fn check(&self, repository: &Located) -> anyhow::Result<()> {
+        if self.apply && repository.is_remote() {
             let what = "--apply changes the files of a local repository; this is a URL.";
             return Err(Trouble::usage(what, "Use --branch NAME or --patch FILE.").into());
         }

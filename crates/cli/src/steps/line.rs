@@ -33,9 +33,9 @@ pub(super) fn item(item: &Item, detail: Detail) -> Vec<Line> {
         ItemBody::Reasoning { text } => reasoning(item, text),
         ItemBody::Command(run) => command(item, run, detail),
         ItemBody::FileChange { changes, output } => file_change(item, changes, output),
-        ItemBody::ToolCall { name, input, .. } => {
-            let line = number(item).with(PLAIN, name).with(DIM, &format!(" {}", short(input)));
-            vec![line.then(ending(item))]
+        ItemBody::ToolCall { name, input, output } => {
+            let head = number(item).with(PLAIN, name).with(DIM, &format!(" {}", short(input)));
+            std::iter::once(head.then(ending(item))).chain(tool_output(item, output, detail)).collect()
         }
         ItemBody::Plan { steps } => vec![plan(item, steps)],
         ItemBody::Instructions { files } => {
@@ -106,6 +106,17 @@ fn command(item: &Item, run: &CommandRun, detail: Detail) -> Vec<Line> {
     }
     lines.extend(output.skip(skipped).map(|line| indent().with(DIM, "│ ").then(line)));
     lines
+}
+
+/// What a tool said: all of it in a log, else why it failed.
+fn tool_output(item: &Item, output: &str, detail: Detail) -> Vec<Line> {
+    let most = match (detail, item.status) {
+        (Detail::Whole, _) => usize::MAX,
+        (Detail::Tail, ItemStatus::Failed) => TAIL_LINES,
+        (Detail::Tail, _) => 0,
+    };
+    let lines = clean::lines(output).into_iter().filter(|line| !line.is_empty());
+    lines.take(most).map(|line| indent().with(DIM, "│ ").then(line)).collect()
 }
 
 /// How it ended and how long it took.

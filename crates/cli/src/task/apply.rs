@@ -29,13 +29,13 @@ pub(super) async fn run(args: &Args, call: &Call<'_>) -> anyhow::Result<Exit> {
         (None, true) => None,
         // Without files to change there is the branch, which needs no clone.
         (None, false) if args.branch.is_some() => None,
-        (repo, _) => Some(repository::locate(repo.as_deref())?),
+        (repo, _) => Some(repository::locate(repo.as_deref())?.name),
     };
     match (&args.branch, clone.as_deref().map(Path::new)) {
-        (None, None) => product.apply()?,
-        (None, Some(root)) => product.apply_to(root)?,
+        (None, None) => product.apply(call.config)?,
+        (None, Some(root)) => product.apply_to(root, call.config)?,
         (Some(name), None) => product.branch(name, call.config)?,
-        (Some(name), Some(root)) => product.branch_of(root, name)?,
+        (Some(name), Some(root)) => product.branch_of(root, name, call.config)?,
     }
     if call.form == Form::Json {
         let done = serde_json::json!({ "task": task.id, "attempt": number, "branch": args.branch, "stat": patch.stat });

@@ -10,6 +10,7 @@ use super::Which;
 use crate::choice;
 use crate::exit::Trouble;
 use crate::record::Record;
+use crate::text::count;
 
 /// Fewest characters of an id that are taken for it.
 const CHARS_MIN: usize = 4;
@@ -100,6 +101,7 @@ pub(super) fn attempt(which: &Which, records: &BTreeMap<u8, Record>) -> anyhow::
     if records.contains_key(&number) {
         return Ok(number);
     }
-    let what = format!("The task has {} attempts, so there is no attempt {number}.", records.len());
+    let all = count(records.len() as u64, "attempt");
+    let what = format!("The task has {all}, so there is no attempt {number}.");
     Err(Trouble::usage(what, "See legwork task show.").into())
 }

@@ -37,7 +37,7 @@ pub(super) async fn run(which: &Which, call: &Call<'_>) -> anyhow::Result<Exit> 
     lines.extend(summary::verdicts(record));
     lines.extend(summary::outcome(record));
     lines.extend(summary::needs(record, &view.task));
-    lines.extend(summary::next_steps(record, &view.task));
+    lines.extend(summary::next_steps(record, &view.task, summary::Wanted::Later));
     home::write(&lines)?;
     Ok(Exit::Done)
 }

@@ -18,6 +18,55 @@ fn the_patch_goes_to_file_files_and_branch() {
 }
 
 #[test]
+fn a_file_url_is_the_repository_on_this_machine() {
+    let world = World::new();
+    let url = format!("file://{}", world.repo().display());
+    let run = world.task(GOODBYE, &["--repo", &url, "--branch", "bye", "--apply"]).ended(0);
+    assert_eq!(world.git(&["show", "bye:greeting"]), "goodbye");
+    assert_eq!(world.read("greeting"), "goodbye\n");
+    assert!(!run.out.contains("legwork task apply"), "what is being done is no next step:\n{}", run.out);
+}
+
+#[test]
+fn the_table_of_checks_has_columns() {
+    let world = World::new();
+    let run = world.task(GOODBYE, &["--check", "sh test.sh", "--check", "true"]).ended(0);
+    let (_, table) = run.out.split_once("\nChecks").unwrap();
+    let rows: Vec<&str> = table.lines().skip(1).take(2).collect();
+    let columns = |row: &&str| ["   base exit", "→"].map(|mark| row.find(mark));
+    assert_eq!(columns(&rows[0])[0], columns(&rows[1])[0], "{rows:#?}");
+}
+
+#[test]
+fn a_tool_that_failed_says_why() {
+    let world = World::new();
+    let script = r#"
+        [[turn]]
+        calls = [{ tool = "view_image", arguments = { path = "greeting" } }]
+        [[turn]]
+        text = "That is no picture."
+    "#;
+    let run = world.task(script, &[]).ended(0);
+    let (_, after) = run.out.split_once("view_image").unwrap();
+    let reason = after.lines().nth(1).unwrap();
+    assert!(reason.trim().starts_with("│ ") && reason.contains("greeting"), "{}", run.out);
+}
+
+#[test]
+fn the_patch_is_written_also_when_nobody_reads_the_summary() {
+    let world = World::new();
+    let model = world.model(GOODBYE);
+    let mut command = world.legwork(&["run", "Say goodbye", "--model", &model, "--patch", "../p"]);
+    let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    // The reader sees the patch saved, and goes away.
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+    lines.find(|line| line.as_ref().unwrap().contains("patch saved")).unwrap().unwrap();
+    drop(lines);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(std::fs::read_to_string(world.path().join("p")).unwrap().contains("+goodbye"));
+}
+
+#[test]
 fn a_conflict_leaves_the_files_alone_and_names_them() {
     let world = World::new();
     world.write("greeting", "my own words\n");

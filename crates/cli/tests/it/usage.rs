@@ -27,6 +27,16 @@ fn wrong_arguments_are_usage_errors() {
     }
 }
 
+/// What another process would have to keep is not sent to it.
+#[test]
+fn a_password_goes_with_no_server() {
+    let world = World::new();
+    let url = "https://me:hunter2@example.org/x";
+    let run = world.run(&["task", "new", "x", "--model", "scripted/x", "--repo", url]).ended(2);
+    assert!(run.err.contains("credential helper") && run.err.contains("https://example.org/x"), "{}", run.err);
+    assert!(!run.err.contains("hunter2"), "{}", run.err);
+}
+
 #[test]
 fn outside_a_repository_the_way_in_is_told() {
     let world = World::new();

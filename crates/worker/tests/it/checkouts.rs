@@ -190,8 +190,8 @@ async fn what_is_not_in_the_checkout_is_said() {
     std::fs::create_dir(repository.path.join("module")).unwrap();
     repository.commit("two");
     let run = look(&world, &repository, None).await;
-    assert!(run.notices().contains("1 submodules"), "{}", run.notices());
-    assert!(run.notices().contains("1 files of Git LFS"), "{}", run.notices());
+    assert!(run.notices().contains("submodules that are empty directories: 1"), "{}", run.notices());
+    assert!(run.notices().contains("pointers without their content: 1"), "{}", run.notices());
     assert_eq!(run.ended.outcome, Outcome::NoChange);
 }
 

@@ -1,17 +1,25 @@
 //! Notices that something may have changed. They carry nothing and may be late, merged or lost: who hears one looks into
 //! the store, and who waits also looks by itself from time to time.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use legwork_domain::AttemptId;
+use legwork_store::Notice;
 use tokio::sync::watch;
+
+/// Notices that wait to be told to other servers. Far more than ring between two messages; what is beyond is found by
+/// looking.
+const OUTBOX_MAX: usize = 2_000;
 
 /// One bell for the queue and one for each attempt that is watched.
 #[derive(Default)]
 pub(crate) struct Bells {
     queue: watch::Sender<()>,
     attempts: Mutex<HashMap<AttemptId, watch::Sender<()>>>,
+    /// What rang here, for other servers.
+    outbox: watch::Sender<BTreeSet<Notice>>,
 }
 
 impl Bells {
@@ -22,7 +30,8 @@ impl Bells {
 
     /// There may be work.
     pub(crate) fn ring_queue(&self) {
-        self.queue.send_replace(());
+        self.hear(Notice::Queue);
+        self.post(Notice::Queue);
     }
 
     /// Hears of an attempt's new events from now on.
@@ -36,8 +45,39 @@ impl Bells {
 
     /// The attempt's log may have grown.
     pub(crate) fn ring(&self, attempt: AttemptId) {
-        if let Some(bell) = self.attempts().get(&attempt) {
-            bell.send_replace(());
+        self.hear(Notice::Attempt(attempt));
+        self.post(Notice::Attempt(attempt));
+    }
+
+    /// Rings here alone: another server has told of it.
+    pub(crate) fn hear(&self, notice: Notice) {
+        match notice {
+            Notice::Queue => self.queue.send_replace(()),
+            Notice::Attempt(attempt) => {
+                if let Some(bell) = self.attempts().get(&attempt) {
+                    bell.send_replace(());
+                }
+            }
+        }
+    }
+
+    /// Hears that there is something to tell other servers. Nothing is kept for them unless somebody does.
+    pub(crate) fn outbox(&self) -> watch::Receiver<BTreeSet<Notice>> {
+        self.outbox.subscribe()
+    }
+
+    pub(crate) fn empty_outbox(&self) -> BTreeSet<Notice> {
+        let mut notices = BTreeSet::new();
+        self.outbox.send_if_modified(|outbox| {
+            notices = mem::take(outbox);
+            false
+        });
+        notices
+    }
+
+    fn post(&self, notice: Notice) {
+        if self.outbox.receiver_count() > 0 {
+            self.outbox.send_if_modified(|outbox| outbox.len() < OUTBOX_MAX && outbox.insert(notice));
         }
     }
 
@@ -61,5 +101,21 @@ mod tests {
         drop((hears, quiet));
         drop(bells.attempt(one));
         assert_eq!(bells.attempts().len(), 1);
+    }
+
+    #[test]
+    fn what_rings_here_is_kept_for_others_only_if_there_are_some() {
+        let bells = Bells::default();
+        let one = AttemptId::from_u128(1);
+        bells.ring(one);
+        let outbox = bells.outbox();
+        assert_eq!(bells.empty_outbox(), BTreeSet::new());
+        bells.ring(one);
+        bells.ring(one);
+        bells.ring_queue();
+        bells.hear(Notice::Attempt(AttemptId::from_u128(2)));
+        assert!(outbox.has_changed().unwrap());
+        assert_eq!(bells.empty_outbox(), BTreeSet::from([Notice::Queue, Notice::Attempt(one)]));
+        assert_eq!(bells.empty_outbox(), BTreeSet::new());
     }
 }

@@ -10,6 +10,7 @@ mod blobs;
 mod extract;
 mod problem;
 mod reconcile;
+mod relay;
 mod routes;
 mod schema;
 
@@ -93,6 +94,7 @@ struct Server {
 pub async fn serve(listener: TcpListener, config: Config, shutdown: CancellationToken) -> Result<(), Error> {
     let server = Arc::new(Server::open(&config, shutdown.clone()).await?);
     let reconciler = tokio::spawn(reconcile::run(Arc::clone(&server)));
+    let relay = tokio::spawn(relay::run(Arc::clone(&server)));
     // Small answers must not wait for the acknowledgement of earlier ones. A socket that is gone already says so later.
     let listener = listener.tap_io(|stream: &mut TcpStream| drop(stream.set_nodelay(true)));
     let serving = axum::serve(listener, routes::router(Arc::clone(&server)))
@@ -107,8 +109,8 @@ pub async fn serve(listener: TcpListener, config: Config, shutdown: Cancellation
         () = overdue => Ok(()),
     };
     shutdown.cancel();
-    // It has no result, and a panic in it was told by its own thread.
-    let _ = reconciler.await;
+    // They have no result, and a panic in one was told by its own thread.
+    let _ = tokio::join!(reconciler, relay);
     server.store.close().await;
     served
 }

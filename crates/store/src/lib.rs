@@ -20,6 +20,7 @@ mod create;
 mod deep;
 mod dialect;
 mod error;
+mod exchange;
 mod log;
 mod messages;
 mod migrate;
@@ -31,12 +32,14 @@ mod turn_row;
 mod turns;
 
 use dialect::Dialect;
+use exchange::Address;
 use sqlx::AnyPool;
 
 pub use access::{NAME_BYTES_MAX, Thing, USERS_MAX};
 pub use audit::{AUDIT_PAGE_MAX, Act};
 pub use create::{IDEMPOTENCY_KEY_BYTES_MAX, Sent, TaskIds};
 pub use error::Error;
+pub use exchange::{Exchange, Notice};
 pub use log::{EVENT_BYTES_MAX, Line, LogEnd, PAGE_BYTES_MAX, PAGE_EVENTS_MAX};
 pub use read::TASKS_PAGE_MAX;
 pub use spending::{USAGE_ROWS_MAX, UsageQuery};
@@ -55,6 +58,8 @@ pub struct Store {
     writer: AnyPool,
     /// A few; they never wait for a writer.
     readers: AnyPool,
+    /// Where the exchange is, over Postgres.
+    address: Option<Address>,
 }
 
 impl Store {

@@ -11,6 +11,7 @@ use sqlx::pool::PoolOptions;
 use sqlx::{Any, Connection as _};
 
 use crate::dialect::Dialect;
+use crate::exchange::Address;
 use crate::{Connection, Error, Store, migrate};
 
 /// How long a call waits for a connection before it is told to come again: a restart of Postgres goes by unseen, and a
@@ -65,7 +66,8 @@ impl Store {
                 "A database is `postgres://USER:PASSWORD@HOST/DATABASE` or `sqlite:PATH`.".to_owned(),
             ));
         }
-        Self::over(Dialect::Postgres, options(url)?).await
+        let store = Self::over(Dialect::Postgres, options(url)?).await?;
+        Ok(Self { address: Some(Address(url.into())), ..store })
     }
 
     async fn over(dialect: Dialect, options: AnyConnectOptions) -> Result<Self, Error> {
@@ -79,7 +81,7 @@ impl Store {
         let readers = with_setup(pool(dialect, readers), dialect.reader()).connect_lazy_with(options);
         // Not before there is another: the last one to leave a file of SQLite's tidies it up, at some cost.
         first.close().await?;
-        Ok(Self { dialect, writer, readers })
+        Ok(Self { dialect, writer, readers, address: None })
     }
 }
 

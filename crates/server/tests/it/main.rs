@@ -5,8 +5,12 @@
 mod blobs;
 mod budgets;
 mod events;
+#[path = "../../../store/tests/it/postgres.rs"]
+#[expect(dead_code, reason = "the store's tests use more of it")]
+mod postgres;
 mod problems;
 mod schema;
+mod several;
 mod tasks;
 mod workers;
 mod world;

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use legwork_client::Client;
 use legwork_domain::{
@@ -20,30 +21,43 @@ pub(crate) struct World {
     pub(crate) client: Client,
     pub(crate) address: SocketAddr,
     pub(crate) shutdown: CancellationToken,
-    folder: TempDir,
+    folder: Arc<TempDir>,
+    database: Option<String>,
     serving: JoinHandle<Result<(), Error>>,
 }
 
 impl World {
     pub(crate) async fn start() -> Self {
-        Self::start_in(tempfile::tempdir().unwrap(), "127.0.0.1:0".parse().unwrap()).await
+        Self::start_over(None).await
     }
 
-    async fn start_in(folder: TempDir, address: SocketAddr) -> Self {
+    pub(crate) async fn start_over(database: Option<String>) -> Self {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        Self::start_in(folder, "127.0.0.1:0".parse().unwrap(), database).await
+    }
+
+    /// Another server over the same database and data directory.
+    pub(crate) async fn beside(&self) -> Self {
+        let database = self.database.clone();
+        Self::start_in(Arc::clone(&self.folder), "127.0.0.1:0".parse().unwrap(), database).await
+    }
+
+    async fn start_in(folder: Arc<TempDir>, address: SocketAddr, database: Option<String>) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let config = Config { data: folder.path().join("data"), database: None, token: TOKEN.into() };
+        let data = folder.path().join("data");
+        let config = Config { data, database: database.clone(), token: TOKEN.into() };
         let shutdown = CancellationToken::new();
         let serving = tokio::spawn(legwork_server::serve(listener, config, shutdown.clone()));
         let client = Client::new(&format!("http://{address}"), TOKEN).unwrap();
-        Self { client, address, shutdown, folder, serving }
+        Self { client, address, shutdown, folder, database, serving }
     }
 
     /// Stops the server in good order and starts it on the same data and port.
     pub(crate) async fn restart(self) -> Self {
         self.shutdown.cancel();
         self.serving.await.unwrap().unwrap();
-        Self::start_in(self.folder, self.address).await
+        Self::start_in(self.folder, self.address, self.database).await
     }
 
     /// Waits until the server has ended by itself.

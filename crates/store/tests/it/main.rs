@@ -12,6 +12,7 @@ mod budgets;
 mod durability;
 mod faults;
 mod interleavings;
+mod notices;
 mod opening;
 mod postgres;
 mod simulation;

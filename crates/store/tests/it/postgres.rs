@@ -215,12 +215,13 @@ fn binaries() -> PathBuf {
         fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|entry| entry.path());
     let number = |path: &PathBuf| path.file_name()?.to_str()?.parse::<u32>().ok();
     let newest = versions.max_by_key(number).map(|version| version.join("bin"));
-    newest.filter(|folder| folder.join("initdb").exists()).unwrap_or_else(|| {
-        panic!(
-            "No Postgres server is installed. Install it (Debian: apt-get install postgresql), or name one with \
-             TEST_DATABASE_URL."
-        )
-    })
+    let newest = newest.filter(|folder| folder.join("initdb").exists());
+    assert!(
+        newest.is_some(),
+        "No Postgres server is installed. Install it (Debian: apt-get install postgresql), or name one with \
+         TEST_DATABASE_URL."
+    );
+    newest.unwrap()
 }
 
 /// The shared cluster, started if nobody has.

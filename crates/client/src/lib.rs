@@ -5,6 +5,7 @@
 //! again is harmless. The one exception is [`Client::events`], which resumes where it broke off: a reader of a log wants
 //! the log, not its connections.
 
+mod access;
 mod error;
 mod follow;
 mod sse;

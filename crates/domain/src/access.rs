@@ -75,7 +75,7 @@ pub struct Grant {
 
 /// What a token is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(tag = "scope", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(tag = "for", rename_all = "snake_case")]
 pub enum Scope {
     /// To act for its user.
     User {
@@ -99,7 +99,6 @@ pub struct Token {
     /// What its owner calls it.
     pub name: String,
     /// What it is good for.
-    #[serde(flatten)]
     pub scope: Scope,
     /// When it was made.
     pub created_at: Timestamp,
@@ -130,6 +129,106 @@ pub struct Repository {
     pub created_at: Timestamp,
     /// By whom.
     pub created_by: UserId,
+}
+
+/// The body of `POST /v1/users`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UserDraft {
+    /// 1 to 100 bytes, unique on the server.
+    pub name: String,
+}
+
+/// A user with its roles.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UserView {
+    /// The user.
+    pub user: User,
+    /// What it is, and where.
+    pub grants: Vec<Grant>,
+}
+
+/// The answer to `GET /v1/me`: who the caller is to the server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Me {
+    /// The user for whom it acts.
+    pub user: User,
+    /// What the user is, and where. A token may leave less of it.
+    pub grants: Vec<Grant>,
+    /// What opened the door.
+    #[serde(flatten)]
+    pub via: crate::Via,
+}
+
+/// All users.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UserList {
+    /// By name.
+    pub users: Vec<User>,
+}
+
+/// The body of a call that gives a role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RoleChoice {
+    /// Which.
+    pub role: Role,
+}
+
+/// Who is what on a repository, beside those who have a role on everything.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct GrantList {
+    /// By user.
+    pub grants: Vec<Grant>,
+}
+
+/// The body of `POST /v1/tokens`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TokenDraft {
+    /// What to call it, 1 to 100 bytes.
+    pub name: String,
+    /// What it shall be good for.
+    pub scope: Scope,
+    /// For whom it acts; the caller if nobody is named. Only an owner of everything makes tokens for others.
+    #[serde(default)]
+    pub user: Option<UserId>,
+    /// When it ends: within 366 days. In 90 days if nothing is said.
+    #[serde(default)]
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A token that was just made: the only answer that ever holds what opens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TokenMade {
+    /// The record.
+    pub token: Token,
+    /// What goes into `Authorization: Bearer`. Keep it safe: it is shown this once.
+    pub secret: String,
+}
+
+/// A user's tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TokenList {
+    /// Oldest first, with those that do not open any more.
+    pub tokens: Vec<Token>,
+}
+
+/// The body of `POST /v1/repositories`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RepositoryDraft {
+    /// The URL or path by which tasks will name it.
+    pub url: String,
+}
+
+/// A page of the repositories that the caller sees.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RepositoryList {
+    /// By URL.
+    pub repositories: Vec<Repository>,
+    /// For the next page: pass as `cursor`. `None`: this was the last.
+    pub next: Option<String>,
 }
 
 /// What a caller may do: a user's grants under a token's ceiling.

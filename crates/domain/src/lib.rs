@@ -24,7 +24,10 @@ mod time;
 mod turn;
 mod view;
 
-pub use access::{Access, Action, Denied, Grant, Repository, Role, Scope, Token, User, Visible};
+pub use access::{
+    Access, Action, Denied, Grant, GrantList, Me, Repository, RepositoryDraft, RepositoryList, Role,
+    RoleChoice, Scope, Token, TokenDraft, TokenList, TokenMade, User, UserDraft, UserList, UserView, Visible,
+};
 pub use assignment::{Accepted, Assignment, Bounds, Directive, EventBatch, Finish, LeaseRequest, NewEvent};
 pub use audit::{Actor, AuditEntry, AuditFault, AuditPage, AuditVerdict, Via};
 pub use budget::{

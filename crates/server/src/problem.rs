@@ -51,6 +51,12 @@ impl Failure {
         Self::new(StatusCode::FORBIDDEN, "forbidden", "The caller may not do this", detail)
     }
 
+    pub(crate) fn beyond_the_caller() -> Self {
+        let detail = "The token would be good for more than the caller or its own token is. Nothing was done. Ask for less, \
+                      or come with a stronger token.";
+        Self::new(StatusCode::FORBIDDEN, "forbidden", "The caller may not do this", detail)
+    }
+
     pub(crate) fn not_a_persons() -> Self {
         let detail =
             "This call is for people, and the token is a worker's. Nothing was done. Send a user's token.";

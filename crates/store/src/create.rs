@@ -10,7 +10,7 @@ use sqlx::Row as _;
 use crate::access::know;
 use crate::audit::Act;
 use crate::turn_row::{TurnRow, id, text};
-use crate::{Connection, Error, Store, budgets, log, read};
+use crate::{Connection, Error, Store, blobs, budgets, log, read};
 
 /// Longest idempotency key, as the drafts and the well-known APIs have it.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
@@ -164,6 +164,7 @@ async fn insert(
     .bind(text(task)?)
     .execute(&mut *connection)
     .await?;
+    blobs::of_task(connection, task.id, &task.request.images).await?;
     if let Some(limit) = task.request.budget {
         budgets::put(connection, Spender::Task(task.id), Period::Total, limit).await?;
     }

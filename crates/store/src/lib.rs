@@ -15,6 +15,7 @@
 mod access;
 mod assignment;
 mod audit;
+mod blobs;
 mod budgets;
 mod create;
 mod deep;

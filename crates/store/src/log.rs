@@ -10,7 +10,7 @@ use legwork_domain::{AttemptId, Event, EventKind, Item, ItemStatus, NewEvent, Ti
 use sqlx::{AssertSqlSafe, Row as _};
 
 use crate::turn_row::{column, number, text};
-use crate::{Connection, Error, Store};
+use crate::{Connection, Error, Store, blobs};
 
 /// The largest single event, as JSON: a model's context entry with one full-size image in base 64.
 pub const EVENT_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -91,6 +91,7 @@ pub(crate) async fn append(
         return Ok(());
     }
     let before = draw(connection, attempt, events.len() as u64).await?;
+    blobs::of_events(connection, attempt, &events).await?;
     let mut rows = Vec::with_capacity(events.len());
     for (seq, event) in (before + 1..).zip(events) {
         let (kind, item) = (name(&event.kind), boundary(&event.kind).map(|item| i64::from(item.id.number())));

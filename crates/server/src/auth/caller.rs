@@ -4,7 +4,9 @@ use axum::extract::{FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::Response;
-use legwork_domain::{Access, Action, Actor, Denied, RepositoryId, Role, UserId, Visible};
+use legwork_domain::{
+    Access, Action, Actor, Denied, RepositoryId, Role, Scope, TokenId, UserId, Via, Visible,
+};
 use legwork_store::{Act, Store, Thing};
 
 use super::{Identity, process};
@@ -32,6 +34,11 @@ impl Caller {
         self.access.check(Action::Administer, None).map_err(|_| Failure::forbidden(Role::Owner))
     }
 
+    /// Whether it came with this token.
+    pub(crate) fn is(&self, token: TokenId) -> bool {
+        self.actor.via == Via::Token { token }
+    }
+
     /// The caller as the author of a change that is made now.
     pub(crate) fn act(&self) -> Act {
         Act { actor: self.actor, at: now() }
@@ -40,6 +47,17 @@ impl Caller {
     /// What the caller sees of lists.
     pub(crate) fn visible(&self) -> Visible {
         self.access.visible(self.actor.user)
+    }
+
+    /// Whether a token of this scope could do nothing that this caller cannot.
+    pub(crate) fn covers(&self, scope: Scope) -> bool {
+        self.access.covers(scope)
+    }
+
+    /// Whether the caller may do the action anywhere at all.
+    pub(crate) fn may_somewhere(&self, action: Action) -> Result<(), Failure> {
+        let enough = self.access.best().is_some_and(|best| best >= action.role());
+        if enough { Ok(()) } else { Err(Failure::forbidden(action.role())) }
     }
 
     /// Whether the action may be done to the thing: 404 if the caller must not know of it, 403 if it sees it only.
@@ -59,6 +77,14 @@ impl Caller {
             Denied::Hidden => Failure::not_found("repository of this name that you may see"),
             Denied::Forbidden { needs } => Failure::forbidden(needs),
         })
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Identity {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        parts.extensions.get::<Self>().cloned().ok_or_else(Failure::unauthorized)
     }
 }
 

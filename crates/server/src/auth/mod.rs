@@ -21,7 +21,7 @@ use crate::problem::Failure;
 use crate::{Server, now};
 
 pub(crate) use caller::{Caller, Worker, people_only, workers_only};
-pub(crate) use secret::Digest;
+pub(crate) use secret::{Digest, Kind, Secret};
 
 /// Who a call is from.
 #[derive(Clone, Debug)]

@@ -6,10 +6,11 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
-use legwork_domain::{BlobId, Problem};
+use legwork_domain::{Action, BlobId, Problem};
 use tokio_util::io::ReaderStream;
 
 use crate::Server;
+use crate::auth::Identity;
 use crate::blobs::BLOB_BYTES_MAX;
 use crate::extract::Id;
 use crate::problem::{Failure, MEDIA_TYPE};
@@ -29,19 +30,26 @@ use crate::problem::{Failure, MEDIA_TYPE};
 )]
 pub(super) async fn put(
     State(server): State<Arc<Server>>,
+    identity: Identity,
     Id(blob): Id<BlobId>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, Failure> {
+    if let Identity::Person(caller) = &identity {
+        caller.may_somewhere(Action::Run)?;
+    }
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     if announced.is_some_and(|length: usize| length > BLOB_BYTES_MAX) {
         return Err(Failure::too_large(BLOB_BYTES_MAX));
     }
     server.blobs.put(&blob, body).await?;
+    if let Identity::Person(caller) = &identity {
+        server.store.blob_uploaded(&blob, caller.user()).await?;
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Reads a blob.
+/// Reads a blob: one's own, or one that a task names which one may see.
 #[utoipa::path(
     get, path = "/v1/blobs/{sha256}", tag = "blobs", operation_id = "get_blob",
     params(("sha256" = BlobId, Path, description = "The SHA-256 of the bytes in lower-case hexadecimal")),
@@ -52,10 +60,16 @@ pub(super) async fn put(
 )]
 pub(super) async fn get(
     State(server): State<Arc<Server>>,
+    identity: Identity,
     Id(blob): Id<BlobId>,
 ) -> Result<impl IntoResponse, Failure> {
-    let (file, length) =
-        server.blobs.get(&blob).await?.ok_or_else(|| Failure::not_found(&format!("blob {blob}")))?;
+    let missing = || Failure::not_found(&format!("blob {blob}"));
+    if let Identity::Person(caller) = &identity
+        && !server.store.may_read_blob(&blob, caller.user(), caller.visible()).await?
+    {
+        return Err(missing());
+    }
+    let (file, length) = server.blobs.get(&blob).await?.ok_or_else(missing)?;
     let headers = [
         (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
         (header::CONTENT_LENGTH, length.to_string()),

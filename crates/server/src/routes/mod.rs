@@ -1,11 +1,16 @@
 //! The routes: one file for each kind of caller's business.
 
+mod audit;
 mod blobs;
 mod budgets;
 mod events;
+mod me;
 mod meta;
+mod repositories;
 mod tasks;
+mod tokens;
 mod usage;
+mod users;
 mod worker;
 
 use std::sync::Arc;
@@ -13,7 +18,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post, put};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::auth::{people_only, workers_only};
@@ -45,6 +50,25 @@ const EVENTS_BYTES_MAX: usize = 16 * 1024 * 1024;
     usage::report,
     blobs::put,
     blobs::get,
+    me::show,
+    users::create,
+    users::list,
+    users::show,
+    users::disable,
+    users::enable,
+    users::set_role,
+    users::remove_role,
+    tokens::create,
+    tokens::list,
+    tokens::revoke,
+    repositories::create,
+    repositories::list,
+    repositories::show,
+    repositories::grants,
+    repositories::set_grant,
+    repositories::remove_grant,
+    audit::read,
+    audit::verify,
     meta::health,
     meta::openapi,
 ))]
@@ -61,7 +85,30 @@ fn people() -> Router<Arc<Server>> {
         .route("/v1/budgets/{spender}/{period}", get(budgets::show).put(budgets::set).delete(budgets::remove))
         .route("/v1/usage", get(usage::report))
         .route("/openapi.json", get(meta::openapi))
+        .merge(access())
         .route_layer(from_fn(people_only))
+}
+
+/// For people: who may do what.
+fn access() -> Router<Arc<Server>> {
+    Router::new()
+        .route("/v1/me", get(me::show))
+        .route("/v1/users", post(users::create).get(users::list))
+        .route("/v1/users/{user}", get(users::show))
+        .route("/v1/users/{user}/disable", post(users::disable))
+        .route("/v1/users/{user}/enable", post(users::enable))
+        .route("/v1/users/{user}/role", put(users::set_role).delete(users::remove_role))
+        .route("/v1/tokens", post(tokens::create).get(tokens::list))
+        .route("/v1/tokens/{token}", delete(tokens::revoke))
+        .route("/v1/repositories", post(repositories::create).get(repositories::list))
+        .route("/v1/repositories/{repository}", get(repositories::show))
+        .route("/v1/repositories/{repository}/grants", get(repositories::grants))
+        .route(
+            "/v1/repositories/{repository}/grants/{user}",
+            put(repositories::set_grant).delete(repositories::remove_grant),
+        )
+        .route("/v1/audit", get(audit::read))
+        .route("/v1/audit/verdict", get(audit::verify))
 }
 
 /// For workers.

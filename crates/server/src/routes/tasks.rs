@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
-use legwork_domain::{Action, NewTask, Problem, TaskId, TaskList, TaskView};
+use legwork_domain::{Action, BlobId, NewTask, Problem, TaskId, TaskList, TaskView};
 use legwork_store::{Sent, TASKS_PAGE_MAX, TaskIds, Thing};
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -39,11 +39,23 @@ pub(super) async fn create(
 ) -> Result<impl IntoResponse, Failure> {
     let key = header(&headers, "idempotency-key")?;
     caller.may_on(&server.store, Action::Run, &request.source.repository).await?;
+    images_are_there(&server, &caller, &request.images).await?;
     let ids = TaskIds::draw(request.attempts, || Uuid::now_v7().as_u128());
     let view = server.store.create_task(request, Sent { act: caller.act(), key }, &ids).await?;
     server.bells.ring_queue();
     let location = format!("/v1/tasks/{}", view.task.id);
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(view)))
+}
+
+/// An image that the caller may not read is as good as none: else a task could show it to whoever knows its name.
+async fn images_are_there(server: &Server, caller: &Caller, images: &[BlobId]) -> Result<(), Failure> {
+    for image in images {
+        let readable = server.store.may_read_blob(image, caller.user(), caller.visible()).await?;
+        if !readable || !server.blobs.has(image).await? {
+            return Err(Failure::blob_missing(image));
+        }
+    }
+    Ok(())
 }
 
 /// Which page of the list.

@@ -1,10 +1,12 @@
 //! The server over real HTTP, mostly by the real client.
 
-#![expect(clippy::unwrap_used, reason = "what a helper cannot do fails its test")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "what a helper cannot do fails its test")]
 
+mod access;
 mod blobs;
 mod budgets;
 mod events;
+mod matrix;
 #[path = "../../../store/tests/it/postgres.rs"]
 #[expect(dead_code, reason = "the store's tests use more of it")]
 mod postgres;

@@ -73,8 +73,18 @@ impl World {
         format!("http://{}{path}", self.address)
     }
 
-    /// HTTP without our client.
+    /// HTTP without our client, with the process's token.
     pub(crate) fn http(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
+        self.as_one(method, path, TOKEN)
+    }
+
+    /// A client with another token.
+    pub(crate) fn client_of(&self, token: &str) -> Client {
+        Client::new(&format!("http://{}", self.address), token).unwrap()
+    }
+
+    /// HTTP without our client, with any token; with none if it is empty.
+    pub(crate) fn as_one(&self, method: &str, path: &str, token: &str) -> reqwest::RequestBuilder {
         let tls =
             rustls::ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
                 .with_safe_default_protocol_versions()
@@ -82,7 +92,8 @@ impl World {
                 .with_root_certificates(rustls::RootCertStore::empty())
                 .with_no_client_auth();
         let http = reqwest::Client::builder().no_proxy().tls_backend_preconfigured(tls).build().unwrap();
-        http.request(method.parse().unwrap(), self.url(path)).bearer_auth(TOKEN)
+        let request = http.request(method.parse().unwrap(), self.url(path));
+        if token.is_empty() { request } else { request.bearer_auth(token) }
     }
 
     pub(crate) async fn create(&self, prompt: &str, key: &str) -> TaskView {

@@ -1,7 +1,7 @@
 //! Each test of the list over SQLite and over Postgres.
 
 use crate::world::{Place, World};
-use crate::{budgets, durability, interleavings, opening, suite};
+use crate::{access, budgets, durability, interleavings, opening, suite};
 
 macro_rules! over_both {
     ($($module:ident: $($name:ident)*;)*) => {
@@ -57,6 +57,17 @@ over_both! {
         a_new_day_is_a_new_budget
         what_was_spent_is_reported
         an_end_tells_what_was_spent_over_all_leases;
+    access:
+        a_repository_becomes_known_by_its_first_task
+        a_key_is_its_senders
+        a_name_is_one_users
+        the_local_owner_cannot_be_shut_out
+        what_is_granted_must_exist
+        a_token_opens_until_it_ends
+        a_tokens_use_is_noted_once_a_minute
+        each_change_is_told_once
+        no_entry_can_be_tampered_with_unseen
+        a_kept_head_shows_a_cut_log;
     interleavings:
         no_order_of_steps_breaks_a_log
         many_at_once_break_no_log;

@@ -7,6 +7,7 @@
     reason = "what a helper cannot do fails its test, and a test looks at the few variants that it is about"
 )]
 
+mod access;
 mod both;
 mod budgets;
 mod durability;

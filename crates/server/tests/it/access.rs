@@ -1,0 +1,116 @@
+//! Users, roles and tokens as their owners see them.
+
+use legwork_client::Client;
+use legwork_domain::{RepositoryDraft, Role, Scope, TokenDraft, TokenMade, UserDraft, UserId, Via};
+
+use crate::world::{World, request};
+
+fn draft(scope: Scope) -> TokenDraft {
+    TokenDraft { name: "laptop".into(), scope, user: None, expires_at: None }
+}
+
+fn whole(role: Role) -> Scope {
+    Scope::User { role, repository: None }
+}
+
+/// A new user with a role on everything, and a token of it.
+async fn user(world: &World, name: &str, role: Role) -> (UserId, TokenMade, Client) {
+    let id = world.client.create_user(&UserDraft { name: name.into() }).await.unwrap().id;
+    world.client.grant(id, None, role).await.unwrap();
+    let made =
+        world.client.create_token(&TokenDraft { user: Some(id), ..draft(whole(Role::Owner)) }).await.unwrap();
+    let client = world.client_of(&made.secret);
+    (id, made, client)
+}
+
+#[tokio::test]
+async fn a_user_works_with_its_token_until_it_is_shut_out() {
+    let world = World::start().await;
+    let (anna, made, client) = user(&world, "anna", Role::Runner).await;
+    let me = client.me().await.unwrap();
+    assert_eq!((me.user.id, me.via), (anna, Via::Token { token: made.token.id }));
+    let view = client.create_task(&request("x"), "key").await.unwrap();
+    assert_eq!(view.task.created_by, anna);
+    world.client.disable_user(anna).await.unwrap();
+    assert_eq!(client.me().await.unwrap_err().code(), Some("unauthorized"));
+    world.client.enable_user(anna).await.unwrap();
+    client.me().await.unwrap();
+    client.revoke_token(made.token.id).await.unwrap();
+    assert_eq!(client.me().await.unwrap_err().code(), Some("unauthorized"));
+    let seen = world.client.tokens(Some(anna)).await.unwrap().tokens;
+    assert!(seen[0].revoked_at.is_some() && seen[0].last_used_at.is_some());
+    assert_eq!(world.client.verify_audit().await.unwrap().fault, None);
+}
+
+#[tokio::test]
+async fn two_people_may_use_the_same_key() {
+    let world = World::start().await;
+    let (_, _, anna) = user(&world, "anna", Role::Runner).await;
+    let hers = anna.create_task(&request("hers"), "key").await.unwrap();
+    let mine = world.create("mine", "key").await;
+    assert_ne!(hers.task.id, mine.task.id);
+}
+
+#[tokio::test]
+async fn a_token_makes_none_that_is_stronger() {
+    let world = World::start().await;
+    let (_, _, anna) = user(&world, "anna", Role::Owner).await;
+    let weak = anna.create_token(&draft(whole(Role::Viewer))).await.unwrap();
+    let weak_client = world.client_of(&weak.secret);
+    for scope in [whole(Role::Runner), whole(Role::Owner), Scope::Worker] {
+        let refused = weak_client.create_token(&draft(scope)).await.unwrap_err();
+        assert_eq!(refused.code(), Some("forbidden"), "{scope:?}");
+    }
+    let refused = weak_client.create_task(&request("x"), "k").await.unwrap_err();
+    assert_eq!(refused.code(), Some("forbidden"));
+    // A weak token that is lost cannot shut its user out, but can end itself.
+    let strong = anna.create_token(&draft(whole(Role::Owner))).await.unwrap();
+    let refused = weak_client.revoke_token(strong.token.id).await.unwrap_err();
+    assert_eq!(refused.code(), Some("forbidden"));
+    weak_client.revoke_token(weak.token.id).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_token_for_one_repository_sees_no_other() {
+    let world = World::start().await;
+    let (here, there) = (world.create("x", "a").await, {
+        let mut task = request("x");
+        task.source.repository = "/there".into();
+        world.client.create_task(&task, "b").await.unwrap()
+    });
+    let known = world.client.repositories(None).await.unwrap().repositories;
+    let repository = known.iter().find(|known| known.url == "/r").unwrap().id;
+    let scope = Scope::User { role: Role::Runner, repository: Some(repository) };
+    let client = world.client_of(&world.client.create_token(&draft(scope)).await.unwrap().secret);
+    let listed: Vec<_> = client.tasks(None).await.unwrap().tasks.iter().map(|view| view.task.id).collect();
+    assert_eq!(listed, [here.task.id]);
+    assert_eq!(client.task(there.task.id).await.unwrap_err().code(), Some("not_found"));
+    assert_eq!(client.repositories(None).await.unwrap().repositories.len(), 1);
+    client.create_task(&request("y"), "c").await.unwrap();
+    assert_eq!(client.create_task(&there.task.request, "d").await.unwrap_err().code(), Some("not_found"));
+}
+
+#[tokio::test]
+async fn a_blob_is_read_by_its_uploader_and_by_those_who_see_its_task() {
+    let world = World::start().await;
+    let place = world.client.create_repository(&RepositoryDraft { url: "/r".into() }).await.unwrap().id;
+    let mut people = Vec::new();
+    for name in ["anna", "otto"] {
+        let (id, _, client) = user(&world, name, Role::Viewer).await;
+        world.client.ungrant(id, None).await.unwrap();
+        world.client.grant(id, Some(place), Role::Runner).await.unwrap();
+        people.push((id, client));
+    }
+    let [(_, anna), (otto_id, otto)] = people.try_into().unwrap_or_else(|_| unreachable!());
+    let image = anna.put_blob(bytes::Bytes::from_static(b"an image")).await.unwrap();
+    anna.blob(&image).await.unwrap();
+    assert_eq!(otto.blob(&image).await.unwrap_err().code(), Some("not_found"));
+    let mut task = request("look");
+    task.images = vec![image.clone()];
+    // Nor can he have a model describe it to him.
+    assert_eq!(otto.create_task(&task, "k").await.unwrap_err().code(), Some("blob_missing"));
+    anna.create_task(&task, "k").await.unwrap();
+    otto.blob(&image).await.unwrap();
+    world.client.ungrant(otto_id, Some(place)).await.unwrap();
+    assert_eq!(otto.blob(&image).await.unwrap_err().code(), Some("not_found"));
+}

@@ -1,0 +1,217 @@
+//! Users, roles, tokens and the audit log, over both databases.
+
+use legwork_domain::{Grant, NewTask, RepositoryId, Role, Scope, Timestamp, Token, TokenId, UserId, Visible};
+use legwork_store::{Error, Thing};
+
+use sqlx::{AssertSqlSafe, Connection as _, Row as _};
+
+use crate::world::{World, request};
+
+const ANNA: UserId = UserId::from_u128(71);
+
+async fn anna(world: &World) {
+    world.store.create_user(ANNA, "anna", &world.act()).await.unwrap();
+}
+
+fn on(url: &str) -> NewTask {
+    let mut request = request("x", 1);
+    url.clone_into(&mut request.source.repository);
+    request
+}
+
+pub(crate) async fn a_repository_becomes_known_by_its_first_task(world: World) {
+    let mut made = Vec::new();
+    for url in ["/one", "/two", "/one"] {
+        made.push(world.store.create_task(on(url), world.sent(None), &world.ids(1)).await.unwrap().task.id);
+    }
+    let all = world.store.repositories(Visible::All, "", 9).await.unwrap();
+    assert_eq!(all.iter().map(|known| known.url.as_str()).collect::<Vec<_>>(), ["/one", "/two"]);
+    assert_eq!(world.store.repository_of(Thing::Task(made[2])).await.unwrap(), Some(all[0].id));
+    let seen = world.store.tasks(Visible::One(all[1].id), None, 9).await.unwrap().tasks;
+    assert_eq!(seen.iter().map(|view| view.task.id).collect::<Vec<_>>(), [made[1]]);
+    anna(&world).await;
+    let granted = Visible::Granted(ANNA);
+    assert_eq!(world.store.tasks(granted, None, 9).await.unwrap().tasks, []);
+    let grant = Grant { user: ANNA, repository: Some(all[0].id), role: Role::Viewer };
+    world.store.grant(grant, &world.act()).await.unwrap();
+    assert_eq!(world.store.tasks(granted, None, 9).await.unwrap().tasks.len(), 2);
+    assert_eq!(world.store.repositories(granted, "", 9).await.unwrap(), [all[0].clone()]);
+    assert_eq!(world.store.tasks(Visible::Nothing, None, 9).await.unwrap().tasks, []);
+}
+
+pub(crate) async fn a_key_is_its_senders(world: World) {
+    anna(&world).await;
+    let mine = world.create("x", Some("key")).await.unwrap();
+    let mut sent = world.sent(Some("key"));
+    sent.act.actor.user = ANNA;
+    let hers = world.store.create_task(request("y", 1), sent, &world.ids(1)).await.unwrap();
+    assert_ne!(mine.task.id, hers.task.id);
+    assert_eq!((mine.task.created_by, hers.task.created_by), (UserId::LOCAL, ANNA));
+}
+
+pub(crate) async fn a_name_is_one_users(world: World) {
+    anna(&world).await;
+    let taken = world.store.create_user(UserId::from_u128(72), "anna", &world.act()).await;
+    assert!(matches!(taken, Err(Error::Conflict(_))), "{taken:?}");
+    for name in ["", " anna", "an\nna", &"a".repeat(101)] {
+        let refused = world.store.create_user(UserId::from_u128(73), name, &world.act()).await;
+        assert!(matches!(refused, Err(Error::Invalid(_))), "{name:?}: {refused:?}");
+    }
+}
+
+pub(crate) async fn the_local_owner_cannot_be_shut_out(world: World) {
+    let act = world.act();
+    let lost = [
+        world.store.set_disabled(UserId::LOCAL, Some(act.at), &act).await.map(drop),
+        world.store.ungrant(UserId::LOCAL, None, &act).await,
+        world.store.grant(Grant { user: UserId::LOCAL, repository: None, role: Role::Viewer }, &act).await,
+    ];
+    assert!(lost.iter().all(|lost| matches!(lost, Err(Error::Invalid(_)))), "{lost:?}");
+}
+
+pub(crate) async fn what_is_granted_must_exist(world: World) {
+    let grant = |user, repository| Grant { user, repository, role: Role::Viewer };
+    let nobody = world.store.grant(grant(ANNA, None), &world.act()).await;
+    assert!(matches!(nobody, Err(Error::NotFound { what: "user", .. })), "{nobody:?}");
+    anna(&world).await;
+    let nowhere = world.store.grant(grant(ANNA, Some(RepositoryId::from_u128(9))), &world.act()).await;
+    assert!(matches!(nowhere, Err(Error::NotFound { what: "repository", .. })), "{nowhere:?}");
+}
+
+fn token(world: &World) -> Token {
+    let now = world.now();
+    Token {
+        id: TokenId::from_u128(world.number()),
+        user: ANNA,
+        name: "laptop".into(),
+        scope: Scope::User { role: Role::Runner, repository: None },
+        created_at: now,
+        expires_at: now.plus_ms(1000),
+        revoked_at: None,
+        last_used_at: None,
+    }
+}
+
+pub(crate) async fn a_token_opens_until_it_ends(world: World) {
+    anna(&world).await;
+    let token = token(&world);
+    world.store.create_token(&token, "digest", &world.act()).await.unwrap();
+    let bearer = world.store.bearer("digest").await.unwrap().unwrap();
+    assert_eq!(bearer.token, token);
+    assert!(bearer.opens(world.now()) && !bearer.opens(token.expires_at));
+    assert!(world.store.bearer("another").await.unwrap().is_none());
+    let since = world.now();
+    world.store.set_disabled(ANNA, Some(since), &world.act()).await.unwrap();
+    assert!(!world.store.bearer("digest").await.unwrap().unwrap().opens(world.now()));
+    world.store.set_disabled(ANNA, None, &world.act()).await.unwrap();
+    assert!(world.store.bearer("digest").await.unwrap().unwrap().opens(world.now()));
+    let revoked = world.store.revoke_token(token.id, &world.act()).await.unwrap();
+    assert_eq!(world.store.revoke_token(token.id, &world.act()).await.unwrap(), revoked);
+    assert!(!world.store.bearer("digest").await.unwrap().unwrap().opens(world.now()));
+}
+
+pub(crate) async fn a_tokens_use_is_noted_once_a_minute(world: World) {
+    anna(&world).await;
+    let new = token(&world);
+    world.store.create_token(&new, "digest", &world.act()).await.unwrap();
+    let mut seen = new.clone();
+    for (at, noted) in [(5, 5), (59_000_000, 5), (60_000_005, 60_000_005)] {
+        world.store.token_used(&seen, Timestamp::from_micros(at)).await.unwrap();
+        seen = world.store.token(new.id).await.unwrap();
+        assert_eq!(seen.last_used_at, Some(Timestamp::from_micros(noted)));
+    }
+}
+
+/// Some changes, each with its entry.
+async fn history(world: &World) -> u64 {
+    anna(world).await;
+    let grant = |role| Grant { user: ANNA, repository: None, role };
+    for role in [Role::Viewer, Role::Viewer, Role::Maintainer] {
+        world.store.grant(grant(role), &world.act()).await.unwrap();
+    }
+    world.store.create_token(&token(world), "digest", &world.act()).await.unwrap();
+    world.store.ungrant(ANNA, None, &world.act()).await.unwrap();
+    world.store.ungrant(ANNA, None, &world.act()).await.unwrap();
+    5
+}
+
+pub(crate) async fn each_change_is_told_once(world: World) {
+    let entries = history(&world).await;
+    let page = world.store.audit(None).await.unwrap();
+    let told: Vec<_> = page.entries.iter().rev().map(|entry| entry.action.as_str()).collect();
+    assert_eq!(told, ["user.create", "grant.set", "grant.set", "token.create", "grant.remove"]);
+    let raised = &page.entries[2];
+    assert_eq!(raised.before.as_ref().unwrap()["role"], "viewer");
+    assert_eq!(raised.after.as_ref().unwrap()["role"], "maintainer");
+    let text = serde_json::to_string(&page).unwrap();
+    assert!(!text.contains("digest\":\"digest"), "what opens is not told: {text}");
+    let verdict = world.store.verify_audit().await.unwrap();
+    assert_eq!((verdict.entries, verdict.fault), (entries, None));
+    let older = world.store.audit(Some(3)).await.unwrap();
+    assert_eq!(older.entries.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [2, 1]);
+    assert_eq!(older.next, None);
+}
+
+/// Somebody who gets at the database without us.
+struct Intruder(sqlx::AnyConnection);
+
+impl Intruder {
+    async fn of(world: &World) -> Self {
+        Self(sqlx::AnyConnection::connect(&world.place.url()).await.unwrap())
+    }
+
+    async fn does(&mut self, sql: &str) {
+        sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut self.0).await.unwrap();
+    }
+
+    async fn lines(&mut self) -> Vec<(i64, String, String)> {
+        let rows = sqlx::query("SELECT seq, line, digest FROM audit").fetch_all(&mut self.0).await.unwrap();
+        rows.iter().map(|row| (row.get("seq"), row.get("line"), row.get("digest"))).collect()
+    }
+
+    async fn puts_back(&mut self, lines: &[(i64, String, String)]) {
+        self.does("DELETE FROM audit").await;
+        for (seq, line, digest) in lines {
+            let insert = sqlx::query("INSERT INTO audit (seq, line, digest) VALUES ($1, $2, $3)");
+            insert.bind(*seq).bind(line.as_str()).bind(digest.as_str()).execute(&mut self.0).await.unwrap();
+        }
+    }
+}
+
+/// Whatever is done to whichever entry is seen.
+pub(crate) async fn no_entry_can_be_tampered_with_unseen(world: World) {
+    let entries = history(&world).await;
+    let mut intruder = Intruder::of(&world).await;
+    let lines = intruder.lines().await;
+    for seq in 1..=entries {
+        let other = if seq == entries { 1 } else { seq + 1 };
+        for tampering in [
+            format!("UPDATE audit SET line = REPLACE(line, 'usr_', 'usr-') WHERE seq = {seq}"),
+            format!("UPDATE audit SET line = line || ' ' WHERE seq = {seq}"),
+            format!("UPDATE audit SET digest = REPLACE(digest, SUBSTR(digest, 1, 1), 'x') WHERE seq = {seq}"),
+            format!("DELETE FROM audit WHERE seq = {seq}"),
+            format!("UPDATE audit SET seq = 1000 WHERE seq = {seq}"),
+            format!("UPDATE audit SET line = (SELECT line FROM audit WHERE seq = {other}) WHERE seq = {seq}"),
+        ] {
+            intruder.does(&tampering).await;
+            let fault = world.store.verify_audit().await.unwrap().fault;
+            assert_eq!(fault.map(|fault| fault.seq), Some(seq), "{tampering}");
+            intruder.puts_back(&lines).await;
+            assert_eq!(world.store.verify_audit().await.unwrap().fault, None);
+        }
+    }
+}
+
+/// The newest entries can be cut off with the head; a head that was kept elsewhere shows it.
+pub(crate) async fn a_kept_head_shows_a_cut_log(world: World) {
+    let entries = history(&world).await;
+    let before = world.store.verify_audit().await.unwrap();
+    let mut intruder = Intruder::of(&world).await;
+    intruder.does(&format!("DELETE FROM audit WHERE seq = {entries}")).await;
+    let cut =
+        "UPDATE audit_head SET seq = seq - 1, digest = (SELECT digest FROM audit ORDER BY seq DESC LIMIT 1)";
+    intruder.does(cut).await;
+    let after = world.store.verify_audit().await.unwrap();
+    assert_eq!(after.fault, None);
+    assert_ne!(after.head, before.head);
+}

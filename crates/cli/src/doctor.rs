@@ -188,6 +188,7 @@ pub(crate) async fn tried(config: &Config) -> anyhow::Result<String> {
         workspace: legwork_sandbox::Access::Write,
         env: Vec::new(),
         limits: Limits::default(),
+        if_lost: legwork_sandbox::IfLost::Removed,
     };
     let sandbox = backend.create(spec).await?;
     let command = Command {

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use legwork_sandbox::local::{Local, Options};
-use legwork_sandbox::{Access, Backend, Command, Layer, Limits, Output, Sandbox, Spec};
+use legwork_sandbox::{Access, Backend, Command, IfLost, Layer, Limits, Output, Sandbox, Spec};
 use nix::libc;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -208,6 +208,7 @@ fn spec(name: &str, layers: &[&Layer]) -> Spec {
         workspace: Access::Write,
         env: Vec::new(),
         limits: Limits::default(),
+        if_lost: IfLost::Removed,
     }
 }
 

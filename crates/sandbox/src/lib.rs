@@ -21,7 +21,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 pub use probe::{Probe, Status, probe};
-pub use spec::{Access, Bind, Layer, Limits, Spec, WORKSPACE};
+pub use spec::{Access, Bind, IfLost, Layer, Limits, Spec, WORKSPACE};
 pub use toolchains::{Toolchains, toolchains};
 
 /// Makes sandboxes.
@@ -35,8 +35,17 @@ pub trait Backend: Send + Sync {
     /// Makes a sandbox that is ready for its first command. On an error nothing of it is left.
     async fn create(&self, spec: Spec) -> Result<Arc<dyn Sandbox>, Error>;
 
-    /// Removes what sandboxes of dead workers left behind and gives their number. Safe beside live workers.
+    /// Removes what sandboxes of dead workers left behind, but for the files that are to be kept, and gives their number.
+    /// Safe beside live workers.
     async fn reap(&self) -> Result<usize, Error>;
+
+    /// The writable layer of a sandbox that is somebody else's or was: of a dead worker, or of one that has lost its right
+    /// to it, which then loses the sandbox. Ends every process in it and costs the same whatever its size. A sandbox that
+    /// was frozen already gives its layer again, also where its holder has divided the directory meanwhile. `None`:
+    /// nothing of that name is here.
+    ///
+    /// The caller vouches that nobody else has a right to the sandbox. A name that was used twice may give either.
+    async fn salvage(&self, name: &str) -> Result<Option<Layer>, Error>;
 
     /// Removes a layer that nothing needs any more. Sandboxes that stand on it keep working; one that is gone already is
     /// no error.

@@ -18,6 +18,18 @@ pub struct Spec {
     pub env: Vec<(String, String)>,
     /// What it may take.
     pub limits: Limits,
+    /// What becomes of its files if its worker dies.
+    pub if_lost: IfLost,
+}
+
+/// What becomes of a sandbox's files if its worker dies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IfLost {
+    /// They are removed.
+    #[default]
+    Removed,
+    /// They wait, as a layer, for [`Backend::salvage`](crate::Backend::salvage); whoever asked for it discards it one day.
+    Kept,
 }
 
 /// What may be done with a part of the files.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use legwork_git::Script;
 use legwork_sandbox::{
-    Access, Backend, Bind, Command, Error, Exit, Layer, Limits, Output, Sandbox, Spec, Stdin,
+    Access, Backend, Bind, Command, Error, Exit, IfLost, Layer, Limits, Output, Sandbox, Spec, Stdin,
 };
 
 /// Time for one script: a clone of the largest repositories takes some minutes.
@@ -55,6 +55,7 @@ pub(crate) async fn sandbox(
         workspace: Access::Write,
         env: Vec::new(),
         limits: Limits { disk_bytes: 64 << 30, wall_ms: SCRIPT_MS * 2, ..Limits::default() },
+        if_lost: IfLost::Removed,
     };
     backend.create(spec).await
 }

@@ -75,6 +75,20 @@ pub(super) async fn a_layer_can_be_discarded(backend: Arc<dyn Backend>) -> Outco
     ensure(matches!(result, Some(Error::Invalid(_))), || format!("{result:?}"))
 }
 
+pub(super) async fn what_a_lost_sandbox_left_is_salvaged_once(backend: Arc<dyn Backend>) -> Outcome {
+    let sandbox = create(&backend, "salvaged_1").await?;
+    let mut process = sandbox.exec(sh("echo one > file; echo started; sleep 1000; echo two > file")).await?;
+    until(&mut process, "started").await?;
+    let Some(layer) = backend.salvage("salvaged_1").await? else { return Err("nothing was left".into()) };
+    same(end(&mut process).await?.exit, Exit::Lost)?;
+    same(backend.salvage("salvaged_1").await?, Some(layer.clone()))?;
+    same(backend.salvage("salvaged").await?, None)?;
+    let next = backend.create(on_layer("salvaged_2", &layer)).await?;
+    same(say(&next, "cat file").await?, "one".to_owned())?;
+    let frozen = next.snapshot().await?;
+    same(backend.salvage("salvaged_2").await?, Some(frozen))
+}
+
 pub(super) async fn names_are_checked_and_unique(backend: Arc<dyn Backend>) -> Outcome {
     for name in ["", "a/b", "..", "a b", &"x".repeat(200)] {
         let result = create(&backend, name).await.err();

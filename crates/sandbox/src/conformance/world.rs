@@ -7,7 +7,8 @@ use bytes::Bytes;
 
 use super::Outcome;
 use crate::{
-    Access, Backend, Command, Error, Exit, Layer, Limits, Output, Process, Sandbox, Spec, Stdin, WORKSPACE,
+    Access, Backend, Command, Error, Exit, IfLost, Layer, Limits, Output, Process, Sandbox, Spec, Stdin,
+    WORKSPACE,
 };
 
 /// More than any case says.
@@ -30,6 +31,7 @@ pub(super) fn spec(name: &str) -> Spec {
         workspace: Access::Write,
         env: Vec::new(),
         limits: Limits { memory_bytes: 1 << 30, processes: 256, disk_bytes: 1 << 30, ..Limits::default() },
+        if_lost: IfLost::Removed,
     }
 }
 

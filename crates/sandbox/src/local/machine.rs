@@ -22,7 +22,7 @@ use super::warden::Warden;
 use super::{Step, blocking};
 use crate::guest::{HOME, USER};
 use crate::protocol::{self, CHUNK_BYTES, REPLY_BYTES_MAX, Reply, Request, Setup, Start, Writing};
-use crate::{Access, Command, Error, File, Layer, Limits, Output, Process, Sandbox, Spec, Stdin};
+use crate::{Access, Command, Error, File, IfLost, Layer, Limits, Output, Process, Sandbox, Spec, Stdin};
 
 /// Commands and transfers at the same time; an agent has a handful. It bounds what the guest holds for us.
 pub(super) const REQUESTS_MAX: usize = 256;
@@ -65,7 +65,8 @@ pub(super) async fn create(host: &Arc<Host>, spec: Spec) -> Result<Machine, Erro
     let setup = host_setup(host, &spec)?;
     let order = Order { name: spec.name.clone(), limits: spec.limits, setup };
     let Launched { remains, pid, socket } = host.launch(order).await?;
-    let holds = remains.init().and_then(|init| Ok((init, remains.init()?)));
+    let kept = if spec.if_lost == IfLost::Kept { remains.live().keep() } else { Ok(()) };
+    let holds = kept.and_then(|()| Ok((remains.init()?, remains.init()?)));
     let mut draft = Draft(Some(remains));
     let (init, killer) = holds?;
     let (stream, rest) = match tokio::time::timeout(SETUP_WAIT, ready(socket)).await {

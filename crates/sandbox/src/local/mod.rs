@@ -71,6 +71,11 @@ impl Backend for Local {
         blocking(move || remains::reap(&host)).await
     }
 
+    async fn salvage(&self, name: &str) -> Result<Option<Layer>, Error> {
+        let (host, name) = (Arc::clone(&self.host), name.to_owned());
+        blocking(move || remains::salvage(&host, &name)).await
+    }
+
     async fn discard(&self, layer: Layer) -> Result<(), Error> {
         let host = Arc::clone(&self.host);
         blocking(move || host.state.discard(&layer)).await

@@ -95,21 +95,44 @@ fn wait_for_end(init: &OwnedFd) -> Result<(), Errno> {
 pub(super) fn reap(host: &Host) -> Result<usize, Error> {
     let abandoned = host.state.abandoned()?;
     for live in &abandoned {
-        if let Some(guest) = live.guest() {
-            end_stranger(guest.pid, || guest.is_alive());
+        let ended = end_stranger(host, live);
+        let kept =
+            if live.is_kept() { ended.and_then(|()| host.state.freeze(live)).map(drop) } else { Ok(()) };
+        match kept {
+            Ok(()) => live.remove(),
+            Err(error) => {
+                tracing::warn!(sandbox = %live.label, %error, "a lost sandbox's files could not be kept")
+            }
         }
-        host.control.of(&live.group).remove();
-        live.remove();
     }
     host.control.sweep(is_abandoned);
     Ok(abandoned.len())
 }
 
-/// Ends a process that is not our child. Its number is looked at again once it is held: it may have been another's.
-fn end_stranger(pid: i32, is_same: impl Fn() -> bool) {
-    let Some(Ok(held)) = Pid::from_raw(pid).map(|pid| pidfd_open(pid, PidfdFlags::empty())) else { return };
-    if is_same() {
-        let _ = pidfd_send_signal(&held, Signal::KILL);
-        let _ = wait_for_end(&held);
+/// Takes over what the sandbox of this name has left or was frozen into.
+pub(super) fn salvage(host: &Host, name: &str) -> Result<Option<Layer>, Error> {
+    let Some(live) = host.state.find(name)? else { return host.state.frozen(name) };
+    end_stranger(host, &live)?;
+    match host.state.freeze(&live) {
+        Ok(layer) => {
+            live.set_aside().remove();
+            Ok(Some(layer))
+        }
+        // Its own worker may have been quicker.
+        Err(error) => host.state.frozen(name)?.map(Some).ok_or(error),
     }
+}
+
+/// Ends a sandbox that is not ours and removes its control group.
+fn end_stranger(host: &Host, live: &Live) -> Result<(), Error> {
+    if let Some(guest) = live.guest()
+        && let Some(Ok(held)) = Pid::from_raw(guest.pid).map(|pid| pidfd_open(pid, PidfdFlags::empty()))
+        // Its number may have become another's before it was held.
+        && guest.is_alive()
+    {
+        let _ = pidfd_send_signal(&held, Signal::KILL);
+        wait_for_end(&held).step("end the processes of a lost sandbox")?;
+    }
+    host.control.of(&live.group).remove();
+    Ok(())
 }

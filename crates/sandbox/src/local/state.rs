@@ -40,6 +40,12 @@ const PARTS: [(&str, u32); 6] = [
 /// The attribute of a sandbox's directory that tells its first process.
 const GUEST: &str = "user.legwork.guest";
 
+/// The attribute of a sandbox's directory whose files outlive its worker.
+const KEPT: &str = "user.legwork.kept";
+
+/// How names of what is to be removed begin.
+const TRASH: &str = "discarded-";
+
 /// A 32-bit number, a dash, and a 64-bit one.
 const OWNER_BYTES_MAX: usize = 32;
 
@@ -167,10 +173,28 @@ impl State {
 
     /// The directories of sandboxes whose process is dead.
     pub(super) fn abandoned(&self) -> Result<Vec<Live>, Error> {
-        let path = self.root.join("live");
-        let entries = std::fs::read_dir(&path).step(format!("list {}", path.display()))?;
-        let labels = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        let labels = self.entries("live")?.into_iter();
         Ok(labels.filter(|label| is_abandoned(label)).map(|label| self.live(label)).collect())
+    }
+
+    /// The directory of the sandbox of this name, whoever's it is.
+    pub(super) fn find(&self, name: &str) -> Result<Option<Live>, Error> {
+        let label = self.entries("live")?.into_iter().find(|label| is_of(label, name));
+        Ok(label.map(|label| self.live(label)))
+    }
+
+    /// The layer that the sandbox of this name was frozen into, whatever its holder made of it.
+    pub(super) fn frozen(&self, name: &str) -> Result<Option<Layer>, Error> {
+        let entry = self.entries("layers")?.into_iter().find(|entry| is_of(entry, name));
+        // No name has a dot: the first is before the layer's number, a second before what a holder added.
+        let layer = entry.map(|entry| entry.splitn(3, '.').take(2).collect::<Vec<_>>().join("."));
+        Ok(layer.map(|layer| Layer { path: self.root.join("layers").join(layer) }))
+    }
+
+    fn entries(&self, part: &str) -> Result<Vec<String>, Error> {
+        let path = self.root.join(part);
+        let entries = std::fs::read_dir(&path).step(format!("list {}", path.display()))?;
+        Ok(entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect())
     }
 }
 
@@ -188,7 +212,12 @@ fn spread(path: &Path) {
 
 /// A name for what is to be removed, not that of any sandbox.
 fn trash_name(owner: impl std::fmt::Display) -> String {
-    format!("discarded-{:016x}@{owner}", fastrand::u64(..))
+    format!("{TRASH}{:016x}@{owner}", fastrand::u64(..))
+}
+
+/// Whether an entry of the state directory is of the sandbox of this name.
+fn is_of(entry: &str, name: &str) -> bool {
+    entry.strip_prefix(name).is_some_and(|rest| rest.starts_with('@'))
 }
 
 /// Whether a name tells its owner, and that one is dead.
@@ -232,6 +261,18 @@ impl Live {
             let text = guest.to_string();
             let _ = rustix::fs::setxattr(&self.path, GUEST, text.as_bytes(), XattrFlags::empty());
         }
+    }
+
+    /// Notes that the files outlive the worker.
+    pub(super) fn keep(&self) -> Result<(), Error> {
+        rustix::fs::setxattr(&self.path, KEPT, b"1", XattrFlags::empty())
+            .step(format!("mark {}", self.path.display()))
+    }
+
+    /// Whether there are files that outlive the worker. What its holder gave up or froze does not.
+    pub(super) fn is_kept(&self) -> bool {
+        let marked = rustix::fs::getxattr(&self.path, KEPT, &mut [0_u8; 1]).is_ok();
+        marked && !self.label.starts_with(TRASH) && self.upper().is_dir()
     }
 
     /// The first process of a sandbox, if it still runs.

@@ -51,6 +51,7 @@ contract! {
     nothing_works_after_the_end,
     a_running_command_is_lost_with_its_sandbox,
     a_layer_can_be_discarded,
+    what_a_lost_sandbox_left_is_salvaged_once,
     names_are_checked_and_unique,
     a_foreign_layer_is_refused,
     memory_is_limited,

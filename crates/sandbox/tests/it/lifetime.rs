@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use legwork_sandbox::local::{Local, Options};
-use legwork_sandbox::{Backend, Layer, Spec};
+use legwork_sandbox::{Backend, IfLost, Layer, Spec};
 
 use crate::world::{World, command, guest, sh, spec};
 
@@ -80,11 +80,13 @@ async fn a_creation_that_fails_leaves_nothing() {
     world.assert_clean();
 }
 
-/// Not a test: the process that is killed. It makes a sandbox, says so, and waits.
+/// Not a test: the process that is killed. It makes two sandboxes, says so, and waits.
 #[tokio::test]
 async fn victim() {
     let Some(state) = std::env::var_os(VICTIM) else { return };
     let local = Local::new(Options { state: state.into(), guest: guest() }).unwrap();
+    let kept = local.create(Spec { if_lost: IfLost::Kept, ..spec("kept") }).await.unwrap();
+    sh(&kept, "echo kept > file").await;
     let sandbox = local.create(spec("victim")).await.unwrap();
     let script = std::env::var("LEGWORK_TEST_SCRIPT").unwrap();
     let _process = sandbox.exec(command(&["sh", "-c", &script])).await.unwrap();
@@ -112,9 +114,13 @@ async fn everything_dies_with_a_killed_worker_and_the_next_one_reaps() {
     victim.kill().unwrap();
     victim.wait().unwrap();
     eventually("no command", || processes_with(&number) == 0);
-    assert_eq!(world.backend.reap().await.unwrap(), 1);
+    assert_eq!(world.backend.reap().await.unwrap(), 2);
     world.assert_clean();
     assert_eq!(world.backend.reap().await.unwrap(), 0);
+    assert_eq!(world.backend.salvage("victim").await.unwrap(), None);
+    let layer = world.backend.salvage("kept").await.unwrap().unwrap();
+    let sandbox = world.backend.create(Spec { layers: vec![layer], ..spec("later") }).await.unwrap();
+    assert_eq!(sh(&sandbox, "cat file").await.0, "kept\n");
 }
 
 #[tokio::test]

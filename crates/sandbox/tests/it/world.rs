@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use legwork_sandbox::local::{Local, Options};
-use legwork_sandbox::{Access, Backend, Command, Exit, Limits, Output, Sandbox, Spec, WORKSPACE};
+use legwork_sandbox::{Access, Backend, Command, Exit, IfLost, Limits, Output, Sandbox, Spec, WORKSPACE};
 
 /// Where the guest is, for a run as another user to whom the build directory may be closed.
 pub(crate) const GUEST_VARIABLE: &str = "LEGWORK_TEST_GUEST";
@@ -58,6 +58,7 @@ pub(crate) fn spec(name: &str) -> Spec {
         workspace: Access::Write,
         env: Vec::new(),
         limits: Limits { memory_bytes: 1 << 30, processes: 128, disk_bytes: 1 << 30, ..Limits::default() },
+        if_lost: IfLost::Removed,
     }
 }
 

@@ -39,9 +39,15 @@ pub struct Assignment {
     pub history: Vec<serde_json::Value>,
     /// The commit that the attempt's patches are against, once a turn has made the checkout.
     pub base_commit: Option<String>,
-    /// The sandbox's frozen layers that an earlier turn of the attempt left, lowest first.
+    /// The frozen layers that the attempt's last snapshot names, lowest first.
     #[serde(default)]
     pub layers: Vec<String>,
+    /// How many entries of `history` these layers have seen. What calls after them did to files is in `live`, or lost.
+    #[serde(default)]
+    pub layers_at: u64,
+    /// The sandbox that stood on `layers` when its worker was lost. Whoever finds what it left goes on from there.
+    #[serde(default)]
+    pub live: Option<String>,
     /// What was said to the turn and was not heard yet, in order.
     #[serde(default)]
     pub messages: Vec<Message>,

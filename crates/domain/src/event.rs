@@ -74,12 +74,15 @@ pub enum EventKind {
         #[serde(flatten)]
         context: Context,
     },
-    /// The sandbox's files were frozen.
+    /// The files as they are now: frozen, or frozen and worked on since.
     Snapshot {
         /// Which turn.
         turn: TurnId,
-        /// The backend's name for the layers, lowest first.
+        /// The backend's names for the frozen layers, lowest first.
         layers: Vec<String>,
+        /// The sandbox that stands on them from now on. What it leaves if its worker dies is found by this name.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        live: Option<String>,
     },
     /// A patch was saved.
     Patch {

@@ -10,7 +10,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{Event, EventKind, Item, ItemBody, ItemId, State, TRIES_MAX, Timestamp, Turn, TurnId};
+use crate::{Event, EventKind, Item, ItemId, State, TRIES_MAX, Timestamp, Turn, TurnId};
 
 /// How long a lease may have lapsed before somebody must have noticed: some looks of the reconciler, and a restart.
 const LAPSED_MAX_MS: u64 = 60_000;
@@ -178,10 +178,10 @@ impl LogCheck {
         self.turns.insert(turn, Seen { state: state.clone(), epoch });
     }
 
-    /// Without a lease nobody works on an item; only what a parked turn asks a person stays open.
+    /// Without a lease nobody works on an item; only what a turn asks a person stays open until it ends.
     fn nothing_left_open(&mut self, turn: TurnId, state: &State) {
-        let parked = matches!(state, State::Parked { .. });
-        let left = self.open.values().filter(|item| item.turn == turn && !(parked && asks(item)));
+        let may_ask = state.ended().is_none();
+        let left = self.open.values().filter(|item| item.turn == turn && !(may_ask && item.asks()));
         let left: Vec<String> = left.map(|item| item.id.to_string()).collect();
         if !left.is_empty() {
             self.say(Invariant::OneResult, turn, format!("{} but {} is open", state.name(), left.join(", ")));
@@ -222,11 +222,6 @@ impl LogCheck {
             }
         }
     }
-}
-
-/// Whether the item waits for a person's word.
-const fn asks(item: &Item) -> bool {
-    matches!(item.body, ItemBody::Question { .. } | ItemBody::Approval { .. })
 }
 
 /// Whose event it is; `None` for more of an item, which names its item only.
@@ -277,7 +272,9 @@ impl StreamCheck {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{AttemptId, Ended, ItemStatus, Lease, LeaseId, Level, Outcome, Usage, Waiting, WorkerId};
+    use crate::{
+        AttemptId, Ended, ItemBody, ItemStatus, Lease, LeaseId, Level, Outcome, Usage, Waiting, WorkerId,
+    };
 
     const NOW: Timestamp = Timestamp::from_micros(1_000_000_000);
     const TURN: TurnId = TurnId::from_u128(1);

@@ -24,6 +24,15 @@ pub struct Item {
     pub body: ItemBody,
 }
 
+impl Item {
+    /// Whether it waits for a person's word. Such an item stays open over leases, until the worker that hears the word
+    /// completes it with that, or the turn ends.
+    #[must_use]
+    pub const fn asks(&self) -> bool {
+        matches!(self.body, ItemBody::Question { .. } | ItemBody::Approval { .. })
+    }
+}
+
 /// How far an item is (the Agent Client Protocol's words, and two ends of ours).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

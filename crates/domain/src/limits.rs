@@ -10,7 +10,7 @@ pub struct Limits {
     pub tokens: Option<u64>,
     /// Millionths of a US dollar.
     pub cost_microusd: Option<u64>,
-    /// Wall time in milliseconds, from the lease to the end.
+    /// Wall time in milliseconds under workers, waits for a worker or a person not counted.
     pub wall_ms: u64,
     /// Requests to the model, retries not counted.
     pub model_requests: u32,
@@ -75,6 +75,10 @@ pub struct Usage {
     pub model_requests: u32,
     /// Tool calls.
     pub tool_calls: u32,
+    /// Wall time under workers in milliseconds, as they counted it; the time from a lost worker's last word to its end is
+    /// not known and not in it.
+    #[serde(default)]
+    pub worked_ms: u64,
     /// Whether all of it is the provider's word.
     #[serde(default)]
     pub precision: Precision,
@@ -98,6 +102,7 @@ impl Usage {
         };
         self.model_requests = self.model_requests.saturating_add(other.model_requests);
         self.tool_calls = self.tool_calls.saturating_add(other.tool_calls);
+        self.worked_ms = self.worked_ms.saturating_add(other.worked_ms);
         if other.precision == Precision::Estimated {
             self.precision = Precision::Estimated;
         }

@@ -1,6 +1,6 @@
 //! Everything that a worker needs, rebuilt from the log.
 
-use legwork_domain::{Assignment, Attempt, AttemptId, Event, EventKind, Lease, Turn};
+use legwork_domain::{Assignment, Attempt, AttemptId, ContextChange, Event, EventKind, Lease, Turn};
 
 use crate::budgets::{self, Spenders};
 use crate::turn_row::{json, number};
@@ -12,6 +12,8 @@ struct Resume {
     history: Vec<serde_json::Value>,
     base_commit: Option<String>,
     layers: Vec<String>,
+    layers_at: u64,
+    live: Option<String>,
 }
 
 pub(crate) async fn build(
@@ -21,11 +23,24 @@ pub(crate) async fn build(
 ) -> Result<Assignment, Error> {
     let task = read::record(connection, turn.task).await?;
     let attempt = attempt(connection, turn.attempt).await?;
-    let Resume { history, base_commit, layers } = resume(connection, turn.attempt).await?;
+    let Resume { history, base_commit, layers, layers_at, live } = resume(connection, turn.attempt).await?;
     let messages = messages::to_hear(connection, turn.id).await?;
     let next_item = next_item(connection, turn.attempt).await?;
     let spending = budgets::bounds(connection, Spenders::from(&task)).await?;
-    Ok(Assignment { lease, task, attempt, turn, history, base_commit, layers, messages, next_item, spending })
+    Ok(Assignment {
+        lease,
+        task,
+        attempt,
+        turn,
+        history,
+        base_commit,
+        layers,
+        layers_at,
+        live,
+        messages,
+        next_item,
+        spending,
+    })
 }
 
 async fn attempt(connection: &mut Connection, id: AttemptId) -> Result<Attempt, Error> {
@@ -55,12 +70,21 @@ async fn resume(connection: &mut Connection, attempt: AttemptId) -> Result<Resum
 impl Resume {
     fn apply(&mut self, kind: EventKind) {
         match kind {
-            EventKind::Context { context, .. } => context.apply(&mut self.history),
+            EventKind::Context { context, .. } => {
+                if context.change == ContextChange::Replace {
+                    // None of the new entries is one that the layers have seen.
+                    self.layers_at = 0;
+                }
+                context.apply(&mut self.history);
+            }
             // The first base holds: later patches are against it.
             EventKind::Base { commit, .. } => {
                 self.base_commit.get_or_insert(commit);
             }
-            EventKind::Snapshot { layers, .. } => self.layers = layers,
+            EventKind::Snapshot { layers, live, .. } => {
+                (self.layers, self.live) = (layers, live);
+                self.layers_at = self.history.len() as u64;
+            }
             EventKind::State { .. }
             | EventKind::ItemStarted { .. }
             | EventKind::ItemUpdated { .. }

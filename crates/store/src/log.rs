@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 use futures::TryStreamExt;
-use legwork_domain::{AttemptId, Event, EventKind, Item, ItemStatus, NewEvent, Timestamp};
+use legwork_domain::{AttemptId, Event, EventKind, Item, ItemStatus, NewEvent, Timestamp, Turn};
 use sqlx::{AssertSqlSafe, Row as _};
 
 use crate::turn_row::{column, number, text};
@@ -145,11 +145,11 @@ fn repeated_item(error: sqlx::Error) -> Error {
     }
 }
 
-/// The last words of what a lost or ended lease left open: each item completes as interrupted, so that no view and no
-/// model waits for it.
+/// The last words of what a turn that nobody runs any more left open: each item completes as interrupted, so that no view
+/// and no model waits for it. What asks a person stays open until the turn ends.
 pub(crate) async fn interruptions(
     connection: &mut Connection,
-    attempt: AttemptId,
+    turn: &Turn,
     now: Timestamp,
 ) -> Result<Vec<NewEvent>, Error> {
     let rows = sqlx::query(
@@ -157,13 +157,15 @@ pub(crate) async fn interruptions(
          AND NOT EXISTS (SELECT 1 FROM events c WHERE c.attempt = s.attempt AND c.item = s.item \
          AND c.item IS NOT NULL AND c.kind = 'item_completed') ORDER BY s.item",
     )
-    .bind(attempt.to_string())
+    .bind(turn.attempt.to_string())
     .fetch_all(connection)
     .await?;
+    let ended = turn.state.ended().is_some();
     let mut events = Vec::with_capacity(rows.len());
     for row in &rows {
         let event: Event = crate::turn_row::json(row, "line")?;
-        events.extend(boundary(&event.kind).cloned().map(|item| interrupted(item, now)));
+        let item = boundary(&event.kind).filter(|item| ended || !item.asks());
+        events.extend(item.cloned().map(|item| interrupted(item, now)));
     }
     Ok(events)
 }

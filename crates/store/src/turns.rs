@@ -227,9 +227,9 @@ pub(crate) async fn pass(
     let received = kept + fresh.len() as u64;
     let mut events = fresh;
     let let_go = row.turn.state.lease().is_some() && next.state.lease().is_none();
-    if let_go {
+    if next.state.lease().is_none() {
         log::append(connection, next.attempt, events).await?;
-        events = log::interruptions(connection, next.attempt, now).await?;
+        events = log::interruptions(connection, &next, now).await?;
     }
     if differs(&row.turn.state, &next.state) {
         let kind = EventKind::State { turn: next.id, state: next.state.clone() };

@@ -236,15 +236,19 @@ pub(crate) async fn the_next_worker_gets_what_the_log_holds(world: World) {
     };
     let base =
         |commit: &str| tell(EventKind::Base { turn, commit: commit.into(), tree: "t".into(), name: None });
-    let layers = |name: &str| tell(EventKind::Snapshot { turn, layers: vec!["base".into(), name.into()] });
+    let layers = |name: &str, live: Option<&str>| {
+        let layers = vec!["base".into(), name.into()];
+        tell(EventKind::Snapshot { turn, layers, live: live.map(Into::into) })
+    };
     let events = vec![
         base("c1"),
         context(ContextChange::Append, &["lost"]),
-        layers("one"),
+        layers("one", None),
         context(ContextChange::Replace, &["a"]),
         started(turn, 7),
-        context(ContextChange::Append, &["b", "c"]),
-        layers("two"),
+        context(ContextChange::Append, &["b"]),
+        layers("two", Some("sandbox")),
+        context(ContextChange::Append, &["c"]),
     ];
     world.append(turn, batch(1, 0, events)).await.unwrap();
     world.pass_ms(LEASE_MS + 1);
@@ -253,6 +257,7 @@ pub(crate) async fn the_next_worker_gets_what_the_log_holds(world: World) {
     assert_eq!(next.history, ["a", "b", "c"].map(|word| serde_json::json!({ "word": word })));
     assert_eq!(next.base_commit.as_deref(), Some("c1"));
     assert_eq!(next.layers, ["base", "two"]);
+    assert_eq!((next.layers_at, next.live.as_deref()), (2, Some("sandbox")));
     assert_eq!((next.next_item, next.lease.epoch, next.turn.tries), (8, 2, 2));
 }
 

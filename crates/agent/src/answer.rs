@@ -1,14 +1,16 @@
 //! Reading one answer of the model: its words become items as they come, its calls start as soon as they are whole.
 //!
+//! A call is told to the log, with all of the answer before it, before it is made.
+//!
 //! **The rule for void answers.** A model may start an answer afresh after part of it was read, and then all of that part
 //! is void: no entry of it enters the context. Calls that it made may have run already. They are cancelled, their ends
-//! are awaited (so that nothing of the void answer runs beside the new one), and the model is told in a note after the
+//! are awaited (so that nothing of the void answer runs beside the new one), the log's context is put back, and the model is told in a note after the
 //! new answer which of them had been started and what they gave, since their effects stay.
 
 use std::sync::Arc;
 
 use futures::StreamExt as _;
-use legwork_domain::{Author, Item, ItemBody, ItemStatus, Level};
+use legwork_domain::{Author, ContextChange, Item, ItemBody, ItemStatus, Level};
 use legwork_model::{Delta, Entry, Error, Finished, Stop as ModelStop, Stream, Usage};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -38,6 +40,8 @@ pub(crate) enum Ending {
 pub(crate) struct Answer {
     /// Its entries, for the context.
     pub(crate) records: Vec<Record>,
+    /// How many of them the log has already.
+    pub(crate) told: usize,
     /// Its calls.
     pub(crate) calls: Vec<Running>,
     /// What it said.
@@ -77,6 +81,7 @@ impl<'a> Reader<'a> {
     ) -> Self {
         let answer = Answer {
             records: Vec::new(),
+            told: 0,
             calls: Vec::new(),
             text: String::new(),
             ending: Ending::Cancelled,
@@ -139,13 +144,22 @@ impl<'a> Reader<'a> {
             Entry::Call { id, name, input } => {
                 let id = self.history.fresh_id(id, &self.answer.records);
                 let call = Entry::Call { id: id.clone(), name: name.clone(), input: input.clone() };
+                self.answer.records.push(Record::model(call));
+                self.tell().await;
                 let scene = Arc::clone(self.scene);
                 self.call(id, Call { name, input, scene, cancel: self.cancel.clone() });
-                call
+                return;
             }
             Entry::User { .. } | Entry::Output { .. } => return,
         };
         self.answer.records.push(Record::model(entry));
+    }
+
+    /// Tells the log what it does not have of the answer yet.
+    async fn tell(&mut self) {
+        let fresh = self.answer.records.iter().skip(self.answer.told).map(Record::value).collect();
+        self.answer.told = self.answer.records.len();
+        self.scene.timeline.context(ContextChange::Append, fresh).await;
     }
 
     fn call(&mut self, id: String, call: Call) {
@@ -186,6 +200,9 @@ impl<'a> Reader<'a> {
         if let Some(note) = note(&calls, &outcomes) {
             self.answer.notes.push(note);
         }
+        if std::mem::take(&mut self.answer.told) > 0 {
+            self.scene.timeline.context(ContextChange::Replace, self.history.values()).await;
+        }
         self.cancel = self.stop.child_token();
         self.gate = Gate::default();
     }
@@ -222,6 +239,7 @@ impl Answer {
     pub(crate) const fn none(ending: Ending) -> Self {
         Self {
             records: Vec::new(),
+            told: 0,
             calls: Vec::new(),
             text: String::new(),
             ending,

@@ -8,11 +8,14 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use legwork_domain::ContextChange;
 use legwork_model::CallInput;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::Timeline;
+use crate::history::Record;
 use crate::tools::{Call, Order, Outcome, Tool};
 
 /// How long a cancelled call may take to end in good order. A person who cancels sees the end within a second.
@@ -116,7 +119,12 @@ impl Drop for Running {
     }
 }
 
+/// Runs a call once those before it let it, and once the log has it: what it does may outlive this process.
 async fn run(tool: Arc<dyn Tool>, call: Call, ticket: Ticket) -> Outcome {
+    let kept = tokio::select! {
+        kept = call.scene.timeline.kept() => kept.is_ok(),
+        () = call.cancel.cancelled() => false,
+    };
     for earlier in ticket.after.iter().chain(&ticket.turn) {
         tokio::select! {
             () = earlier.cancelled() => {}
@@ -125,7 +133,7 @@ async fn run(tool: Arc<dyn Tool>, call: Call, ticket: Ticket) -> Outcome {
     }
     // Taken only now: who waits for others must not keep them out. The semaphore is never closed.
     let _room = ticket.room.acquire().await;
-    if call.cancel.is_cancelled() {
+    if !kept || call.cancel.is_cancelled() {
         return Outcome::cancelled();
     }
     let mut work = tool.call(call);
@@ -143,6 +151,21 @@ async fn run(tool: Arc<dyn Tool>, call: Call, ticket: Ticket) -> Outcome {
 /// The results of all calls, in order.
 pub(crate) async fn results(calls: &mut [Running], cancel: &CancellationToken) -> Vec<Outcome> {
     futures::future::join_all(calls.iter_mut().map(|call| call.result(cancel))).await
+}
+
+/// The same, each told to the log as soon as it is there.
+pub(crate) async fn recorded(
+    calls: &mut [Running],
+    cancel: &CancellationToken,
+    timeline: &Timeline,
+) -> Vec<Outcome> {
+    let results = calls.iter_mut().map(|call| async {
+        let outcome = call.result(cancel).await;
+        let output = Record::output(call.id.clone(), outcome.parts.clone());
+        timeline.context(ContextChange::Append, vec![output.value()]).await;
+        outcome
+    });
+    futures::future::join_all(results).await
 }
 
 fn title(call: &Call) -> String {

@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 
-use legwork_domain::{ContextChange, Level};
+use legwork_domain::Level;
 use legwork_model::{Entry, Part, Request};
 
 use crate::Stop;
@@ -30,7 +30,7 @@ impl Turn {
         let usable = self.model.info().context_window * WINDOW_PERCENT / 100;
         let last = self.history.records().last().map(|record| record.origin);
         match last {
-            Some(Origin::Goal | Origin::Summary) | None => Ok(()),
+            Some(Origin::Goal { .. } | Origin::Summary) | None => Ok(()),
             Some(_) if self.request_tokens() < usable => Ok(()),
             Some(_) => self.compact().await,
         }
@@ -43,10 +43,8 @@ impl Turn {
             .notice(Level::Info, "The context is nearly full; it is replaced by a summary.")
             .await;
         let summary = self.summary().await?;
-        let records = compacted(self.history.records(), &summary);
-        let values = records.iter().map(Record::value).collect();
-        self.history.replace(records);
-        self.scene.timeline.context(ContextChange::Replace, values).await;
+        self.history.replace(compacted(self.history.records(), &summary));
+        self.retell().await;
         Ok(())
     }
 
@@ -84,16 +82,15 @@ impl Turn {
 
 /// The history after a compaction: what was asked first and last is kept whole, whatever its size.
 fn compacted(records: &[Record], summary: &str) -> Vec<Record> {
-    let goals: Vec<usize> =
-        (0..records.len()).filter(|index| records[*index].origin == Origin::Goal).collect();
+    let goals: Vec<usize> = (0..records.len()).filter(|index| is_goal(&records[*index])).collect();
     let whole = |index: usize| goals.first() == Some(&index) || goals.last() == Some(&index);
     let mut room = USER_TOKENS_MAX;
     let mut kept: Vec<Record> = Vec::new();
     for (index, record) in records.iter().enumerate().rev() {
         match record.origin {
             Origin::Context => kept.push(record.clone()),
-            Origin::Goal if whole(index) => kept.push(record.clone()),
-            Origin::Goal | Origin::User => match room.checked_sub(record.tokens()) {
+            Origin::Goal { .. } if whole(index) => kept.push(record.clone()),
+            Origin::Goal { .. } | Origin::User { .. } => match room.checked_sub(record.tokens()) {
                 Some(left) => {
                     room = left;
                     kept.push(record.clone());
@@ -101,12 +98,16 @@ fn compacted(records: &[Record], summary: &str) -> Vec<Record> {
                 // Older ones are left out too, so that no gap is taken for the whole.
                 None => room = 0,
             },
-            Origin::Note | Origin::Model | Origin::Tool | Origin::Summary => {}
+            Origin::Note | Origin::Model { .. } | Origin::Tool | Origin::Summary => {}
         }
     }
     kept.reverse();
     kept.push(Record::said(Origin::Summary, format!("{HEADING}\n\n{}", cut(summary))));
     kept
+}
+
+const fn is_goal(record: &Record) -> bool {
+    matches!(record.origin, Origin::Goal { .. })
 }
 
 /// A summary has the same bound as the words that it stands beside.
@@ -118,7 +119,7 @@ fn cut(summary: &str) -> &str {
 
 /// The opening, the goals and the newer half of the rest, without results of calls that are gone.
 fn newer_half(records: Vec<Record>) -> Vec<Record> {
-    let fixed = |record: &Record| matches!(record.origin, Origin::Context | Origin::Goal);
+    let fixed = |record: &Record| matches!(record.origin, Origin::Context) || is_goal(record);
     let rest = records.iter().filter(|record| !fixed(record)).count();
     let mut older = rest.div_ceil(2);
     let mut calls = HashSet::new();
@@ -143,14 +144,18 @@ fn newer_half(records: Vec<Record>) -> Vec<Record> {
 
 #[cfg(test)]
 mod tests {
+    use legwork_domain::{MessageId, TurnId};
+
     use super::*;
+
+    const GOAL: Origin = Origin::Goal { turn: TurnId::from_u128(1) };
 
     #[test]
     fn goal_and_newest_words_survive_verbatim() {
-        let user = |text: &str| Record::said(Origin::User, text);
+        let user = |text: &str| Record::said(Origin::User { message: MessageId::from_u128(1) }, text);
         let records = vec![
             Record::said(Origin::Context, "facts"),
-            Record::said(Origin::Goal, "g".repeat(200_000)),
+            Record::said(GOAL, "g".repeat(200_000)),
             user(&"old".repeat(30_000)),
             Record::model(Entry::Assistant { text: "thinking".into() }),
             user("newer"),
@@ -165,8 +170,13 @@ mod tests {
 
     #[test]
     fn the_input_of_this_turn_survives_whatever_its_size() {
-        let goal = |text: &str| Record::said(Origin::Goal, text.repeat(100_000));
-        let records = vec![goal("a"), goal("b"), Record::said(Origin::User, "mid"), goal("c")];
+        let goal = |text: &str| Record::said(GOAL, text.repeat(100_000));
+        let records = vec![
+            goal("a"),
+            goal("b"),
+            Record::said(Origin::User { message: MessageId::from_u128(2) }, "mid"),
+            goal("c"),
+        ];
         let after = compacted(&records, "s");
         let expected = [&records[0], &records[2], &records[3]];
         assert_eq!(after[..3].iter().collect::<Vec<_>>(), expected);
@@ -179,7 +189,7 @@ mod tests {
             Record::model(Entry::Call { id: id.into(), name: "t".into(), input })
         };
         let output = |id: &str| Record::output(id.into(), Vec::new());
-        let goal = Record::said(Origin::Goal, "do it");
+        let goal = Record::said(GOAL, "do it");
         let records =
             vec![goal.clone(), call("a"), call("b"), output("a"), output("b"), call("c"), output("c")];
         assert_eq!(newer_half(records), [goal, call("c"), output("c")]);

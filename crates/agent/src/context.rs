@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use legwork_domain::{Check, ItemBody, Kind, Level};
+use legwork_domain::{Check, ItemBody, Kind, Level, TurnId};
 use legwork_model::{Entry, Part};
 use legwork_sandbox::{Error, Sandbox, WORKSPACE};
 
@@ -55,7 +55,7 @@ fn facts(kind: Kind) -> String {
 }
 
 /// The goal: what the user asks and what must hold in the end.
-pub(crate) fn goal(input: &str, images: Vec<String>, checks: &[Check]) -> Record {
+pub(crate) fn goal(turn: TurnId, input: &str, images: Vec<String>, checks: &[Check]) -> Record {
     let mut text = input.to_owned();
     if !checks.is_empty() {
         text.push_str("\n\nAcceptance: these commands must exit 0 at the root of the checkout, in a fresh sandbox with your patch:");
@@ -64,7 +64,7 @@ pub(crate) fn goal(input: &str, images: Vec<String>, checks: &[Check]) -> Record
         }
     }
     let parts = std::iter::once(Part::Text(text)).chain(images.into_iter().map(Part::Image)).collect();
-    Record { origin: Origin::Goal, entry: Entry::User { parts } }
+    Record { origin: Origin::Goal { turn }, entry: Entry::User { parts } }
 }
 
 /// Instruction files, joined.
@@ -134,7 +134,8 @@ mod tests {
     #[test]
     fn the_goal_has_the_acceptance_verbatim() {
         let checks = [Check { name: "tests".into(), command: "cargo test --locked".into() }];
-        let Entry::User { parts } = goal("Fix it", vec!["data:image/png;base64,".into()], &checks).entry
+        let Entry::User { parts } =
+            goal(TurnId::from_u128(1), "Fix it", vec!["data:image/png;base64,".into()], &checks).entry
         else {
             panic!("not said by the user")
         };

@@ -1,12 +1,17 @@
 //! The model's context as records that the event log can keep and give back.
 //!
 //! A record is an entry of the model's context with where it came from, which compaction needs to know: it keeps what
-//! people said and drops what tools said. The history only grows, so that prompt caches hold; its one replacement is a
-//! compaction. What a crash left open is closed by new records, never by changing old ones.
+//! people said and drops what tools said. The history only grows, so that prompt caches hold; its replacements are a
+//! compaction, and an answer of which something was told before it turned out to be void. What a crash left open is closed
+//! by new records, never by changing old ones.
+//!
+//! The log is ahead of what is done: a call stands in it before it is made, so that a worker that takes the turn up knows
+//! every call that may have had an effect.
 
 use std::collections::HashSet;
 
-use legwork_model::{CallInput, Entry, Part, Usage};
+use legwork_domain::{MessageId, TurnId};
+use legwork_model::{CallInput, Entry, Part, Stop, Usage};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -17,18 +22,28 @@ pub(crate) const TOKEN_BYTES: u64 = 4;
 
 /// Where an entry came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(tag = "origin", rename_all = "snake_case")]
 pub(crate) enum Origin {
     /// Ours, at the start: facts and instruction files.
     Context,
     /// What the user asked at the start of a turn; the first with what must hold in the end.
-    Goal,
+    Goal {
+        /// Which turn.
+        turn: TurnId,
+    },
     /// What the user said while a turn ran.
-    User,
+    User {
+        /// Which message it is, so that it is heard once.
+        message: MessageId,
+    },
     /// Ours, on the way.
     Note,
     /// The model's.
-    Model,
+    Model {
+        /// On the last entry of a whole answer that is not a call: why the model stopped there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stop: Option<Stop>,
+    },
     /// A tool's result.
     Tool,
     /// The model's, of what a compaction dropped.
@@ -39,6 +54,7 @@ pub(crate) enum Origin {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Record {
     /// From where.
+    #[serde(flatten)]
     pub(crate) origin: Origin,
     /// What.
     #[serde(flatten)]
@@ -53,7 +69,7 @@ impl Record {
 
     /// Something that the model said.
     pub(crate) const fn model(entry: Entry) -> Self {
-        Self { origin: Origin::Model, entry }
+        Self { origin: Origin::Model { stop: None }, entry }
     }
 
     /// The result of a call.
@@ -113,6 +129,37 @@ impl History {
         let mut history = Self::default();
         history.append(records);
         (history, skipped)
+    }
+
+    /// All of it in the log's form.
+    pub(crate) fn values(&self) -> Vec<Value> {
+        self.records.iter().map(Record::value).collect()
+    }
+
+    /// Whether this turn's goal was told.
+    pub(crate) fn has_begun(&self, turn: TurnId) -> bool {
+        self.records.iter().any(|record| record.origin == Origin::Goal { turn })
+    }
+
+    /// Whether this message was told.
+    pub(crate) fn has_heard(&self, message: MessageId) -> bool {
+        self.records.iter().any(|record| record.origin == Origin::User { message })
+    }
+
+    /// Why the model stopped and what it said then, if a whole answer without calls is the last thing in it.
+    pub(crate) fn last_word(&self) -> Option<(Stop, String)> {
+        let Origin::Model { stop: Some(stop) } = self.records.last()?.origin else { return None };
+        let mut said = Vec::new();
+        for record in self.records.iter().rev() {
+            match (&record.origin, &record.entry) {
+                (Origin::Model { .. }, Entry::Call { .. }) => return None,
+                (Origin::Model { .. }, Entry::Assistant { text }) => said.push(text.as_str()),
+                (Origin::Model { .. }, _) => {}
+                _ => break,
+            }
+        }
+        said.reverse();
+        Some((stop, said.join("\n\n")))
     }
 
     pub(crate) fn records(&self) -> &[Record] {
@@ -203,6 +250,13 @@ impl History {
 mod tests {
     use super::*;
 
+    const TURN: TurnId = TurnId::from_u128(1);
+
+    fn last(stop: Stop, text: &str) -> Record {
+        let entry = Entry::Assistant { text: text.into() };
+        Record { origin: Origin::Model { stop: Some(stop) }, entry }
+    }
+
     fn call(id: &str) -> Record {
         Record::model(Entry::Call { id: id.into(), name: "t".into(), input: CallInput::Json("{}".into()) })
     }
@@ -212,15 +266,33 @@ mod tests {
         let reasoning =
             Record::model(Entry::Reasoning { wire: "responses".into(), raw: serde_json::json!({"id": 1}) });
         let records = vec![
-            Record::said(Origin::Goal, "do it"),
+            Record::said(Origin::Goal { turn: TURN }, "do it"),
             reasoning,
             call("a"),
             Record::output("a".into(), vec![]),
+            Record::said(Origin::User { message: MessageId::from_u128(2) }, "and this"),
+            last(Stop::EndTurn, "done"),
         ];
         let mut values: Vec<Value> = records.iter().map(Record::value).collect();
         values.push(serde_json::json!({"origin": "dream", "entry": "user"}));
         let (history, skipped) = History::read(values);
         assert_eq!((history.records(), skipped), (records.as_slice(), 1));
+    }
+
+    #[test]
+    fn only_a_whole_answer_without_calls_is_the_last_word() {
+        let text = |text: &str| Record::model(Entry::Assistant { text: text.into() });
+        let word = |records: Vec<Record>| {
+            let mut history = History::default();
+            history.append(records);
+            history.last_word()
+        };
+        let goal = || Record::said(Origin::Goal { turn: TURN }, "do it");
+        let said = Some((Stop::EndTurn, "a\n\nb".to_owned()));
+        assert_eq!(word(vec![goal(), text("a"), last(Stop::EndTurn, "b")]), said);
+        assert_eq!(word(vec![goal(), text("cut off by a crash")]), None);
+        assert_eq!(word(vec![goal(), call("c"), last(Stop::EndTurn, "b")]), None);
+        assert_eq!(word(vec![last(Stop::EndTurn, "b"), goal()]), None);
     }
 
     #[test]

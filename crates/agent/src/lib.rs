@@ -11,11 +11,13 @@ mod compact;
 mod context;
 mod history;
 mod limits;
+mod resume;
 mod timeline;
 mod tools;
 mod turn;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use legwork_domain::{Check, Kind, Limit, Limits, Message, Usage};
 use legwork_model::Model;
@@ -23,7 +25,7 @@ use legwork_sandbox::Sandbox;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-pub use timeline::{Timeline, now};
+pub use timeline::{Telling, Timeline, now};
 pub use turn::run_turn;
 
 /// What one turn needs.
@@ -36,8 +38,11 @@ pub struct Job {
     pub timeline: Timeline,
     /// Code or question.
     pub kind: Kind,
-    /// The context of earlier turns, as this crate wrote it to the log.
+    /// The context so far, of earlier turns and of this one if it began under an earlier lease, as this crate wrote it to
+    /// the log.
     pub history: Vec<serde_json::Value>,
+    /// What became of the files since.
+    pub files: Files,
     /// What the user says now.
     pub input: String,
     /// Images with it, as `data:` URLs.
@@ -46,6 +51,10 @@ pub struct Job {
     pub checks: Vec<Check>,
     /// What it may spend.
     pub limits: Limits,
+    /// What it spent under earlier leases.
+    pub spent: Usage,
+    /// Since when it is worked on under this one.
+    pub started: Instant,
     /// Names the conversation to the provider's cache.
     pub cache_key: String,
     /// What the user says while it works.
@@ -54,7 +63,16 @@ pub struct Job {
     pub cancel: CancellationToken,
 }
 
-/// Why the agent stopped, and what it spent.
+/// What the files of the sandbox are to the history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Files {
+    /// As its calls left them.
+    Kept,
+    /// As they were after so many of its entries; what later calls did to them is lost.
+    AsOf(usize),
+}
+
+/// Why the agent stopped, and what it spent over all leases.
 #[derive(Debug)]
 pub struct Report {
     /// Why.

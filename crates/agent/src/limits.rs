@@ -19,8 +19,10 @@ const ANSWER_TOKENS_MIN: u64 = 64;
 pub(crate) struct Budget {
     limits: Limits,
     started: Instant,
-    /// What was spent.
+    /// What was spent, over all leases of the turn.
     pub(crate) usage: Usage,
+    /// Of it, the time under earlier leases.
+    worked_before_ms: u64,
     /// The request under way.
     asked: Asked,
 }
@@ -33,13 +35,22 @@ struct Asked {
 }
 
 impl Budget {
-    pub(crate) fn new(limits: Limits) -> Self {
-        Self { limits, started: Instant::now(), usage: Usage::default(), asked: Asked::default() }
+    /// What may still be spent by a turn that spent `spent` before and was taken up at `started`.
+    pub(crate) fn new(limits: Limits, spent: Usage, started: Instant) -> Self {
+        let worked_before_ms = spent.worked_ms;
+        Self { limits, started, usage: spent, worked_before_ms, asked: Asked::default() }
     }
 
     /// When the wall time is over.
     pub(crate) fn deadline(&self) -> Instant {
-        self.started + Duration::from_millis(self.limits.wall_ms)
+        self.started + Duration::from_millis(self.limits.wall_ms.saturating_sub(self.worked_before_ms))
+    }
+
+    /// What was spent until now.
+    pub(crate) fn spent(&mut self) -> Usage {
+        let here = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.usage.worked_ms = self.worked_before_ms.saturating_add(here);
+        self.usage
     }
 
     /// Reserves a request of about `tokens` tokens; gives the most tokens that its answer may have, if that is limited.
@@ -73,6 +84,7 @@ impl Budget {
             cost_microusd: usage.cost_microusd,
             model_requests: 0,
             tool_calls: 0,
+            worked_ms: 0,
             precision: if usage.estimated { Precision::Estimated } else { Precision::Reported },
         };
         self.usage.add(&answer);
@@ -202,7 +214,29 @@ mod tests {
     }
 
     fn budget(limits: Limits) -> Budget {
-        Budget::new(limits)
+        Budget::new(limits, Usage::default(), Instant::now())
+    }
+
+    #[test]
+    fn what_earlier_leases_spent_counts() {
+        let spent = Usage {
+            input_tokens: 900,
+            model_requests: 3,
+            tool_calls: 2,
+            worked_ms: 60_000,
+            ..Usage::default()
+        };
+        let resumed = |limits| Budget::new(limits, spent, Instant::now());
+        let (info, none) = (Info::unknown("p/m"), Limits::default());
+        let said = [
+            told(resumed(Limits { tokens: Some(1000), ..none }).reserve_request(200, &info)),
+            told(resumed(Limits { model_requests: 3, ..none }).reserve_request(1, &info)),
+            told(resumed(Limits { tool_calls: 2, ..none }).reserve_call()),
+            told(resumed(Limits { wall_ms: 60_000, ..none }).reserve_request(1, &info)),
+            told(resumed(Limits { wall_ms: 90_000, ..none }).reserve_request(1, &info)),
+        ];
+        let named: Vec<_> = said.iter().map(|said| said.split(':').next().unwrap_or_default()).collect();
+        assert_eq!(named, ["Tokens", "ModelRequests", "ToolCalls", "WallTime", "go on, None"]);
     }
 
     #[test]

@@ -4,13 +4,26 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use legwork_domain::{
     Context, ContextChange, EventKind, Item, ItemBody, ItemId, ItemStatus, Level, NewEvent, Timestamp, TurnId,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// The present, cut to what the log keeps.
 #[must_use]
 pub fn now() -> Timestamp {
     Timestamp::from_micros(jiff::Timestamp::now().as_microsecond())
 }
+
+/// What a timeline passes on to the log.
+#[derive(Debug)]
+pub enum Telling {
+    /// It happened.
+    Event(NewEvent),
+    /// Say so once all that was told before is kept for good.
+    Keep(oneshot::Sender<()>),
+}
+
+/// The log takes no more: the turn was taken away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Closed;
 
 /// Where a turn's items and events are told: it numbers items, stamps times and puts all on one bounded channel.
 ///
@@ -20,14 +33,14 @@ pub fn now() -> Timestamp {
 pub struct Timeline {
     turn: TurnId,
     next_item: Arc<AtomicU32>,
-    events: mpsc::Sender<NewEvent>,
+    log: mpsc::Sender<Telling>,
 }
 
 impl Timeline {
     /// A timeline whose first item has the number `next_item`.
     #[must_use]
-    pub fn new(turn: TurnId, next_item: u32, events: mpsc::Sender<NewEvent>) -> Self {
-        Self { turn, next_item: Arc::new(AtomicU32::new(next_item)), events }
+    pub fn new(turn: TurnId, next_item: u32, log: mpsc::Sender<Telling>) -> Self {
+        Self { turn, next_item: Arc::new(AtomicU32::new(next_item)), log }
     }
 
     /// The turn that it belongs to.
@@ -39,7 +52,14 @@ impl Timeline {
     /// Tells an event that is not an item.
     pub async fn tell(&self, kind: EventKind) {
         // The only error is a closed channel, which the doc above explains.
-        let _ = self.events.send(NewEvent { at: now(), kind }).await;
+        let _ = self.log.send(Telling::Event(NewEvent { at: now(), kind })).await;
+    }
+
+    /// Waits until all that was told so far is kept for good: what comes next may have effects that outlive this process.
+    pub(crate) async fn kept(&self) -> Result<(), Closed> {
+        let (keep, kept) = oneshot::channel();
+        self.log.send(Telling::Keep(keep)).await.map_err(|_| Closed)?;
+        kept.await.map_err(|_| Closed)
     }
 
     /// Starts an item.

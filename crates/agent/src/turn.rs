@@ -1,22 +1,23 @@
 //! The loop: what the user says, what the model answers, what its calls give, until it has nothing more to do.
 //!
-//! Each step leaves the log such that the turn can be taken up again: the answer is told when it is complete, the
-//! results of its calls when all have come. The one way out of the loop is a [`Stop`], which every helper may return.
+//! Each step leaves the log such that the turn can be taken up again (see `resume`): a call is told before it is made, an
+//! answer when it is complete, the result of each call when it has come. The one way out of the loop is a [`Stop`], which every helper may return.
 
 use std::sync::Arc;
 
 use legwork_domain::{Author, Check, ContextChange, EventKind, ItemBody, Kind, Level, Message, MessageBody};
-use legwork_model::{Entry, Model, Part, Request};
+use legwork_model::{Entry, Model, Request};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::answer::{Answer, Ending, Reader};
 use crate::breaker::Breaker;
-use crate::calls::results;
+use crate::calls::{recorded, results};
 use crate::context::{PROMPT, goal, opening};
 use crate::history::{History, Origin, Record, text_tokens};
 use crate::limits::Budget;
+use crate::resume::Lost;
 use crate::tools::{Processes, Scene, Toolbox};
 use crate::{Job, Report, Stop};
 
@@ -30,7 +31,7 @@ pub async fn run_turn(job: Job) -> Report {
     let stop = turn.work(job).await.unwrap_or_else(|stop| stop);
     timer.abort();
     turn.scene.processes.close().await;
-    Report { stop, usage: turn.budget.usage }
+    Report { stop, usage: turn.budget.spent() }
 }
 
 /// A turn under way.
@@ -48,7 +49,7 @@ pub(crate) struct Turn {
     /// The user's cancel alone.
     cancel: CancellationToken,
     /// Something was said to the model that it has not answered.
-    unanswered: bool,
+    pub(crate) unanswered: bool,
     vain_answers: u32,
     /// A compaction was made since the last whole answer.
     compacted: bool,
@@ -67,7 +68,7 @@ impl Turn {
             model: Arc::clone(&job.model),
             scene: Arc::new(scene),
             history: History::default(),
-            budget: Budget::new(job.limits),
+            budget: Budget::new(job.limits, job.spent, job.started),
             breaker: Breaker::default(),
             kind: job.kind,
             cache_key: job.cache_key.clone(),
@@ -80,9 +81,16 @@ impl Turn {
     }
 
     async fn work(&mut self, job: Job) -> Result<Stop, Stop> {
-        let Job { history, input, images, checks, mut messages, .. } = job;
-        self.take_up(history).await;
-        self.begin(&input, images, &checks).await?;
+        let Job { history, files, input, images, checks, mut messages, .. } = job;
+        let lost = self.read(history, files).await;
+        if self.history.has_begun(self.scene.timeline.turn()) {
+            if let Some(stop) = self.take_up(&lost, &mut messages).await {
+                return Ok(stop);
+            }
+        } else {
+            self.close_open_calls().await;
+            self.begin(&input, images, &checks, &lost).await?;
+        }
         loop {
             self.hear(&mut messages).await;
             self.make_room().await?;
@@ -95,53 +103,46 @@ impl Turn {
         }
     }
 
-    /// Reads the history and closes what a crash left open.
-    async fn take_up(&mut self, values: Vec<serde_json::Value>) {
-        let (history, skipped) = History::read(values);
-        self.history = history;
-        if skipped > 0 {
-            let text =
-                format!("{skipped} entries of the earlier context could not be read and are left out.");
-            self.scene.timeline.notice(Level::Warning, text).await;
-        }
-        let interrupted =
-            "interrupted: the worker was lost while this ran; whether it had an effect is unknown";
-        let open = self.history.open_calls();
-        let outputs = open.into_iter().map(|id| Record::output(id, vec![Part::Text(interrupted.to_owned())]));
-        self.tell(outputs.collect()).await;
-    }
-
     /// Says what the model needs before it starts, and what the user says now.
-    async fn begin(&mut self, input: &str, images: Vec<String>, checks: &[Check]) -> Result<(), Stop> {
+    async fn begin(
+        &mut self,
+        input: &str,
+        images: Vec<String>,
+        checks: &[Check],
+        lost: &Lost,
+    ) -> Result<(), Stop> {
         let first = self.history.records().is_empty();
+        let scene = Arc::clone(&self.scene);
         let mut records = Vec::new();
         if first {
-            let scene = &self.scene;
             records = opening(&*scene.sandbox, &scene.timeline, self.kind).await.map_err(Stop::Sandbox)?;
         }
         if !images.is_empty() && !self.model.info().images {
             let text =
                 format!("{} reads no images; those of the task were left out.", self.model.info().name);
-            self.scene.timeline.notice(Level::Warning, text).await;
+            scene.timeline.notice(Level::Warning, text).await;
         }
-        records.push(goal(input, images, if first { checks } else { &[] }));
+        records.extend(lost.note());
+        records.push(goal(scene.timeline.turn(), input, images, if first { checks } else { &[] }));
         self.tell(records).await;
         let text = input.to_owned();
-        self.scene.timeline.record(ItemBody::Message { role: Author::User, text, message: None }).await;
+        scene.timeline.record(ItemBody::Message { role: Author::User, text, message: None }).await;
         Ok(())
     }
 
     /// Takes what the user said meanwhile.
-    async fn hear(&mut self, messages: &mut mpsc::Receiver<Message>) {
+    pub(crate) async fn hear(&mut self, messages: &mut mpsc::Receiver<Message>) {
         while let Ok(message) = messages.try_recv() {
             // Answers and decisions belong to a parked turn and come with its next lease.
             let MessageBody::Steer { text } = message.body else { continue };
-            self.tell(vec![Record::said(Origin::User, text.clone())]).await;
-            self.scene
-                .timeline
-                .record(ItemBody::Message { role: Author::User, text, message: Some(message.id) })
-                .await;
-            self.unanswered = true;
+            let id = message.id;
+            // A worker that was lost may have told the model and not yet the people.
+            if !self.history.has_heard(id) {
+                self.tell(vec![Record::said(Origin::User { message: id }, text.clone())]).await;
+                self.unanswered = true;
+            }
+            let body = ItemBody::Message { role: Author::User, text, message: Some(id) };
+            self.scene.timeline.record(body).await;
         }
     }
 
@@ -169,13 +170,10 @@ impl Turn {
 
     /// Keeps an answer and the results of its calls; gives the end of the turn if this was the last one.
     async fn settle(&mut self, mut answer: Answer) -> Result<Option<Stop>, Stop> {
-        let usage = answer.usage().copied();
         self.unanswered = !answer.calls.is_empty();
-        self.tell(std::mem::take(&mut answer.records)).await;
-        if let Some(usage) = usage {
-            self.history.count(&usage);
-        }
-        let mut outcomes = results(&mut answer.calls, &self.stop).await;
+        self.keep(&mut answer).await;
+        let timeline = &self.scene.timeline;
+        let mut outcomes = recorded(&mut answer.calls, &self.stop, timeline).await;
         let lost = outcomes.iter_mut().find_map(|outcome| outcome.lost.take());
         let traces: Vec<_> = outcomes.iter_mut().map(|outcome| std::mem::take(&mut outcome.trace)).collect();
         let outputs = answer
@@ -183,11 +181,27 @@ impl Turn {
             .iter()
             .zip(outcomes)
             .map(|(call, outcome)| Record::output(call.id.clone(), outcome.parts));
-        self.tell(outputs.collect()).await;
+        self.history.append(outputs.collect());
         self.say_notes(std::mem::take(&mut answer.notes)).await;
         self.go_on(lost, answer.limit.take())?;
         self.breaker.step(&traces)?;
         self.last_word(answer).await
+    }
+
+    /// Appends an answer to the history, and to the log what was not told while it was read.
+    async fn keep(&mut self, answer: &mut Answer) {
+        let mut records = std::mem::take(&mut answer.records);
+        if let (Ending::Done(finished), Some(last)) = (&answer.ending, records.last_mut()) {
+            last.origin = Origin::Model { stop: Some(finished.stop) };
+        }
+        let rest: Vec<_> = records.iter().skip(answer.told).map(Record::value).collect();
+        if !rest.is_empty() {
+            self.scene.timeline.context(ContextChange::Append, rest).await;
+        }
+        self.history.append(records);
+        if let Some(usage) = answer.usage() {
+            self.history.count(usage);
+        }
     }
 
     /// Fails if the turn is over whatever the model says.
@@ -294,8 +308,8 @@ impl Turn {
         if let Some(usage) = answer.usage() {
             self.budget.spend(usage);
         }
-        let turn = self.scene.timeline.turn();
-        self.scene.timeline.tell(EventKind::Usage { turn, usage: self.budget.usage }).await;
+        let (turn, usage) = (self.scene.timeline.turn(), self.budget.spent());
+        self.scene.timeline.tell(EventKind::Usage { turn, usage }).await;
     }
 
     /// Says the notes of an answer that failed; those of a good one come after its results.
@@ -315,10 +329,18 @@ impl Turn {
         let over = CancellationToken::new();
         over.cancel();
         results(&mut answer.calls, &over).await;
+        if answer.told > 0 {
+            self.retell().await;
+        }
+    }
+
+    /// Replaces what the log has of the context by the history as it is.
+    pub(crate) async fn retell(&self) {
+        self.scene.timeline.context(ContextChange::Replace, self.history.values()).await;
     }
 
     /// Appends to the history and to the log.
-    async fn tell(&mut self, records: Vec<Record>) {
+    pub(crate) async fn tell(&mut self, records: Vec<Record>) {
         if records.is_empty() {
             return;
         }

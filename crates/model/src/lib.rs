@@ -22,6 +22,7 @@ mod wire;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
+use serde::{Deserialize, Serialize};
 
 pub use catalog::Catalog;
 pub use entry::{CallInput, Entry, Part};
@@ -115,7 +116,8 @@ pub struct Finished {
 }
 
 /// Why a model stopped (the Agent Client Protocol's words).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Stop {
     /// It said what it wanted to say, or wants its calls answered.
     EndTurn,

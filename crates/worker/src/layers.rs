@@ -81,23 +81,23 @@ impl Stack {
     }
 }
 
-/// The half with the work tree, if there is one, and the rest. The sandbox has ended, so nothing changes meanwhile.
+/// The half with the work tree, if there is one, and the rest. The sandbox has ended, so nothing changes meanwhile. A layer
+/// that was divided before, or half-way, by a worker that is lost since, gives the same.
 fn split(path: &Path) -> io::Result<(Option<Layer>, Layer)> {
     let inside = WORKSPACE.trim_start_matches('/');
+    let (work, rest) = (half(path, WORK), half(path, REST));
     let tree = path.join(inside);
-    let mut work = None;
     if let Some(metadata) = std::fs::symlink_metadata(&tree).ok().filter(std::fs::Metadata::is_dir) {
         // Moving a directory writes its "..", for which it must be writable; a command may have taken that away.
         let mode = metadata.permissions().mode() | 0o700;
         std::fs::set_permissions(&tree, std::fs::Permissions::from_mode(mode))?;
-        let half = half(path, WORK);
-        std::fs::create_dir(&half)?;
-        std::fs::rename(&tree, half.join(inside))?;
-        work = Some(Layer { path: half });
+        std::fs::create_dir_all(&work)?;
+        std::fs::rename(&tree, work.join(inside))?;
     }
-    let rest = half(path, REST);
-    std::fs::rename(path, &rest)?;
-    Ok((work, Layer { path: rest }))
+    if !rest.is_dir() {
+        std::fs::rename(path, &rest)?;
+    }
+    Ok((work.join(inside).is_dir().then_some(Layer { path: work }), Layer { path: rest }))
 }
 
 fn half(path: &Path, ending: &str) -> PathBuf {
@@ -110,8 +110,11 @@ fn half(path: &Path, ending: &str) -> PathBuf {
 /// Whether commands left something else than a directory where the work tree was, or nothing (a whiteout of overlayfs).
 /// Then the checkout would show through the layer as if nothing had happened.
 pub(crate) fn work_tree_is_gone(frozen: &Layer) -> bool {
-    let tree = frozen.path.join(WORKSPACE.trim_start_matches('/'));
-    std::fs::symlink_metadata(tree).is_ok_and(|metadata| !metadata.is_dir())
+    let is_gone = |layer: &Path| {
+        let tree = layer.join(WORKSPACE.trim_start_matches('/'));
+        std::fs::symlink_metadata(tree).is_ok_and(|metadata| !metadata.is_dir())
+    };
+    is_gone(&frozen.path) || is_gone(&half(&frozen.path, REST))
 }
 
 /// Whether a directory hides all that lies below it in other layers: it was removed and made again.
@@ -163,7 +166,10 @@ mod tests {
         assert!(stack.clean().iter().all(|layer| !layer.path.join("etc").exists()));
         assert!(stack.all().iter().any(|layer| layer.path.join("etc/ld.so.preload").exists()));
         assert!(stack.may_differ());
-        assert_eq!(Stack::from_names(&stack.names()), Some(stack));
+        assert_eq!(Stack::from_names(&stack.names()), Some(stack.clone()));
+        let mut again = Stack::new(vec![base]);
+        again.push(&agent).unwrap();
+        assert_eq!(again, stack, "what was divided before gives the same halves");
     }
 
     #[test]

@@ -14,6 +14,9 @@ use crate::{Error, recorder};
 /// How long one lease call waits: the most that the API takes.
 const WAIT_MS: u64 = 30_000;
 
+/// How long a stop may take in all: below the 30 s that supervisors give.
+const DRAIN_MAX: Duration = Duration::from_secs(28);
+
 /// Leases while there are free slots. A slot is taken *before* the server is asked, so that a turn is never leased that
 /// nobody here could start at once.
 pub(crate) async fn run(worker: Arc<Worker>, shutdown: CancellationToken) -> Result<(), Error> {
@@ -56,8 +59,18 @@ pub(crate) async fn run(worker: Arc<Worker>, shutdown: CancellationToken) -> Res
             reaper.await.unwrap_or(Ok(())).map_err(Error::Sandbox)?;
         }
     }
-    turns.shutdown().await;
+    drain(&worker, turns).await;
     Ok(())
+}
+
+/// Lets turns end or be given back.
+async fn drain(worker: &Worker, mut turns: JoinSet<()>) {
+    worker.draining.cancel();
+    let all = async { while turns.join_next().await.is_some() {} };
+    if tokio::time::timeout(DRAIN_MAX, all).await.is_err() {
+        tracing::warn!(left = turns.len(), "turns could not be given back in time; their leases will lapse");
+    }
+    turns.shutdown().await;
 }
 
 async fn reap(worker: Arc<Worker>) -> Result<(), legwork_sandbox::Error> {

@@ -10,6 +10,7 @@ mod checks;
 mod clean;
 mod command;
 mod end;
+mod ground;
 mod host;
 mod layers;
 mod lease;
@@ -78,8 +79,12 @@ pub enum Error {
     Sandbox(#[source] legwork_sandbox::Error),
 }
 
-/// Leases and runs turns until `shutdown`. Turns that run then are dropped with their sandboxes; their leases lapse and
-/// another worker runs them again.
+/// Leases and runs turns until `shutdown`, and then comes to an end within 30 s: no new leases; turns that come to their
+/// own end within 10 s do; the others are stopped, their files frozen, and given back, so that another worker goes on from
+/// there.
+///
+/// Dropping the future instead stops at once: every process of the turns ends, their leases lapse, and whoever gets them
+/// next goes on from what the log and the sandboxes hold.
 ///
 /// # Errors
 /// [`Error`], if it cannot go on. A server that cannot be reached is waited for, a turn that fails is that turn's end.

@@ -1,7 +1,7 @@
 //! The recorder: one task that carries a turn's events to the server, and the server's wishes back.
 //!
-//! Everything that the turn tells arrives on one bounded channel and leaves in batches, so a step costs at most one call and
-//! never waits for it; only a full channel makes the teller wait. Each reply renews the lease and may hold directives.
+//! Everything that the turn tells arrives on one bounded channel and leaves in batches, so a step costs one or two calls. The
+//! teller waits for one only before it does something that outlives this process, or when the channel is full. Each reply renews the lease and may hold directives.
 //! A batch that fails is sent again as long as the lease can live (its numbering makes a repeat harmless). Once the lease
 //! is lost, the turn belongs to somebody else, and everything here stops at once.
 
@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use legwork_agent::{Timeline, now};
+use legwork_agent::{Telling, Timeline, now};
 use legwork_client::{Client, Error};
 use legwork_domain::{
     Accepted, Assignment, BlobId, Directive, Ended, EventBatch, Finish, Message, MessageId, NewEvent,
@@ -36,6 +36,10 @@ const HEARTBEATS_A_LEASE: u64 = 3;
 
 /// And at least so often, since the reply is the way on which a cancel comes: a person waits for it.
 const HEARTBEAT_MS: u64 = 500;
+
+/// How long one batch may take: far above a commit on a busy disk, and a third of a lease, so that a connection that went
+/// dead does not cost the lease.
+const POST_MAX: Duration = Duration::from_secs(10);
 
 /// Growing pauses between tries: 50 ms doubled up to 2 s, each cut at random to between half and whole, so that many
 /// workers do not return at once.
@@ -64,6 +68,8 @@ pub(crate) enum Why {
     User,
     /// Its time is over.
     WallTime,
+    /// The worker is to stop; the turn goes on elsewhere.
+    Drain,
 }
 
 /// What reaches the turn from outside.
@@ -109,6 +115,7 @@ pub(crate) struct Recorder {
 enum Request {
     Move(Transition),
     Finish(Box<Ended>, oneshot::Sender<()>),
+    Leave(Transition, oneshot::Sender<()>),
 }
 
 /// All that a turn needs to speak and hear.
@@ -127,17 +134,19 @@ pub(crate) fn start(client: Client, assignment: &Assignment) -> Line {
     let (requests_in, requests) = mpsc::channel(MESSAGES_MAX);
     let (messages_in, messages) = mpsc::channel(MESSAGES_MAX);
     let signals = Signals::new();
-    let carrier = Carrier {
+    let mut carrier = Carrier {
         client,
         turn: assignment.turn.id,
         epoch: assignment.lease.epoch,
         next: 0,
         pending: Vec::new(),
+        keepers: Vec::new(),
         until: assignment.lease.until,
         signals: signals.clone(),
         messages: messages_in,
         heard: HashSet::new(),
     };
+    assignment.messages.iter().cloned().for_each(|message| carrier.pass_on(message));
     tokio::spawn(carrier.run(events, requests));
     let timeline = Timeline::new(assignment.turn.id, assignment.next_item, events_in);
     Line { recorder: Recorder { requests: requests_in }, timeline, signals, messages }
@@ -157,6 +166,14 @@ impl Recorder {
             let _ = wait.await;
         }
     }
+
+    /// Sends all that was told and lets go of the turn. Returns when the server has it or the lease is lost.
+    pub(crate) async fn leave(&self, transition: Transition) {
+        let (done, wait) = oneshot::channel();
+        if self.requests.send(Request::Leave(transition, done)).await.is_ok() {
+            let _ = wait.await;
+        }
+    }
 }
 
 /// The turn is somebody else's, or nothing can be written.
@@ -169,6 +186,8 @@ struct Carrier {
     /// The number of the first pending event within the lease.
     next: u64,
     pending: Vec<NewEvent>,
+    /// Who waits until all that is pending is stored.
+    keepers: Vec<oneshot::Sender<()>>,
     until: Timestamp,
     signals: Signals,
     messages: mpsc::Sender<Message>,
@@ -177,7 +196,7 @@ struct Carrier {
 }
 
 impl Carrier {
-    async fn run(mut self, mut events: mpsc::Receiver<NewEvent>, mut requests: mpsc::Receiver<Request>) {
+    async fn run(mut self, mut events: mpsc::Receiver<Telling>, mut requests: mpsc::Receiver<Request>) {
         if let Err(Lost) = self.carry(&mut events, &mut requests).await {
             self.signals.lost.cancel();
         }
@@ -185,17 +204,20 @@ impl Carrier {
 
     async fn carry(
         &mut self,
-        events: &mut mpsc::Receiver<NewEvent>,
+        events: &mut mpsc::Receiver<Telling>,
         requests: &mut mpsc::Receiver<Request>,
     ) -> Result<(), Lost> {
         let mut flush_at = self.heartbeat_at();
+        let mut heard = Vec::new();
         loop {
             let room = BATCH_MAX - self.pending.len();
             let before = self.pending.len();
             tokio::select! {
                 biased;
                 request = requests.recv() => {
-                    drain(events, &mut self.pending);
+                    while let Ok(telling) = events.try_recv() {
+                        self.take(telling);
+                    }
                     match request {
                         Some(Request::Move(transition)) => self.flush(Some(transition)).await?,
                         Some(Request::Finish(ended, done)) => {
@@ -203,15 +225,24 @@ impl Carrier {
                             let _ = done.send(());
                             return ended;
                         }
+                        Some(Request::Leave(transition, done)) => {
+                            let left = self.flush(Some(transition)).await;
+                            let _ = done.send(());
+                            return left;
+                        }
                         None => return Ok(()),
                     }
                     flush_at = self.heartbeat_at();
                 }
-                _ = events.recv_many(&mut self.pending, room) => {
+                _ = events.recv_many(&mut heard, room) => {
+                    heard.drain(..).for_each(|telling| self.take(telling));
+                    if self.pending.is_empty() {
+                        self.all_is_kept();
+                    }
                     if before == 0 {
                         flush_at = flush_at.min(Instant::now() + BATCH_DELAY);
                     }
-                    if self.pending.len() >= BATCH_MAX {
+                    if self.pending.len() >= BATCH_MAX || !self.keepers.is_empty() {
                         flush_at = Instant::now();
                     }
                 }
@@ -220,6 +251,20 @@ impl Carrier {
                     flush_at = self.heartbeat_at();
                 }
             }
+        }
+    }
+
+    fn take(&mut self, telling: Telling) {
+        match telling {
+            Telling::Event(event) => self.pending.push(event),
+            Telling::Keep(keeper) => self.keepers.push(keeper),
+        }
+    }
+
+    fn all_is_kept(&mut self) {
+        for keeper in self.keepers.drain(..) {
+            // One who waits no more has been cancelled.
+            let _ = keeper.send(());
         }
     }
 
@@ -246,6 +291,7 @@ impl Carrier {
                     self.pending.drain(..size_now);
                     self.next += size_now as u64;
                     if last {
+                        self.all_is_kept();
                         return Ok(());
                     }
                 }
@@ -260,9 +306,14 @@ impl Carrier {
     async fn post(&mut self, batch: &EventBatch) -> Result<Posted, Lost> {
         let mut backoff = Backoff::default();
         loop {
-            match self.client.append(self.turn, batch).await {
+            let Ok(posted) = tokio::time::timeout(POST_MAX, self.client.append(self.turn, batch)).await
+            else {
+                self.pause_or_lose("the server does not answer", &mut backoff).await?;
+                continue;
+            };
+            match posted {
                 Ok(accepted) => {
-                    self.obey(accepted).await;
+                    self.obey(accepted);
                     return Ok(Posted::Stored);
                 }
                 Err(error) if error.code() == Some("body_too_large") && batch.events.len() > 1 => {
@@ -301,15 +352,23 @@ impl Carrier {
 
     /// Waits before the next try, or gives up: for good if the server says no, else when the lease has lapsed.
     async fn wait_or_lose(&self, error: &Error, backoff: &mut Backoff) -> Result<(), Lost> {
-        if !error.is_retryable() || now() >= self.until {
+        if !error.is_retryable() {
             tracing::warn!(turn = %self.turn, %error, "the turn is lost to this worker");
+            return Err(Lost);
+        }
+        self.pause_or_lose(error, backoff).await
+    }
+
+    async fn pause_or_lose(&self, why: impl std::fmt::Display, backoff: &mut Backoff) -> Result<(), Lost> {
+        if now() >= self.until {
+            tracing::warn!(turn = %self.turn, %why, "the lease has lapsed; the turn is lost to this worker");
             return Err(Lost);
         }
         tokio::time::sleep(backoff.next()).await;
         Ok(())
     }
 
-    async fn obey(&mut self, accepted: Accepted) {
+    fn obey(&mut self, accepted: Accepted) {
         self.until = accepted.until;
         for directive in accepted.directives {
             match directive {
@@ -334,12 +393,6 @@ impl Carrier {
 enum Posted {
     Stored,
     TooLarge,
-}
-
-fn drain(events: &mut mpsc::Receiver<NewEvent>, pending: &mut Vec<NewEvent>) {
-    while let Ok(event) = events.try_recv() {
-        pending.push(event);
-    }
 }
 
 fn blobs(ended: &Ended) -> Vec<BlobId> {

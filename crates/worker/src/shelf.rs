@@ -2,8 +2,8 @@
 //!
 //! Frozen layers and mirrors are made again or done without when they are gone: a checkout and a set-up are made anew, and
 //! an attempt that is taken up later says that its files are no longer here (its patches are blobs and stay). So whatever
-//! is used leaves a mark, a small file with the thing's path whose time is the last use, and at a worker's start the things
-//! with the oldest marks go. Nothing goes that was used within a day, because a turn may stand on it.
+//! is used leaves a mark, a small file with the thing's path (of a sandbox that may be lost: its name) whose time is the last
+//! use, and at a worker's start the things with the oldest marks go. Nothing goes that was used within a day, because a turn may stand on it.
 
 use std::fs::File;
 use std::io;
@@ -73,7 +73,9 @@ impl Shelf {
         for mark in going {
             let Ok(path) = std::fs::read(&mark) else { continue };
             let path = PathBuf::from(std::ffi::OsStr::from_bytes(&path));
-            let gone = if path.starts_with(self.data.join("mirrors")) {
+            let gone = if path.is_relative() {
+                discard_left(backend, &path).await
+            } else if path.starts_with(self.data.join("mirrors")) {
                 tokio::fs::remove_dir_all(&path).await.is_ok() || !path.exists()
             } else {
                 backend.discard(Layer { path }).await.is_ok()
@@ -104,6 +106,15 @@ impl Shelf {
 
     fn marks(&self) -> PathBuf {
         self.data.join("used")
+    }
+}
+
+/// Discards what a sandbox of this name left that nobody salvaged.
+async fn discard_left(backend: &dyn Backend, name: &Path) -> bool {
+    match backend.salvage(&name.to_string_lossy()).await {
+        Ok(Some(layer)) => backend.discard(layer).await.is_ok(),
+        Ok(None) => true,
+        Err(_) => false,
     }
 }
 

@@ -1,8 +1,8 @@
 //! One turn, from its lease to its end.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -10,18 +10,22 @@ use legwork_agent::{Job, Report, Stop, Timeline, now};
 use legwork_domain::{
     Assignment, Ended, Environment, EventKind, Kind, Level, Limit, Message, Patch, Transition, Usage, Verdict,
 };
-use legwork_sandbox::{Access, Layer, Limits, Sandbox, Spec};
+use legwork_sandbox::{Access, IfLost, Layer, Limits, Sandbox, Spec};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::Config;
 use crate::cache::Cache;
-use crate::checkout::{self, Checkout};
 use crate::checks::Room;
 use crate::end::End;
-use crate::layers::{self, Stack};
+use crate::ground::Ground;
 use crate::patch::{self, Change, Saved};
 use crate::recorder::{self, Line, Recorder, Signals, Why};
 use crate::shelf::Shelf;
-use crate::{Config, recipe, setup};
+
+/// How long a turn may still run to its own end when its worker is to stop. With what comes after (the agent's calls end
+/// within a second, freezing takes milliseconds, the last batch one call) it stays well below 30 s.
+const DRAIN_GRACE: Duration = Duration::from_secs(10);
 
 /// What all turns of a worker share.
 pub(crate) struct Worker {
@@ -29,6 +33,8 @@ pub(crate) struct Worker {
     pub(crate) checkouts: Cache,
     pub(crate) setups: Cache,
     pub(crate) shelf: Shelf,
+    /// The worker is to stop: turns end soon or are given back.
+    pub(crate) draining: CancellationToken,
     named: AtomicU64,
 }
 
@@ -37,7 +43,14 @@ impl Worker {
         let checkouts = Cache::new(config.data.join("checkouts"));
         let setups = Cache::new(config.data.join("setups"));
         let shelf = Shelf::new(config.data.clone());
-        Self { config, checkouts, setups, shelf, named: AtomicU64::new(0) }
+        Self {
+            config,
+            checkouts,
+            setups,
+            shelf,
+            draining: CancellationToken::new(),
+            named: AtomicU64::new(0),
+        }
     }
 
     /// A name for a sandbox, used once in this process.
@@ -65,51 +78,95 @@ impl Worker {
                 open_files: resources.open_files,
                 ..Limits::default()
             },
+            if_lost: IfLost::Removed,
         }
     }
 }
 
-/// Runs a leased turn and reports its end. A panic ends the turn as a failure of ours; a lost lease ends it without a word.
+/// Runs a leased turn and reports its end, or gives it back. A panic ends the turn as a failure of ours; a lost lease ends
+/// it without a word, and its files stay for whoever has the next one.
 pub(crate) async fn run(worker: Arc<Worker>, assignment: Assignment) {
     let Line { recorder, timeline, signals, messages } =
         recorder::start(worker.config.client.clone(), &assignment);
+    let _drain = drain_later(worker.draining.clone(), signals.clone());
     let lost = signals.lost.clone();
-    let recorder = Arc::new(recorder);
-    let turn = Turn { worker, assignment, recorder: Arc::clone(&recorder), timeline, signals };
+    let (recorder, machine) = (Arc::new(recorder), Arc::default());
+    let turn = Turn {
+        worker,
+        assignment,
+        recorder: Arc::clone(&recorder),
+        timeline,
+        signals,
+        machine: Arc::clone(&machine),
+        started: Instant::now(),
+    };
     // Dropping it, here or with the whole worker, drops its sandboxes, and with them every process of the turn.
     let work = AbortOnDropHandle::new(tokio::spawn(turn.run(messages)));
-    let ended = tokio::select! {
+    let last = tokio::select! {
         biased;
-        () = lost.cancelled() => return,
-        ended = work => ended,
+        () = lost.cancelled() => return leave(&machine).await,
+        last = work => last,
     };
-    let ended = ended.unwrap_or_else(|_| {
-        let end = End::internal("The worker's own code failed in this turn");
-        Ended::nothing(end.outcome, end.sentence, now())
-    });
-    recorder.finish(ended).await;
+    match last {
+        Ok(Last::Ended(ended)) => recorder.finish(ended).await,
+        Ok(Last::Leaves(transition)) => recorder.leave(transition).await,
+        Err(_) => {
+            let end = End::internal("The worker's own code failed in this turn");
+            recorder.finish(Ended::nothing(end.outcome, end.sentence, now())).await;
+        }
+    }
 }
 
-struct Turn {
-    worker: Arc<Worker>,
-    assignment: Assignment,
+/// Stops a turn that has not ended some time after its worker was told to stop.
+fn drain_later(draining: CancellationToken, signals: Signals) -> AbortOnDropHandle<()> {
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        draining.cancelled().await;
+        tokio::time::sleep(DRAIN_GRACE).await;
+        signals.cancel(Why::Drain);
+    }))
+}
+
+/// Ends a sandbox whose turn is somebody else's by now, and leaves its files where they are found by its name.
+async fn leave(machine: &OnceLock<Arc<dyn Sandbox>>) {
+    let Some(machine) = machine.get() else { return };
+    if let Err(error) = machine.snapshot().await {
+        tracing::warn!(%error, "the files of a turn that was lost could not be kept");
+    }
+}
+
+/// A turn under a lease.
+pub(crate) struct Turn {
+    pub(crate) worker: Arc<Worker>,
+    pub(crate) assignment: Assignment,
     recorder: Arc<Recorder>,
-    timeline: Timeline,
+    pub(crate) timeline: Timeline,
     signals: Signals,
+    /// The agent's sandbox, once there is one.
+    pub(crate) machine: Arc<OnceLock<Arc<dyn Sandbox>>>,
+    started: Instant,
 }
 
-/// What the agent starts from.
-struct Prepared {
-    checkout: Checkout,
-    environment: Environment,
-    /// Checkout and set-up.
-    clean: Stack,
-    /// And what earlier turns of the attempt did.
-    stack: Stack,
+/// What a worker says last of a turn.
+enum Last {
+    /// It is over.
+    Ended(Ended),
+    /// Another lease may go on from here.
+    Leaves(Transition),
+}
+
+/// How a turn's way under this lease ends.
+enum Way {
+    Ends(End),
+    Leaves(Transition),
+}
+
+impl From<End> for Way {
+    fn from(end: End) -> Self {
+        Self::Ends(end)
+    }
 }
 
 /// What a turn leaves, as far as it got.
-#[derive(Default)]
 struct Left {
     patch: Option<Patch>,
     verdicts: Vec<Verdict>,
@@ -117,19 +174,31 @@ struct Left {
 }
 
 impl Turn {
-    async fn run(self, messages: tokio::sync::mpsc::Receiver<Message>) -> Ended {
+    async fn run(self, messages: tokio::sync::mpsc::Receiver<Message>) -> Last {
         let _clock = self.start_clock();
-        let mut left = Left::default();
-        let end = match self.steps(messages, &mut left).await {
-            Ok(end) | Err(end) => end,
+        let spent = self.assignment.turn.usage;
+        let mut left = Left { patch: None, verdicts: Vec::new(), usage: spent };
+        let way = match self.steps(messages, &mut left).await {
+            Ok(way) | Err(way) => way,
         };
-        let Left { patch, verdicts, usage } = left;
-        Ended { outcome: end.outcome, sentence: end.sentence, patch, verdicts, usage, at: now() }
+        let Left { patch, verdicts, mut usage } = left;
+        let here = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        usage.worked_ms = spent.worked_ms.saturating_add(here);
+        match way {
+            Way::Ends(End { outcome, sentence }) => {
+                Last::Ended(Ended { outcome, sentence, patch, verdicts, usage, at: now() })
+            }
+            Way::Leaves(transition) => {
+                self.timeline.tell(EventKind::Usage { turn: self.timeline.turn(), usage }).await;
+                Last::Leaves(transition)
+            }
+        }
     }
 
-    /// Cancels the turn when its time is over, set-up and checks included.
+    /// Cancels the turn when its time over all leases is over, set-up and checks included.
     fn start_clock(&self) -> AbortOnDropHandle<()> {
-        let wall = Duration::from_millis(self.assignment.task.request.limits.wall_ms);
+        let all = self.assignment.task.request.limits.wall_ms;
+        let wall = Duration::from_millis(all.saturating_sub(self.assignment.turn.usage.worked_ms));
         let signals = self.signals.clone();
         AbortOnDropHandle::new(tokio::spawn(async move {
             tokio::time::sleep(wall).await;
@@ -141,111 +210,59 @@ impl Turn {
         &self,
         messages: tokio::sync::mpsc::Receiver<Message>,
         left: &mut Left,
-    ) -> Result<End, End> {
+    ) -> Result<Way, Way> {
         self.recorder.advance(Transition::Prepare).await;
         let model = self.worker.config.catalog.open(&self.assignment.task.request.model);
         let model = self.unless_cancelled(async { model.await.map_err(|error| End::model(&error)) }).await?;
-        let mut prepared = self.unless_cancelled(self.prepare()).await?;
-        let sandbox = self.unless_cancelled(self.sandbox(&prepared)).await?;
-        let job = self.job(model, Arc::clone(&sandbox), &prepared, messages).await?;
+        let mut ground = self.unless_cancelled(self.prepare()).await?;
+        let sandbox = self.unless_cancelled(self.sandbox(&ground)).await?;
+        let job = self.job(model, Arc::clone(&sandbox), &ground, messages).await?;
         self.recorder.advance(Transition::Run).await;
         let Report { stop, usage } = legwork_agent::run_turn(job).await;
         left.usage = usage;
-        let saved = self.save(sandbox.as_ref(), &mut prepared, left).await;
+        if matches!(stop, Stop::Cancelled) && self.signals.why() == Why::Drain {
+            self.freeze(sandbox.as_ref(), &mut ground).await?;
+            return Ok(Way::Leaves(Transition::Release));
+        }
+        let saved = self.save(sandbox.as_ref(), &mut ground, left).await;
         // What the agent ran into comes before what saving its work ran into.
         let Some(end) = self.ending(stop) else {
             let saved = saved?;
-            return self.unless_cancelled(self.verify(&prepared, saved.as_deref(), left)).await;
+            return self.unless_cancelled(self.verify(&ground, saved.as_deref(), left)).await.map(Way::Ends);
         };
-        saved.map(|_| end.clone()).map_err(|_| end)
+        Ok(Way::Ends(end))
     }
 
     /// Runs a part of the turn that has nothing to save if it is cancelled.
-    async fn unless_cancelled<T>(&self, part: impl Future<Output = Result<T, End>>) -> Result<T, End> {
+    async fn unless_cancelled<T>(&self, part: impl Future<Output = Result<T, End>>) -> Result<T, Way> {
         tokio::select! {
             biased;
             () = self.signals.cancel.cancelled() => Err(self.cancelled()),
-            done = part => done,
+            done = part => done.map_err(Way::Ends),
         }
     }
 
-    fn cancelled(&self) -> End {
+    fn cancelled(&self) -> Way {
         match self.signals.why() {
-            Why::User => End::cancelled(),
-            Why::WallTime => {
-                let seconds = self.assignment.task.request.limits.wall_ms / 1000;
-                End::limit(Limit::WallTime, &format!("its {seconds} s of wall time are over"))
-            }
+            Why::User => Way::Ends(End::cancelled()),
+            Why::WallTime => Way::Ends(self.out_of_time()),
+            Why::Drain => Way::Leaves(Transition::Release),
         }
     }
 
-    async fn prepare(&self) -> Result<Prepared, End> {
-        let assignment = &self.assignment;
-        let request = &assignment.task.request;
-        let pinned = assignment.base_commit.as_deref();
-        let ready = checkout::get(&self.worker, &request.source, pinned).await?;
-        let checkout = ready.checkout;
-        if pinned.is_none() {
-            self.tell_base(&checkout, ready.name).await;
-        }
-        let environment =
-            recipe::complete(&request.environment, checkout.recipe.as_deref()).map_err(|why| {
-                End::failed(
-                    legwork_domain::Failure::Setup,
-                    format!(
-                        "{why} The agent was not started; mend it or name checks and set-up with the task."
-                    ),
-                )
-            })?;
-        let clean = setup::layers(&self.worker, &self.timeline, &checkout, &environment).await?;
-        let stack = if assignment.layers.is_empty() {
-            clean.clone()
-        } else {
-            Stack::from_names(&assignment.layers).ok_or_else(|| {
-                End::failed(legwork_domain::Failure::Sandbox, "The files that the attempt's last turn left are no longer on this machine. Its patches are kept; start a new task from one of them.")
-            })?
-        };
-        self.worker.shelf.used(clean.paths().chain(stack.paths()));
-        Ok(Prepared { checkout, environment, clean, stack })
-    }
-
-    /// Tells what later patches are against, and what of the repository is not in the checkout.
-    async fn tell_base(&self, checkout: &Checkout, name: Option<String>) {
-        let (commit, tree) = (checkout.commit.clone(), checkout.tree.clone());
-        self.timeline.tell(EventKind::Base { turn: self.timeline.turn(), commit, tree, name }).await;
-        let mut missing = Vec::new();
-        if checkout.submodules > 0 {
-            missing.push(format!("submodules that are empty directories: {}", checkout.submodules));
-        }
-        if checkout.lfs > 0 {
-            missing
-                .push(format!("files of Git LFS that are pointers without their content: {}", checkout.lfs));
-        }
-        if checkout.shallow {
-            missing.push("the history is cut off, as in the repository itself".to_owned());
-        }
-        if !missing.is_empty() {
-            let text = format!("The checkout is not complete: {}.", missing.join("; "));
-            self.timeline.notice(Level::Warning, text).await;
-        }
-    }
-
-    async fn sandbox(&self, prepared: &Prepared) -> Result<Arc<dyn Sandbox>, End> {
-        let mut spec = self.worker.spec("turn", prepared.stack.all(), &prepared.environment);
-        if self.assignment.task.request.kind == Kind::Ask {
-            spec.workspace = Access::Read;
-        }
-        self.worker.config.backend.create(spec).await.map_err(|error| End::sandbox(&error))
+    fn out_of_time(&self) -> End {
+        let seconds = self.assignment.task.request.limits.wall_ms / 1000;
+        End::limit(Limit::WallTime, &format!("its {seconds} s of wall time are over"))
     }
 
     async fn job(
         &self,
         model: Arc<dyn legwork_model::Model>,
         sandbox: Arc<dyn Sandbox>,
-        prepared: &Prepared,
+        ground: &Ground,
         messages: tokio::sync::mpsc::Receiver<Message>,
     ) -> Result<Job, End> {
-        let Assignment { task, attempt, turn, history, layers, .. } = &self.assignment;
+        let Assignment { task, attempt, turn, history, .. } = &self.assignment;
         let mut images = Vec::new();
         for blob in &turn.images {
             let bytes = self.worker.config.client.blob(blob).await;
@@ -253,47 +270,49 @@ impl Turn {
                 bytes.map_err(|error| End::internal(format!("An image could not be read: {error}")))?;
             images.push(data_url(&bytes));
         }
-        let (history, input) = resumed(turn.tries, layers.is_empty(), history, &turn.input);
         Ok(Job {
             model,
             sandbox,
             timeline: self.timeline.clone(),
             kind: task.request.kind,
-            history,
-            input,
+            history: history.clone(),
+            files: ground.files,
+            input: turn.input.clone(),
             images,
-            checks: prepared.environment.checks.clone(),
+            checks: ground.environment.checks.clone(),
             limits: task.request.limits,
+            spent: turn.usage,
+            started: self.started,
             cache_key: attempt.id.to_string(),
             messages,
             cancel: self.signals.cancel.clone(),
         })
     }
 
+    /// Freezes what the agent did and tells the log.
+    async fn freeze(&self, sandbox: &dyn Sandbox, ground: &mut Ground) -> Result<(), End> {
+        let frozen = sandbox.snapshot().await.map_err(|error| End::sandbox(&error))?;
+        self.put_on(&mut ground.stack, &frozen)?;
+        let (turn, layers) = (self.timeline.turn(), ground.stack.names());
+        self.timeline.tell(EventKind::Snapshot { turn, layers, live: None }).await;
+        Ok(())
+    }
+
     /// Freezes what the agent did and saves it as a patch, also when the agent was stopped.
     async fn save(
         &self,
         sandbox: &dyn Sandbox,
-        prepared: &mut Prepared,
+        ground: &mut Ground,
         left: &mut Left,
     ) -> Result<Option<Box<Saved>>, End> {
         if self.assignment.task.request.kind == Kind::Ask {
             sandbox.destroy().await.map_err(|error| End::sandbox(&error))?;
             return Ok(None);
         }
-        let frozen = sandbox.snapshot().await.map_err(|error| End::sandbox(&error))?;
-        if layers::work_tree_is_gone(&frozen) {
-            return Err(End::failed(
-                legwork_domain::Failure::Sandbox,
-                "A command removed or replaced the work tree itself (/workspace), so there is nothing to make a patch of. Run the task again.",
-            ));
-        }
-        prepared.stack.push(&frozen).map_err(End::internal)?;
-        self.worker.shelf.used(prepared.stack.paths());
+        self.freeze(sandbox, ground).await?;
         let turn = self.timeline.turn();
-        self.timeline.tell(EventKind::Snapshot { turn, layers: prepared.stack.names() }).await;
         let client = &self.worker.config.client;
-        match patch::save(&self.worker, client, &prepared.checkout, &prepared.stack).await? {
+        match patch::save(&self.worker, client, &ground.checkout, &ground.stack).await? {
             Change::None(left_out) => {
                 self.tell_left_out(left_out.as_deref()).await;
                 Ok(None)
@@ -319,41 +338,26 @@ impl Turn {
         match stop {
             Stop::EndTurn { .. } => None,
             Stop::Refusal { .. } => Some(End::refusal()),
-            Stop::Cancelled => Some(self.cancelled()),
+            Stop::Cancelled => Some(match self.signals.why() {
+                Why::WallTime => self.out_of_time(),
+                Why::User | Why::Drain => End::cancelled(),
+            }),
             Stop::Limit { limit, detail } => Some(End::limit(limit, &detail)),
             Stop::Model(error) => Some(End::model(&error)),
             Stop::Sandbox(error) => Some(End::sandbox(&error)),
         }
     }
 
-    async fn verify(&self, prepared: &Prepared, saved: Option<&Saved>, left: &mut Left) -> Result<End, End> {
+    async fn verify(&self, ground: &Ground, saved: Option<&Saved>, left: &mut Left) -> Result<End, End> {
         let kind = self.assignment.task.request.kind;
         if kind == Kind::Code {
-            let Prepared { checkout, environment, clean, .. } = prepared;
+            let Ground { checkout, environment, clean, .. } = ground;
             let (worker, timeline) = (self.worker.as_ref(), &self.timeline);
             let room = Room { worker, timeline, environment, checkout, stack: clean };
             left.verdicts = room.judge(saved).await?;
         }
         Ok(End::done(kind, left.patch.as_ref().map(|patch| patch.stat), &left.verdicts))
     }
-}
-
-/// Context and input of a turn that may have been tried before. What a lost try did to the files is gone, and a model
-/// that believes otherwise goes wrong: so the context of a first turn starts afresh, and a later turn's says it.
-fn resumed(
-    tries: u32,
-    is_first: bool,
-    history: &[serde_json::Value],
-    input: &str,
-) -> (Vec<serde_json::Value>, String) {
-    if tries <= 1 {
-        return (history.to_vec(), input.to_owned());
-    }
-    if is_first {
-        return (Vec::new(), input.to_owned());
-    }
-    let note = "(The machine was lost in the middle of this turn. All files are as they were before it; start it again.)";
-    (history.to_vec(), format!("{note}\n\n{input}"))
 }
 
 /// An image for the model, its type told by its first bytes (the PNG, GIF, WebP and JPEG specifications).
@@ -370,15 +374,6 @@ fn data_url(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_lost_try_is_not_believed() {
-        let history = vec![serde_json::json!({ "entry": "assistant", "text": "edited" })];
-        assert_eq!(resumed(1, true, &history, "go").0.len(), 1);
-        assert_eq!(resumed(2, true, &history, "go"), (Vec::new(), "go".to_owned()));
-        let (kept, input) = resumed(2, false, &history, "go");
-        assert!(kept.len() == 1 && input.contains("lost") && input.ends_with("go"));
-    }
 
     #[test]
     fn images_are_known_by_their_first_bytes() {

@@ -1,15 +1,21 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use legwork_agent::Stop;
+use legwork_agent::{Stop, Telling};
 use legwork_domain::{
-    Author, ChangeKind, Check, EventKind, ItemBody, ItemStatus, Kind, Limit, Limits, TestClaim,
+    Author, ChangeKind, Check, EventKind, ItemBody, ItemStatus, Kind, Limit, Limits, TestClaim, TurnId, Usage,
 };
 use legwork_model::{Delta, EditTool, Entry, Error as ModelError, Info, Part, Stop as ModelStop};
 use serde_json::json;
 use tokio::sync::Notify;
 
 use crate::world::{Act, Scene, call, done, end, patch, retrying, run, say, stable};
+
+/// Results are told in the order in which they come.
+fn sorted(mut lines: Vec<String>) -> Vec<String> {
+    lines.sort();
+    lines
+}
 
 fn answer(stop: &Stop) -> String {
     match stop {
@@ -243,14 +249,15 @@ async fn wrong_calls_are_answered_clearly() {
     played.assert_calls_answered();
     let outputs: Vec<String> =
         played.told().lines().filter(|line| line.starts_with("[tool]")).map(str::to_owned).collect();
+    let outputs = sorted(outputs);
     insta::assert_snapshot!(outputs.join("\n"), @r#"
     [tool] c1 = There is no tool "bash" here. The tools are: exec_command, write_stdin, update_plan, apply_patch. Shell commands go to exec_command as {"cmd": "…"}.
     [tool] c2 = The arguments of exec_command are not valid: EOF while parsing a value at line 1 column 8. Send one JSON object that matches its schema.
-    [tool] call_2 = Process exited with code 0 | Original token count: 2 | Evidence: item_4 | Output: | same id
-    [tool] call_3 = At most one step can be in progress.
     [tool] c5 = There is no running command with session ID 7; it has ended and its output was returned.
     [tool] c6 = could not start sh: No such file or directory (os error 2) (in /workspace/none)
     [tool] c7 = ../../etc/x is outside /workspace; only files of the checkout can be patched
+    [tool] call_2 = Process exited with code 0 | Original token count: 2 | Evidence: item_4 | Output: | same id
+    [tool] call_3 = At most one step can be in progress.
     "#);
 }
 
@@ -360,6 +367,7 @@ async fn requests_only_grow_and_the_log_rebuilds_the_context() {
     let mut second = Scene::new(&[], vec![vec![say("again"), done(40)]]);
     second.job.history = played.history();
     second.job.input = "and now?".into();
+    let second = second.of_turn(2);
     let player = second.player.clone();
     second.play().await;
     let first_request = &player.requests.lock().unwrap()[0];
@@ -368,20 +376,87 @@ async fn requests_only_grow_and_the_log_rebuilds_the_context() {
     assert_eq!(first_request.entries.len(), known.len() + 2);
 }
 
+const CALL: &str = r#"{"origin": "model", "entry": "call", "id": "c1", "name": "exec_command", "input": {"json": "{\"cmd\":\"make\"}"}}"#;
+
+/// A context whose turn has begun, as the log gives it back.
+fn begun(turn: u128, rest: &[&str]) -> Vec<serde_json::Value> {
+    let turn = TurnId::from_u128(turn);
+    let goal = json!({"origin": "goal", "turn": turn, "entry": "user", "parts": [{"text": "do it"}]});
+    let rest = rest.iter().map(|text| serde_json::from_str(text).unwrap());
+    std::iter::once(goal).chain(rest).collect()
+}
+
 #[tokio::test]
-async fn calls_that_a_crash_left_open_get_a_result() {
+async fn calls_that_an_earlier_turn_left_open_get_a_result() {
     let mut scene = Scene::new(&[], vec![vec![say("ok"), done(10)]]);
-    scene.job.history = vec![
-        json!({"origin": "goal", "entry": "user", "parts": [{"text": "do it"}]}),
-        json!({"origin": "model", "entry": "call", "id": "c1", "name": "exec_command", "input": {"json": "{}"}}),
-        json!({"origin": "future", "entry": "telepathy"}),
-    ];
+    scene.job.history = begun(7, &[CALL, r#"{"origin": "future", "entry": "telepathy"}"#]);
     let played = scene.play().await;
-    insta::assert_snapshot!(played.told(), @r#"
-    [tool] c1 = interrupted: the worker was lost while this ran; whether it had an effect is unknown
+    insta::assert_snapshot!(played.told(), @r"
+    [tool] c1 = Interrupted: the machine was lost while this ran. Whether it came to its end, and what it did, is not known. Look before you repeat it.
     [goal] do it
     [model] ok
-    "#);
+    ");
+}
+
+#[tokio::test]
+async fn a_turn_is_taken_up_where_the_log_ends() {
+    let mut scene = Scene::new(&[], vec![vec![say("ok"), done(10)]]);
+    scene.job.history = begun(1, &[CALL]);
+    scene.job.spent = Usage { input_tokens: 100, model_requests: 3, worked_ms: 5000, ..Usage::default() };
+    let played = scene.play().await;
+    insta::assert_snapshot!(played.told(), @r"
+    [tool] c1 = Interrupted: the machine was lost while this ran. Whether it came to its end, and what it did, is not known. Look before you repeat it.
+    [note] (The machine was stopped and started again. Commands that still ran have ended, and /tmp is empty. All other files are as your commands left them. Go on from here.)
+    [model] ok
+    ");
+    let usage = played.report.usage;
+    assert_eq!((usage.tokens(), usage.model_requests), (110, 4));
+    assert!(usage.worked_ms >= 5000);
+}
+
+#[tokio::test]
+async fn a_turn_whose_last_word_is_told_asks_nobody() {
+    let last = r#"{"origin": "model", "stop": "end_turn", "entry": "assistant", "text": "All done."}"#;
+    let mut scene = Scene::new(&[], Vec::new());
+    scene.job.history =
+        begun(1, &[CALL, r#"{"origin": "tool", "entry": "output", "id": "c1", "parts": []}"#, last]);
+    let played = scene.play().await;
+    assert_eq!(answer(&played.report.stop), "All done.");
+    assert_eq!(played.told(), "");
+}
+
+#[tokio::test]
+async fn a_message_that_the_model_has_heard_is_only_shown() {
+    let message = crate::world::steer("and the docs");
+    let heard = json!({"origin": "user", "message": message.id, "entry": "user", "parts": [{"text": "and the docs"}]});
+    let mut scene = Scene::new(&[], vec![vec![say("ok"), done(10)]]);
+    scene.job.history = begun(1, &[&heard.to_string()]);
+    scene.steer("and the docs");
+    let played = scene.play().await;
+    assert!(!played.told().contains("and the docs"), "{}", played.told());
+    let shown = |item: &legwork_domain::Item| matches!(item.body, ItemBody::Message { message: Some(id), .. } if id == message.id);
+    assert_eq!(played.items().iter().filter(|item| shown(item)).count(), 1);
+}
+
+#[tokio::test]
+async fn a_call_is_made_once_the_log_has_it() {
+    let scene = Scene::new(&[], vec![vec![run("c1", "touch made"), done(10)], vec![say("ok"), done(20)]]);
+    let folder = scene.folder.clone();
+    let mut told = Vec::new();
+    let (turn, mut log) = scene.under_way();
+    while let Some(telling) = log.recv().await {
+        match telling {
+            Telling::Event(event) => told.push(event.kind),
+            Telling::Keep(kept) => {
+                let call = |kind: &EventKind| matches!(kind, EventKind::Context { context, .. } if context.entries[0]["entry"] == "call");
+                assert!(told.iter().any(call), "the call is told before: {told:?}");
+                assert_ne!(folder.text("made"), "");
+                kept.send(()).unwrap();
+            }
+        }
+    }
+    turn.await.unwrap();
+    assert_eq!(folder.text("made"), "");
 }
 
 #[tokio::test]

@@ -13,10 +13,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt as _;
-use legwork_agent::{Job, Report, Timeline, run_turn};
+use legwork_agent::{Files, Job, Report, Telling, Timeline, run_turn};
 use legwork_domain::{
-    Context, EventKind, Item, Kind, Limits, Message, MessageBody, MessageId, NewEvent, Timestamp, TurnId,
-    UserId,
+    Context, EventKind, Item, Kind, Limits, Message, MessageBody, MessageId, Timestamp, TurnId, UserId,
 };
 use legwork_model::{
     CallInput, Delta, Entry, Error as ModelError, Finished, Info, Model, Request, Stop, Usage,
@@ -244,7 +243,7 @@ pub struct Scene {
     pub player: Arc<Player>,
     pub job: Job,
     steer: mpsc::Sender<Message>,
-    events: mpsc::Receiver<NewEvent>,
+    events: mpsc::Receiver<Telling>,
 }
 
 /// What a turn left.
@@ -270,10 +269,13 @@ impl Scene {
             timeline: Timeline::new(TurnId::from_u128(1), 1, sender),
             kind: Kind::Code,
             history: Vec::new(),
+            files: Files::Kept,
             input: "do it".into(),
             images: Vec::new(),
             checks: Vec::new(),
             limits: Limits::default(),
+            spent: legwork_domain::Usage::default(),
+            started: std::time::Instant::now(),
             cache_key: "key".into(),
             messages: steered,
             cancel: CancellationToken::new(),
@@ -290,15 +292,33 @@ impl Scene {
         self.steer.clone()
     }
 
+    /// The same as another turn.
+    pub fn of_turn(mut self, turn: u128) -> Self {
+        let (sender, events) = mpsc::channel(10_000);
+        self.job.timeline = Timeline::new(TurnId::from_u128(turn), 1, sender);
+        Self { events, ..self }
+    }
+
+    /// Starts it and gives what it tells to the caller.
+    pub fn under_way(self) -> (tokio::task::JoinHandle<Report>, mpsc::Receiver<Telling>) {
+        (tokio::spawn(run_turn(self.job)), self.events)
+    }
+
     pub async fn play(self) -> Played {
         let Self { mut events, job, folder, .. } = self;
+        let log = tokio::spawn(async move {
+            let mut told = Vec::new();
+            while let Some(telling) = events.recv().await {
+                match telling {
+                    Telling::Event(event) => told.push(event.kind),
+                    Telling::Keep(kept) => drop(kept.send(())),
+                }
+            }
+            told
+        });
         let report = run_turn(job).await;
-        let mut told = Vec::new();
-        while let Ok(event) = events.try_recv() {
-            told.push(event.kind);
-        }
         drop(folder);
-        Played { report, events: told }
+        Played { report, events: log.await.unwrap() }
     }
 }
 
@@ -346,7 +366,10 @@ impl Played {
             let of_kind = history.iter().filter(|entry| entry["entry"] == kind);
             of_kind.map(|entry| entry["id"].as_str().unwrap().to_owned()).collect()
         };
-        assert_eq!(ids("call"), ids("output"));
+        let (mut calls, mut outputs) = (ids("call"), ids("output"));
+        calls.sort();
+        outputs.sort();
+        assert_eq!(calls, outputs);
     }
 
     /// The context as one line an entry.
@@ -389,7 +412,7 @@ pub fn stable(text: &str) -> String {
 /// What a person says to the running turn.
 pub fn steer(text: &str) -> Message {
     Message {
-        id: MessageId::from_u128(1),
+        id: MessageId::from_u128(text.bytes().fold(0, |sum, byte| sum * 31 + u128::from(byte))),
         turn: TurnId::from_u128(1),
         by: UserId::LOCAL,
         at: Timestamp::from_micros(1),

@@ -33,7 +33,11 @@ fn a_password_goes_with_no_server() {
     let world = World::new();
     let url = "https://me:hunter2@example.org/x";
     let run = world.run(&["task", "new", "x", "--model", "scripted/x", "--repo", url]).ended(2);
-    assert!(run.err.contains("credential helper") && run.err.contains("https://example.org/x"), "{}", run.err);
+    assert!(
+        run.err.contains("credential helper") && run.err.contains("https://example.org/x"),
+        "{}",
+        run.err
+    );
     assert!(!run.err.contains("hunter2"), "{}", run.err);
 }
 

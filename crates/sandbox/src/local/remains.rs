@@ -101,7 +101,7 @@ pub(super) fn reap(host: &Host) -> Result<usize, Error> {
         match kept {
             Ok(()) => live.remove(),
             Err(error) => {
-                tracing::warn!(sandbox = %live.label, %error, "a lost sandbox's files could not be kept")
+                tracing::warn!(sandbox = %live.label, %error, "a lost sandbox's files could not be kept");
             }
         }
     }

@@ -9,6 +9,7 @@
 )]
 
 mod checkouts;
+mod crash;
 mod exact;
 mod hostile;
 mod stops;

@@ -83,7 +83,7 @@ async fn a_worker_whose_turn_was_taken_away_stops_at_once() {
     tokio::time::timeout(Duration::from_secs(10), gone).await.expect("the turn's sandbox is gone");
     let run = world.follow(&view).await;
     assert_eq!(run.ended.sentence, "Taken away.");
-    assert!(!run.events.iter().any(|event| matches!(event.kind, EventKind::Snapshot { .. })));
+    assert!(!run.events.iter().any(|event| matches!(event.kind, EventKind::Snapshot { live: None, .. })));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,16 +8,18 @@ use futures::StreamExt;
 use legwork_client::Client;
 use legwork_domain::{
     Check, Ended, Event, EventKind, Item, ItemBody, LocalChanges, NewTask, Phase, Source, State, TaskView,
-    WorkerId,
+    Timestamp, WorkerId,
 };
 use legwork_model::{Catalog, Settings};
 use legwork_sandbox::Toolchains;
 use legwork_sandbox::local::{Local, Options};
+use legwork_store::Store;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) struct World {
     pub(crate) directory: tempfile::TempDir,
     pub(crate) client: Client,
+    url: String,
     shutdown: CancellationToken,
 }
 
@@ -41,6 +43,58 @@ fn guest() -> PathBuf {
 
 pub(crate) const TOKEN: &str = "token";
 
+/// Set in a worker's own process: the server's URL and the world's directory.
+const PROCESS: &str = "LEGWORK_TEST_WORKER";
+
+/// A worker in a process of its own.
+pub(crate) struct Process {
+    child: std::process::Child,
+}
+
+impl Process {
+    /// `kill -9`.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What a worker's own process does, if this is one.
+pub(crate) async fn be_a_worker() {
+    let Ok(place) = std::env::var(PROCESS) else { return };
+    let (url, directory) = place.split_once(' ').unwrap();
+    let config = worker_of(Client::new(url, TOKEN).unwrap(), Path::new(directory));
+    legwork_worker::run(config, CancellationToken::new()).await.unwrap();
+}
+
+fn worker_of(client: Client, directory: &Path) -> legwork_worker::Config {
+    let options = Options { state: directory.join("sandboxes"), guest: guest() };
+    legwork_worker::Config {
+        client,
+        backend: Arc::new(Local::new(options).unwrap()),
+        catalog: Arc::new(Catalog::new(Settings::default()).unwrap()),
+        data: directory.join("worker"),
+        slots: 2,
+        toolchains: Toolchains { binds: Vec::new(), env: Vec::new() },
+        id: WorkerId::from_u128(u128::from(std::process::id())),
+        task: None,
+        labels: Vec::new(),
+        operator_env: vec![("PATH".into(), std::env::var_os("PATH").unwrap())],
+    }
+}
+
+fn now() -> Timestamp {
+    let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+    Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap())
+}
+
 impl World {
     pub(crate) async fn new() -> Self {
         let world = Self::without_worker().await;
@@ -61,27 +115,31 @@ impl World {
         };
         tokio::spawn(legwork_server::serve(listener, config, shutdown.clone()));
         let client = Client::new(&url, TOKEN).unwrap();
-        Self { directory, client, shutdown }
+        Self { directory, client, url, shutdown }
     }
 
     pub(crate) fn start_worker(&self) {
-        let config = legwork_worker::Config {
-            client: self.client.clone(),
-            backend: Arc::new(self.backend()),
-            catalog: Arc::new(Catalog::new(Settings::default()).unwrap()),
-            data: self.directory.path().join("worker"),
-            slots: 2,
-            toolchains: Toolchains { binds: Vec::new(), env: Vec::new() },
-            id: WorkerId::from_u128(1),
-            task: None,
-            labels: Vec::new(),
-            operator_env: vec![("PATH".into(), std::env::var_os("PATH").unwrap())],
-        };
+        let config = worker_of(self.client.clone(), self.directory.path());
         tokio::spawn(legwork_worker::run(config, self.shutdown.clone()));
     }
 
-    fn backend(&self) -> Local {
-        Local::new(Options { state: self.directory.path().join("sandboxes"), guest: guest() }).unwrap()
+    /// The same in a process of its own, which can be killed.
+    pub(crate) fn start_process(&self) -> Process {
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "crash::a_worker_of_its_own", "--nocapture"])
+            .env(PROCESS, format!("{} {}", self.url, self.directory.path().display()))
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        Process { child }
+    }
+
+    /// Makes every lease lapse, as it does some time after its worker died.
+    pub(crate) async fn leases_lapse(&self) {
+        let store = Store::open(&self.directory.path().join("server/legwork.db")).await.unwrap();
+        let expired = store.expire(now().plus_ms(60_000)).await.unwrap();
+        assert!(!expired.is_empty(), "a lease was there");
+        store.close().await;
     }
 
     /// A repository with one commit of these files.

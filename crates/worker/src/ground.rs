@@ -1,0 +1,140 @@
+//! What a turn starts from: its checkout, its recipe, and the files that earlier work of the attempt left.
+//!
+//! A worker that is lost leaves its sandbox's files on the disk, and the log names the sandbox. So whoever goes on first asks
+//! for what that sandbox left; then nothing that was done is lost. Where it is not to be had (another machine, another
+//! disk), the last frozen layers are what there is, and the agent is told which of its calls they have not seen.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use legwork_agent::Files;
+use legwork_domain::{Environment, EventKind, Failure, Kind, Level};
+use legwork_sandbox::{Access, IfLost, Layer, Sandbox};
+
+use crate::checkout::{self, Checkout};
+use crate::end::End;
+use crate::layers::{self, Stack};
+use crate::turn::Turn;
+use crate::{recipe, setup};
+
+/// What the agent starts from.
+pub(crate) struct Ground {
+    pub(crate) checkout: Checkout,
+    pub(crate) environment: Environment,
+    /// Checkout and set-up.
+    pub(crate) clean: Stack,
+    /// And what earlier work of the attempt did.
+    pub(crate) stack: Stack,
+    /// What that is to the history.
+    pub(crate) files: Files,
+}
+
+impl Turn {
+    pub(crate) async fn prepare(&self) -> Result<Ground, End> {
+        let assignment = &self.assignment;
+        let request = &assignment.task.request;
+        let pinned = assignment.base_commit.as_deref();
+        let ready = checkout::get(&self.worker, &request.source, pinned).await?;
+        let checkout = ready.checkout;
+        if pinned.is_none() {
+            self.tell_base(&checkout, ready.name).await;
+        }
+        let environment =
+            recipe::complete(&request.environment, checkout.recipe.as_deref()).map_err(|why| {
+                let sentence = format!(
+                    "{why} The agent was not started; mend it or name checks and set-up with the task."
+                );
+                End::failed(Failure::Setup, sentence)
+            })?;
+        let clean = setup::layers(&self.worker, &self.timeline, &checkout, &environment).await?;
+        let (stack, files) = self.earlier_work(&clean).await?;
+        self.worker.shelf.used(clean.paths().chain(stack.paths()));
+        Ok(Ground { checkout, environment, clean, stack, files })
+    }
+
+    /// Tells what later patches are against, and what of the repository is not in the checkout.
+    async fn tell_base(&self, checkout: &Checkout, name: Option<String>) {
+        let (commit, tree) = (checkout.commit.clone(), checkout.tree.clone());
+        self.timeline.tell(EventKind::Base { turn: self.timeline.turn(), commit, tree, name }).await;
+        let mut missing = Vec::new();
+        if checkout.submodules > 0 {
+            missing.push(format!("submodules that are empty directories: {}", checkout.submodules));
+        }
+        if checkout.lfs > 0 {
+            missing
+                .push(format!("files of Git LFS that are pointers without their content: {}", checkout.lfs));
+        }
+        if checkout.shallow {
+            missing.push("the history is cut off, as in the repository itself".to_owned());
+        }
+        if !missing.is_empty() {
+            let text = format!("The checkout is not complete: {}.", missing.join("; "));
+            self.timeline.notice(Level::Warning, text).await;
+        }
+    }
+
+    /// The files as the attempt's work so far left them, as far as they are on this machine.
+    async fn earlier_work(&self, clean: &Stack) -> Result<(Stack, Files), End> {
+        let assignment = &self.assignment;
+        let seen = usize::try_from(assignment.layers_at).unwrap_or(usize::MAX);
+        if assignment.layers.is_empty() {
+            return Ok((clean.clone(), Files::Kept));
+        }
+        let Some(mut stack) = Stack::from_names(&assignment.layers) else {
+            return self.without_layers(clean).await;
+        };
+        let Some(live) = &assignment.live else { return Ok((stack, Files::AsOf(seen))) };
+        let left = self.worker.config.backend.salvage(live).await.map_err(|error| End::sandbox(&error))?;
+        if let Some(layer) = left {
+            self.put_on(&mut stack, &layer)?;
+            return Ok((stack, Files::Kept));
+        }
+        let text = "What the lost worker did to files since the last snapshot is not on this machine; the turn goes on from that snapshot.";
+        self.timeline.notice(Level::Warning, text).await;
+        Ok((stack, Files::AsOf(seen)))
+    }
+
+    /// The layers are gone. A first turn can do its work again; a later one stands on work that nobody has.
+    async fn without_layers(&self, clean: &Stack) -> Result<(Stack, Files), End> {
+        if self.assignment.turn.number > 1 {
+            return Err(End::failed(
+                Failure::Sandbox,
+                "The files that the attempt's earlier turns left are not on this machine, or were removed after their time. Its patches are kept; start a new task from one of them.",
+            ));
+        }
+        let text = "The files of this turn are not on this machine; it goes on from a fresh checkout.";
+        self.timeline.notice(Level::Warning, text).await;
+        Ok((clean.clone(), Files::AsOf(0)))
+    }
+
+    /// Puts what a sandbox left on top of what it stood on.
+    pub(crate) fn put_on(&self, stack: &mut Stack, layer: &Layer) -> Result<(), End> {
+        if layers::work_tree_is_gone(layer) {
+            return Err(End::failed(
+                Failure::Sandbox,
+                "A command removed or replaced the work tree itself (/workspace), so there is nothing to make a patch of. Run the task again.",
+            ));
+        }
+        stack.push(layer).map_err(End::internal)?;
+        self.worker.shelf.used(stack.paths());
+        Ok(())
+    }
+
+    /// Makes the agent's sandbox and tells the log its name, so that what it leaves can be found.
+    pub(crate) async fn sandbox(&self, ground: &Ground) -> Result<Arc<dyn Sandbox>, End> {
+        let mut spec = self.worker.spec("turn", ground.stack.all(), &ground.environment);
+        if self.assignment.task.request.kind == Kind::Ask {
+            spec.workspace = Access::Read;
+        }
+        // Used once on any machine: each lease has its own epoch.
+        let name = format!("{}-{}", self.assignment.turn.id, self.assignment.lease.epoch);
+        (spec.name, spec.if_lost) = (name.clone(), IfLost::Kept);
+        self.worker.shelf.used([Path::new(&name)]);
+        let sandbox = self.worker.config.backend.create(spec).await.map_err(|error| End::sandbox(&error))?;
+        // Set once: a lease has one sandbox.
+        let _ = self.machine.set(Arc::clone(&sandbox));
+        let (turn, layers) = (self.timeline.turn(), ground.stack.names());
+        self.timeline.tell(EventKind::Snapshot { turn, layers, live: Some(name) }).await;
+        Ok(sandbox)
+    }
+}

@@ -1,0 +1,139 @@
+//! `kill -9` of the worker at each step of a turn: what is finished is not repeated.
+
+use futures::StreamExt;
+use legwork_domain::{EventKind, ItemBody, Outcome, Phase};
+
+use crate::world::{Run, World, be_a_worker, check};
+
+/// Not a test: the process that is killed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_of_its_own() {
+    be_a_worker().await;
+}
+
+/// Each command leaves a line, so that one that is made twice is seen. A command that was interrupted may not have begun:
+/// the second one looks, as a model is told to.
+const SCRIPT: &str = r#"
+log = "requests.jsonl"
+[[turn]]
+calls = [{ tool = "exec_command", arguments = { cmd = "echo one >> log" } }]
+usage = { input = 100, output = 10 }
+[[turn]]
+calls = [{ tool = "exec_command", arguments = { cmd = "grep -q one log || echo one >> log; echo two >> log; echo ready; sleep 3" } }]
+usage = { input = 100, output = 10 }
+[[turn]]
+calls = [{ tool = "exec_command", arguments = { cmd = "echo three >> log" } }]
+usage = { input = 100, output = 10 }
+[[turn]]
+text = "Done."
+usage = { input = 100, output = 10 }
+"#;
+
+/// Requests that the model got, over all workers.
+fn requests(world: &World) -> usize {
+    let log = std::fs::read_to_string(world.directory.path().join("requests.jsonl")).unwrap();
+    log.lines().filter(|line| line.contains("\"POST\"")).count()
+}
+
+/// Runs the script, kills the worker at the first event of this kind, and lets another go on.
+async fn killed_at(is_the_moment: impl Fn(&EventKind) -> bool) -> (World, Run) {
+    let world = World::without_worker().await;
+    let repository = world.repository(&[("a", "a\n")]);
+    let mut task = world.task(&repository, world.script(SCRIPT));
+    task.environment.checks.push(check("echo checking; sleep 1; grep three log"));
+    let mut worker = world.start_process();
+    let view = world.client.create_task(&task, "k").await.unwrap();
+    let mut events = Box::pin(world.client.events(view.attempts[0].attempt.id, 0));
+    while !is_the_moment(&events.next().await.expect("the moment comes").unwrap().kind) {}
+    worker.kill();
+    drop(events);
+    world.leases_lapse().await;
+    let _another = world.start_process();
+    let run = world.follow(&view).await;
+    (world, run)
+}
+
+fn is_whole(run: &Run) {
+    assert_eq!(run.ended.outcome, Outcome::Succeeded, "{}", run.ended.sentence);
+    let patch = String::from_utf8_lossy(&run.patch);
+    let lines: Vec<&str> =
+        patch.lines().filter(|line| line.starts_with('+') && !line.starts_with("+++")).collect();
+    assert_eq!(lines, ["+one", "+two", "+three"], "each command had its effect once");
+    let usage = run.ended.usage;
+    assert_eq!((usage.tokens(), usage.model_requests), (440, 4), "what was spent is known to the token");
+    let mut open: Vec<_> = Vec::new();
+    for event in &run.events {
+        match &event.kind {
+            EventKind::ItemStarted { item } => open.push(item.id),
+            EventKind::ItemCompleted { item } => open.retain(|id| *id != item.id),
+            _ => {}
+        }
+    }
+    assert_eq!(open, [], "every item has its end");
+}
+
+/// Whether the context grows by an entry of this kind that holds this text.
+fn tells(kind: &EventKind, entry: &str, text: &str) -> bool {
+    let EventKind::Context { context, .. } = kind else { return false };
+    context.entries.iter().any(|value| value["entry"] == entry && value.to_string().contains(text))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn before_the_first_answer() {
+    let (world, run) = killed_at(|kind| matches!(kind, EventKind::Snapshot { live: Some(_), .. })).await;
+    is_whole(&run);
+    assert!((4..=5).contains(&requests(&world)), "an answer that had not come may be asked for again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn between_an_answer_and_its_command() {
+    let (world, run) = killed_at(|kind| tells(kind, "call", "echo one")).await;
+    is_whole(&run);
+    assert_eq!(requests(&world), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn during_a_command() {
+    let (world, run) =
+        killed_at(|kind| matches!(kind, EventKind::ItemUpdated { delta, .. } if delta.contains("ready")))
+            .await;
+    is_whole(&run);
+    assert_eq!(requests(&world), 4);
+    assert!(run.notices().contains("goes on"), "{}", run.notices());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_the_edit() {
+    let (world, run) = killed_at(|kind| {
+        let EventKind::ItemCompleted { item } = kind else { return false };
+        matches!(&item.body, ItemBody::Command(run) if run.command.contains("three"))
+    })
+    .await;
+    is_whole(&run);
+    assert!((4..=5).contains(&requests(&world)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_the_last_word() {
+    let (world, run) = killed_at(|kind| tells(kind, "assistant", "Done.")).await;
+    is_whole(&run);
+    assert_eq!(requests(&world), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn during_the_checks() {
+    let (world, run) = killed_at(|kind| {
+        let EventKind::ItemStarted { item } = kind else { return false };
+        matches!(&item.body, ItemBody::Command(run) if run.phase == Phase::CheckPatched)
+    })
+    .await;
+    is_whole(&run);
+    assert_eq!(requests(&world), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_the_patch_is_saved() {
+    let (world, run) = killed_at(|kind| matches!(kind, EventKind::Patch { .. })).await;
+    is_whole(&run);
+    assert_eq!(requests(&world), 4);
+}

@@ -15,6 +15,7 @@
 mod access;
 mod assignment;
 mod audit;
+mod backup;
 mod blobs;
 mod budgets;
 mod create;
@@ -38,6 +39,7 @@ use sqlx::AnyPool;
 
 pub use access::{NAME_BYTES_MAX, Thing, USERS_MAX};
 pub use audit::{AUDIT_PAGE_MAX, Act};
+pub use backup::Restored;
 pub use create::{IDEMPOTENCY_KEY_BYTES_MAX, Sent, TaskIds};
 pub use error::Error;
 pub use exchange::{Exchange, Notice};

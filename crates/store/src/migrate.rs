@@ -5,7 +5,7 @@
 
 use std::sync::LazyLock;
 
-use sqlx::migrate::Migrator;
+use sqlx::migrate::{Migrate as _, MigrateError, Migrator};
 use sqlx::{AssertSqlSafe, Connection as _, SqlSafeStr as _};
 
 use crate::dialect::Dialect;
@@ -51,6 +51,23 @@ pub(crate) async fn run(connection: &mut Connection, dialect: Dialect) -> Result
     }
     migrator.run_direct(None, &mut *transaction, false).await.map_err(Error::Migrate)?;
     Ok(transaction.commit().await?)
+}
+
+/// Whether this program made the schema of a file, in this version or an older one.
+///
+/// # Errors
+/// [`Error::Migrate`] if a newer program has changed it.
+pub(crate) async fn is_ours(connection: &mut Connection) -> Result<bool, Error> {
+    let Some(_) = applied(connection).await else { return Ok(false) };
+    let applied = connection.list_applied_migrations(&PLAIN.table_name).await.map_err(Error::Migrate)?;
+    for done in applied {
+        let known = PLAIN.iter().find(|known| known.version == done.version);
+        let known = known.ok_or(Error::Migrate(MigrateError::VersionMissing(done.version)))?;
+        if known.checksum != done.checksum {
+            return Err(Error::Migrate(MigrateError::VersionMismatch(done.version)));
+        }
+    }
+    Ok(true)
 }
 
 /// The newest migration that was applied; `None` also for a database without a schema.

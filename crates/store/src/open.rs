@@ -46,7 +46,7 @@ impl Store {
     /// # Errors
     /// [`Error::Migrate`] if the file was written by a newer program; [`Error::Invalid`] if the path is not UTF-8.
     pub async fn open(path: &Path) -> Result<Self, Error> {
-        Self::over(Dialect::Sqlite, options(&sqlite_url(path)?)?).await
+        Self::over(Dialect::Sqlite, sqlite_options(path, "rwc")?).await
     }
 
     /// Opens `postgres://USER:PASSWORD@HOST:PORT/DATABASE` or `sqlite:PATH` and brings its schema up to date.
@@ -116,8 +116,9 @@ fn options(url: &str) -> Result<AnyConnectOptions, Error> {
     url.parse().map_err(|error| Error::Invalid(format!("The database's URL cannot be read: {error}.")))
 }
 
-/// All of the path is escaped, its slashes too: so nothing between here and SQLite takes it apart.
-fn sqlite_url(path: &Path) -> Result<String, Error> {
+/// `mode`: `ro`, `rw` or `rwc`, as SQLite's URLs have it. All of the path is escaped, its slashes too, so nothing between
+/// here and SQLite takes it apart.
+pub(crate) fn sqlite_options(path: &Path, mode: &str) -> Result<AnyConnectOptions, Error> {
     let path = path.to_str().ok_or_else(|| {
         Error::Invalid(format!(
             "The database's path, {}, is not UTF-8. Choose another directory.",
@@ -129,8 +130,7 @@ fn sqlite_url(path: &Path) -> Result<String, Error> {
         // Writing to a string cannot fail.
         let _ = write!(url, "%{byte:02X}");
     }
-    url.push_str("?mode=rwc");
-    Ok(url)
+    options(&format!("{url}?mode={mode}"))
 }
 
 fn pool(dialect: Dialect, connections: u32) -> PoolOptions<Any> {

@@ -1,7 +1,7 @@
 //! Each test of the list over SQLite and over Postgres.
 
 use crate::world::{Place, World};
-use crate::{access, budgets, durability, interleavings, opening, suite};
+use crate::{access, budgets, durability, interleavings, migrations, opening, suite};
 
 macro_rules! over_both {
     ($($module:ident: $($name:ident)*;)*) => {
@@ -73,6 +73,8 @@ over_both! {
         many_at_once_break_no_log;
     durability:
         what_was_accepted_survives_a_kill;
+    migrations:
+        every_older_schema_is_taken_over;
     opening:
         what_was_accepted_is_there_after_a_restart
         many_may_open_a_new_database_at_once;

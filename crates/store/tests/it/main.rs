@@ -8,11 +8,13 @@
 )]
 
 mod access;
+mod backup;
 mod both;
 mod budgets;
 mod durability;
 mod faults;
 mod interleavings;
+mod migrations;
 mod notices;
 mod opening;
 mod postgres;

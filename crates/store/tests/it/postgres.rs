@@ -101,8 +101,13 @@ pub(crate) fn sql(url: &str, statement: &str) -> String {
     String::from_utf8(done.stdout).unwrap().trim().to_owned()
 }
 
+/// One of Postgres's own client programs.
+pub(crate) fn client(name: &str) -> Command {
+    Command::new(binaries().join(name))
+}
+
 pub(crate) fn psql(url: &str) -> Command {
-    let mut psql = Command::new(binaries().join("psql"));
+    let mut psql = client("psql");
     psql.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--dbname", url]);
     psql.env("PGOPTIONS", "-c client_min_messages=warning");
     psql
@@ -295,6 +300,8 @@ fn keeper() {
         // Who comes from now on waits, and then finds no keeper.
         if users.try_lock().is_ok() {
             drop(cluster);
+            // First, and by hand: the end of a process frees its locks in any order.
+            keeper.unlock().unwrap();
             process::exit(0);
         }
     }

@@ -1,6 +1,6 @@
-//! Times what a turn pays for its durable log: `cargo run --release -p legwork-server --example latency`.
+//! Times what a turn pays for its durable log: `cargo run --release -p legwork-server --example latency [-- DATABASE_URL]`.
 //!
-//! One process, real HTTP over loopback, a real file (in the directory for temporary files).
+//! One process, real HTTP over loopback, a real file (in the directory for temporary files) or the database named.
 
 #![expect(clippy::print_stdout, reason = "figures for a person are the purpose")]
 
@@ -27,12 +27,13 @@ type Failed = Box<dyn Error + Send + Sync>;
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> Result<(), Failed> {
     let folder = tempfile::tempdir()?;
-    let (first, _) = time(serve(folder.path())).await?;
+    let database = std::env::args().nth(1);
+    let (first, _) = time(serve(folder.path(), database.clone())).await?;
     print("a new data directory until a call is answered", first);
-    let (again, (client, _, _)) = time(serve(folder.path())).await?;
+    let (again, (client, _, _)) = time(serve(folder.path(), database.clone())).await?;
     print("an existing one until a call is answered", again);
-    let path = folder.path().join("legwork.db");
-    let (opened, _) = time(async { Ok(legwork_store::Store::open(&path).await?) }).await?;
+    let url = database.unwrap_or_else(|| format!("sqlite:{}", folder.path().join("legwork.db").display()));
+    let (opened, _) = time(async { Ok(legwork_store::Store::connect(&url).await?) }).await?;
     print("the store alone, existing", opened);
 
     many("accept a task", async |n| drop(client.create_task(&task(), &n.to_string()).await)).await;
@@ -55,10 +56,10 @@ async fn main() -> Result<(), Failed> {
 type Serving = (Client, CancellationToken, JoinHandle<Result<(), legwork_server::Error>>);
 
 /// A server that answers.
-async fn serve(data: &Path) -> Result<Serving, Failed> {
+async fn serve(data: &Path, database: Option<String>) -> Result<Serving, Failed> {
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
     let client = Client::new(&format!("http://{}", listener.local_addr()?), "token")?;
-    let config = Config { data: data.to_owned(), database: None, token: "token".to_owned() };
+    let config = Config { data: data.to_owned(), database, token: "token".to_owned() };
     let shutdown = CancellationToken::new();
     let serving = tokio::spawn(legwork_server::serve(listener, config, shutdown.clone()));
     client.tasks(None).await?;

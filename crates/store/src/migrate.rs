@@ -31,8 +31,10 @@ fn embedded() -> Migrator {
 }
 
 /// Lets one of several starting servers migrate while the others wait, however long it takes; held until the transaction
-/// ends. The number is the word "legwork" in ASCII.
-const POSTGRES_LOCK: &str = "SET LOCAL lock_timeout = 0; SELECT pg_advisory_xact_lock(30510792544580203)";
+/// ends. The number is the word "legwork" in ASCII. A migration itself waits no longer than any write: what it locks whole,
+/// it keeps from the servers that run.
+const POSTGRES_LOCK: &str = "SET LOCAL lock_timeout = 0; SELECT pg_advisory_xact_lock(30510792544580203); \
+                             SET LOCAL lock_timeout = '5s'";
 
 /// Brings the schema up to date.
 pub(crate) async fn run(connection: &mut Connection, dialect: Dialect) -> Result<(), Error> {

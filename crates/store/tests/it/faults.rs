@@ -106,6 +106,19 @@ async fn a_database_that_is_away_is_said_to_be() {
     world.create("y", None).await.unwrap();
 }
 
+#[tokio::test]
+async fn a_database_that_hangs_is_busy_until_it_goes_on() {
+    let cluster = Cluster::new("hangs");
+    let world = World::new(Place::Elsewhere(cluster.url())).await;
+    world.create("x", Some("key")).await.unwrap();
+    cluster.freeze();
+    let (write, read) = tokio::join!(world.create("y", None), world.store.tasks(Visible::All, None, 1));
+    assert!(matches!((&write, &read), (Err(Error::Busy(_)), Err(Error::Busy(_)))), "{write:?} {read:?}");
+    cluster.thaw();
+    world.create("z", None).await.unwrap();
+    assert_eq!(world.store.tasks(Visible::All, None, 9).await.unwrap().tasks.len(), 2);
+}
+
 /// A program that holds a lock until its input ends, once it has said so.
 struct Holder(Child);
 

@@ -183,6 +183,22 @@ impl Cluster {
         server.wait().unwrap();
     }
 
+    /// As a machine that hangs: nothing answers, and no connection breaks.
+    pub(crate) fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    pub(crate) fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let server = self.server.as_ref().unwrap().id();
+        let children = fs::read_to_string(format!("/proc/{server}/task/{server}/children")).unwrap();
+        let processes = children.split_whitespace().map(str::to_owned).chain([server.to_string()]);
+        assert!(Command::new("kill").arg(signal).args(processes).status().unwrap().success());
+    }
+
     /// A program of Postgres in the cluster's folder, by the user who may run it.
     fn command(&self, program: &str) -> Command {
         let own = binaries().join(program);

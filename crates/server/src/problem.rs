@@ -166,12 +166,18 @@ impl From<StoreError> for Failure {
                 "The idempotency key belongs to another request",
                 format!("{}. No task was made. Take a new key for a new task.", sentence(&detail)),
             ),
-            StoreError::Busy(_) => Self::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "busy",
-                "The database is busy",
-                "The database was busy for too long. Nothing was written. Send the call again.",
-            ),
+            StoreError::Busy(_) => {
+                log(&error);
+                Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "busy",
+                    "The database cannot serve this now",
+                    format!(
+                        "{}. What was to be written is there whole or not at all. Send the call again.",
+                        sentence(&detail)
+                    ),
+                )
+            }
             StoreError::Full(_) => {
                 log(&error);
                 Self::storage_full()

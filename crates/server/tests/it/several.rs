@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::StreamExt;
-use legwork_domain::Outcome;
+use legwork_domain::{Outcome, Problem};
 use legwork_store::{Notice, Store};
 
-use crate::postgres::Database;
+use crate::postgres::{Cluster, Database};
 use crate::world::{World, asks, delta, end, seqs};
 
 /// Far more than anything here takes.
@@ -57,4 +57,31 @@ async fn a_server_tells_the_others_what_changed() {
         }
     };
     tokio::time::timeout(PATIENCE, told).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_postgres_is_told_and_got_over() {
+    let mut cluster = Cluster::new("lost");
+    let world = World::start_over(Some(cluster.url())).await;
+    let job = world.job("a").await;
+    let watcher = tokio::spawn(world.client.events(job.attempt.id, 0).collect::<Vec<_>>());
+    world.append(&job, 0, vec![delta("before")]).await;
+    cluster.stop_at_once();
+    for (method, path) in [("GET", "/v1/tasks"), ("POST", "/v1/leases")] {
+        let asked = world.http(method, path).json(&asks(0, None));
+        let answer = asked.send().await.unwrap();
+        assert_eq!(
+            (answer.status().as_u16(), &answer.headers()["retry-after"]),
+            (503, &"1".parse().unwrap())
+        );
+        let problem: Problem = answer.json().await.unwrap();
+        assert_eq!(problem.code, "busy");
+        assert!(problem.detail.starts_with("The database cannot be reached."), "{problem:?}");
+    }
+    cluster.start();
+    world.append(&job, 1, vec![delta("after")]).await;
+    world.client.finish(job.turn.id, &end(&job, 2, Outcome::NoChange)).await.unwrap();
+    let seen = tokio::time::timeout(PATIENCE, watcher).await.unwrap().unwrap();
+    let seen: Vec<_> = seen.into_iter().map(Result::unwrap).collect();
+    assert_eq!(seqs(&seen), [1, 2, 3, 4, 5]);
 }

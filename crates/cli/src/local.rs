@@ -76,7 +76,10 @@ impl Host {
         let client = Client::new(&url, &token)?;
         let shutdown = CancellationToken::new();
         let database = database.map(Database::url);
-        let served = legwork_server::Config { data: config.home.clone(), database, token: token.clone() };
+        let served = legwork_server::Config {
+            database,
+            ..legwork_server::Config::new(config.home.clone(), token.clone())
+        };
         let server = tokio::spawn(legwork_server::serve(listener, served, shutdown.clone()));
         Ok(Self { client, url, token, shutdown, server })
     }

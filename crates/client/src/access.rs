@@ -1,9 +1,9 @@
 //! Who may do what: users, roles, tokens, repositories, the audit log.
 
 use legwork_domain::{
-    AuditPage, AuditVerdict, GrantList, Me, Repository, RepositoryDraft, RepositoryId, RepositoryList, Role,
-    RoleChoice, Token, TokenDraft, TokenId, TokenList, TokenMade, User, UserDraft, UserId, UserList,
-    UserView,
+    AuditPage, AuditVerdict, GrantList, LinkDraft, LinkMade, Me, Repository, RepositoryDraft, RepositoryId,
+    RepositoryList, Role, RoleChoice, Token, TokenDraft, TokenId, TokenList, TokenMade, User, UserDraft,
+    UserId, UserList, UserView,
 };
 
 use crate::{Client, Error, escaped};
@@ -111,6 +111,14 @@ impl Client {
     /// [`Error::Refused`] with `not_found`.
     pub async fn revoke_token(&self, token: TokenId) -> Result<Token, Error> {
         self.transport.json("revoke a token", self.transport.delete(&format!("/v1/tokens/{token}"))).await
+    }
+
+    /// Makes a link that logs a user in with a browser, once; the caller if nobody is named.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with `forbidden` if the caller's token may less than its user.
+    pub async fn create_link(&self, draft: &LinkDraft) -> Result<LinkMade, Error> {
+        self.transport.json("make a link", self.transport.post("/v1/links").json(draft)).await
     }
 
     /// Writes a repository down. One that is known is given back.

@@ -214,6 +214,32 @@ pub struct TokenList {
     pub tokens: Vec<Token>,
 }
 
+/// The body of `POST /v1/links`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LinkDraft {
+    /// Whom it logs in; the caller if nobody is named. Only an owner of everything makes links for others.
+    #[serde(default)]
+    pub user: Option<UserId>,
+}
+
+/// A link that was just made: opened in a browser, it logs its user in, once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LinkMade {
+    /// The address. What opens is behind its `#`, which browsers do not send: so no proxy and no log sees it.
+    pub url: String,
+    /// From when on it does not open.
+    pub expires_at: Timestamp,
+}
+
+/// The body of `POST /v1/session`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SessionDraft {
+    /// What stands behind a link's `#`.
+    pub link: String,
+}
+
 /// The body of `POST /v1/repositories`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

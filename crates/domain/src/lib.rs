@@ -25,8 +25,9 @@ mod turn;
 mod view;
 
 pub use access::{
-    Access, Action, Denied, Grant, GrantList, Me, Repository, RepositoryDraft, RepositoryList, Role,
-    RoleChoice, Scope, Token, TokenDraft, TokenList, TokenMade, User, UserDraft, UserList, UserView, Visible,
+    Access, Action, Denied, Grant, GrantList, LinkDraft, LinkMade, Me, Repository, RepositoryDraft,
+    RepositoryList, Role, RoleChoice, Scope, SessionDraft, Token, TokenDraft, TokenList, TokenMade, User,
+    UserDraft, UserList, UserView, Visible,
 };
 pub use assignment::{Accepted, Assignment, Bounds, Directive, EventBatch, Finish, LeaseRequest, NewEvent};
 pub use audit::{Actor, AuditEntry, AuditFault, AuditPage, AuditVerdict, Via};

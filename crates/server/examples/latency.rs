@@ -59,7 +59,7 @@ type Serving = (Client, CancellationToken, JoinHandle<Result<(), legwork_server:
 async fn serve(data: &Path, database: Option<String>) -> Result<Serving, Failed> {
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
     let client = Client::new(&format!("http://{}", listener.local_addr()?), "token")?;
-    let config = Config { data: data.to_owned(), database, token: "token".to_owned() };
+    let config = Config { database, ..Config::new(data.to_owned(), "token".to_owned()) };
     let shutdown = CancellationToken::new();
     let serving = tokio::spawn(legwork_server::serve(listener, config, shutdown.clone()));
     client.tasks(None).await?;

@@ -15,6 +15,7 @@ mod routes;
 mod schema;
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,9 +27,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use auth::Digest;
+use auth::rate::Buckets;
 use bells::Bells;
 use blobs::Blobs;
 
+pub use auth::door::Door;
+pub use auth::rate::{Rate, Rates};
 pub use schema::{events_schema, openapi};
 
 /// How long open calls get to end after a shutdown began. Streams and waiting calls end at once; this is for a commit on
@@ -53,6 +57,16 @@ pub struct Config {
     /// The bearer token of the process that the server runs in, kept in memory alone. It opens everything: it acts for
     /// the local owner, and as a worker.
     pub token: String,
+    /// How it is reached from outside.
+    pub door: Door,
+}
+
+impl Config {
+    /// A server over a file of SQLite, reached by its own address.
+    #[must_use]
+    pub fn new(data: PathBuf, token: String) -> Self {
+        Self { data, database: None, token, door: Door::default() }
+    }
 }
 
 /// Why the server could not start, or stopped.
@@ -82,6 +96,8 @@ struct Server {
     bells: Bells,
     /// Of the token that stays in this process.
     key: Digest,
+    door: Door,
+    buckets: Buckets,
     shutdown: CancellationToken,
 }
 
@@ -97,7 +113,8 @@ pub async fn serve(listener: TcpListener, config: Config, shutdown: Cancellation
     let relay = tokio::spawn(relay::run(Arc::clone(&server)));
     // Small answers must not wait for the acknowledgement of earlier ones. A socket that is gone already says so later.
     let listener = listener.tap_io(|stream: &mut TcpStream| drop(stream.set_nodelay(true)));
-    let serving = axum::serve(listener, routes::router(Arc::clone(&server)))
+    let router = routes::router(Arc::clone(&server));
+    let serving = axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
         .with_graceful_shutdown(shutdown.clone().cancelled_owned())
         .into_future();
     let overdue = async {
@@ -123,7 +140,15 @@ impl Server {
             Some(url) => Store::connect(url).await?,
             None => Store::open(&config.data.join("legwork.db")).await?,
         };
-        Ok(Self { store, blobs, bells: Bells::default(), key: Digest::of(config.token.as_bytes()), shutdown })
+        Ok(Self {
+            store,
+            blobs,
+            bells: Bells::default(),
+            key: Digest::of(config.token.as_bytes()),
+            door: config.door.clone(),
+            buckets: Buckets::new(&config.door.rates),
+            shutdown,
+        })
     }
 
     /// Waits for a bell, but no longer than `limit` and [`LOOK_AGAIN`], and not beyond a shutdown.

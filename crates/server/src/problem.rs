@@ -6,6 +6,7 @@
 use std::any::Any;
 use std::error::Error as _;
 use std::io;
+use std::time::Duration;
 
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -19,17 +20,26 @@ pub(crate) const MEDIA_TYPE: &str = "application/problem+json";
 
 /// A call that failed, ready to be told. Boxed, since every handler returns one in its `Err`.
 #[derive(Debug)]
-pub(crate) struct Failure(Box<Problem>);
+pub(crate) struct Failure {
+    problem: Box<Problem>,
+    /// Seconds after which it may be tried again.
+    retry_after: Option<HeaderValue>,
+}
 
 impl Failure {
     fn new(status: StatusCode, code: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
-        Self(Box::new(Problem {
+        let problem = Box::new(Problem {
             kind: format!("urn:problem-type:legwork:{code}"),
             title: title.to_owned(),
             status: status.as_u16(),
             code: code.to_owned(),
             detail: detail.into(),
-        }))
+        });
+        Self { problem, retry_after: None }
+    }
+
+    fn after(self, seconds: f64) -> Self {
+        Self { retry_after: HeaderValue::from_str(&format!("{seconds:.0}")).ok(), ..self }
     }
 
     pub(crate) fn unauthorized() -> Self {
@@ -67,6 +77,37 @@ impl Failure {
         let detail =
             "This call is for workers, and the token is a user's. Nothing was done. Send a worker's token.";
         Self::new(StatusCode::FORBIDDEN, "workers_only", "The call is for workers only", detail)
+    }
+
+    pub(crate) fn link_spent() -> Self {
+        let detail =
+            "The link is unknown, was used before, or is over. Nobody was logged in. Ask for a new one.";
+        Self::new(StatusCode::UNAUTHORIZED, "link_spent", "The link opens nothing", detail)
+    }
+
+    pub(crate) fn cross_site() -> Self {
+        let detail = "A browser's session changes something only from a page of this server, and the call's Origin does not \
+                      say that it is one. Nothing was done. Programs send a token instead.";
+        Self::new(StatusCode::FORBIDDEN, "cross_site", "The call is from another site", detail)
+    }
+
+    pub(crate) fn misdirected() -> Self {
+        let detail = "The call is for a host by which this server is not known. Nothing was done. Use its address, or have the \
+                      name added to the server's hosts.";
+        Self::new(StatusCode::MISDIRECTED_REQUEST, "misdirected", "The call is for another server", detail)
+    }
+
+    pub(crate) fn too_slow(limit: Duration) -> Self {
+        let detail = format!(
+            "The call took more than {} s. It may or may not have had its effect. Look, then send it again.",
+            limit.as_secs()
+        );
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "too_slow", "The call took too long", detail)
+    }
+
+    pub(crate) fn too_often(seconds: f64) -> Self {
+        let detail = format!("Calls come too often. This one did nothing. Send it again in {seconds:.0} s.");
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too_often", "Calls come too often", detail).after(seconds)
     }
 
     pub(crate) fn not_found(what: &str) -> Self {
@@ -223,15 +264,16 @@ impl From<Failure> for Response {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, axum::Json(self.0)).into_response();
+        let status = StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, axum::Json(self.problem)).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"legwork\""));
         }
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        let soon = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(HeaderValue::from_static("1"));
+        if let Some(seconds) = self.retry_after.or(soon) {
+            headers.insert(RETRY_AFTER, seconds);
         }
         response
     }

@@ -27,7 +27,10 @@ pub(crate) async fn run(server: Arc<Server>) {
     funding.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let (done, what) = tokio::select! {
-            _ = ticks.tick() => (expire(&server).await, "lapsed leases"),
+            _ = ticks.tick() => {
+                server.buckets.sweep();
+                (expire(&server).await, "lapsed leases")
+            }
             _ = funding.tick() => (wake_funded(&server).await, "budgets with room again"),
             () = server.shutdown.cancelled() => return,
         };

@@ -365,7 +365,7 @@ pub(crate) fn taken(error: sqlx::Error, sentence: impl FnOnce() -> String) -> Er
     }
 }
 
-async fn load_user(connection: &mut Connection, user: UserId) -> Result<User, Error> {
+pub(crate) async fn load_user(connection: &mut Connection, user: UserId) -> Result<User, Error> {
     let row = sqlx::query("SELECT * FROM users WHERE id = $1")
         .bind(user.to_string())
         .fetch_optional(connection)
@@ -377,11 +377,17 @@ pub(crate) fn read_user(row: &Row) -> Result<User, Error> {
     Ok(User {
         id: id(row, "id")?,
         name: row.try_get("name")?,
-        created_at: Timestamp::from_micros(row.try_get("created_at")?),
+        created_at: time_of(row, "created_at")?,
         disabled_at: time(row, "disabled_at")?,
     })
 }
 
+/// A column that is always set.
+pub(crate) fn time_of(row: &Row, name: &str) -> Result<Timestamp, Error> {
+    Ok(Timestamp::from_micros(row.try_get(name)?))
+}
+
+/// A column that may be empty.
 pub(crate) fn time(row: &Row, name: &str) -> Result<Option<Timestamp>, Error> {
     Ok(row.try_get::<Option<i64>, _>(name)?.map(Timestamp::from_micros))
 }
@@ -437,7 +443,7 @@ fn repository(row: &Row) -> Result<Repository, Error> {
     Ok(Repository {
         id: id(row, "id")?,
         url: row.try_get("url")?,
-        created_at: Timestamp::from_micros(row.try_get("created_at")?),
+        created_at: time_of(row, "created_at")?,
         created_by: id(row, "created_by")?,
     })
 }

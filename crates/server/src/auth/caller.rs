@@ -39,6 +39,11 @@ impl Caller {
         self.actor.via == Via::Token { token }
     }
 
+    /// Whether it may all that its user may.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.access.covers(Scope::User { role: Role::Owner, repository: None })
+    }
+
     /// The caller as the author of a change that is made now.
     pub(crate) fn act(&self) -> Act {
         Act { actor: self.actor, at: now() }
@@ -95,7 +100,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
         match parts.extensions.get::<Identity>() {
             Some(Identity::Process) => Ok(process()),
             Some(Identity::Person(caller)) => Ok(caller.clone()),
-            Some(Identity::Worker) => Err(Failure::not_a_persons()),
+            Some(Identity::Worker(_)) => Err(Failure::not_a_persons()),
             None => Err(Failure::unauthorized()),
         }
     }
@@ -109,7 +114,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Worker {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
         match parts.extensions.get::<Identity>() {
-            Some(Identity::Process | Identity::Worker) => Ok(Self),
+            Some(Identity::Process | Identity::Worker(_)) => Ok(Self),
             Some(Identity::Person(_)) => Err(Failure::not_a_workers()),
             None => Err(Failure::unauthorized()),
         }

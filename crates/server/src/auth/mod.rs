@@ -5,16 +5,20 @@
 //! who may come in at all, so that a handler which forgets to ask is still closed to strangers.
 
 mod caller;
+pub(crate) mod door;
+pub(crate) mod rate;
 mod secret;
+pub(crate) mod session;
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
-use axum::http::HeaderMap;
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, Method};
 use axum::middleware::Next;
 use axum::response::Response;
-use legwork_domain::{Access, Actor, Grant, Role, Scope, Timestamp, UserId, Via};
+use legwork_domain::{Access, Actor, Grant, Role, Scope, Timestamp, TokenId, UserId, Via};
 use legwork_store::{Bearer, Store};
 
 use crate::problem::Failure;
@@ -31,12 +35,17 @@ pub(crate) enum Identity {
     /// A person, or a program that acts for one.
     Person(Caller),
     /// A worker's token.
-    Worker,
+    Worker(TokenId),
 }
 
-/// Lets a call through if it says who it is from.
-pub(crate) async fn guard(State(server): State<Arc<Server>>, mut request: Request, next: Next) -> Response {
-    match identify(&server, request.headers()).await {
+/// Lets a call through if it says who it is from and does not come too often.
+pub(crate) async fn guard(
+    State(server): State<Arc<Server>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    match admit(&server, peer.ip(), request.method(), request.headers()).await {
         Ok(identity) => {
             request.extensions_mut().insert(identity);
             next.run(request).await
@@ -45,20 +54,80 @@ pub(crate) async fn guard(State(server): State<Arc<Server>>, mut request: Reques
     }
 }
 
-async fn identify(server: &Server, headers: &HeaderMap) -> Result<Identity, Failure> {
-    let header = headers.get(AUTHORIZATION).map_or(&b""[..], |value| value.as_bytes());
-    let digest = match header.split_at_checked(7) {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"bearer ") => Digest::of(token),
-        _ => return Err(Failure::unauthorized()),
+/// Slows down who knocks at what is open to strangers.
+pub(crate) async fn slow(
+    State(server): State<Arc<Server>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match server.buckets.stranger(peer.ip()) {
+        Ok(()) => next.run(request).await,
+        Err(failure) => failure.into(),
+    }
+}
+
+async fn admit(
+    server: &Server,
+    peer: IpAddr,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Identity, Failure> {
+    let identity = identify(server, method, headers).await?;
+    match &identity {
+        Some(Identity::Process) => {}
+        Some(Identity::Person(caller)) => server.buckets.person(caller.user())?,
+        Some(Identity::Worker(token)) => server.buckets.worker(*token)?,
+        None => server.buckets.stranger(peer)?,
+    }
+    identity.ok_or_else(Failure::unauthorized)
+}
+
+/// Who it is; `None` if nothing that came opens.
+async fn identify(
+    server: &Server,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Option<Identity>, Failure> {
+    let Some(header) = headers.get(AUTHORIZATION) else {
+        return by_session(server, method, headers).await;
     };
+    match header.as_bytes().split_at_checked(7) {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"bearer ") => by_token(server, token).await,
+        _ => Ok(None),
+    }
+}
+
+async fn by_token(server: &Server, token: &[u8]) -> Result<Option<Identity>, Failure> {
+    let digest = Digest::of(token);
     if digest == server.key {
-        return Ok(Identity::Process);
+        return Ok(Some(Identity::Process));
     }
     let now = now();
-    let bearer = server.store.bearer(&digest.to_string()).await?.filter(|bearer| bearer.opens(now));
-    let bearer = bearer.ok_or_else(Failure::unauthorized)?;
+    let Some(bearer) = server.store.bearer(&digest.to_string()).await?.filter(|bearer| bearer.opens(now))
+    else {
+        return Ok(None);
+    };
     note(&server.store, &bearer, now).await;
-    Ok(of_token(bearer))
+    Ok(Some(of_token(bearer)))
+}
+
+async fn by_session(
+    server: &Server,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Option<Identity>, Failure> {
+    let Some(digest) = session::digest(&server.door, headers) else { return Ok(None) };
+    let (digest, now) = (digest.to_string(), now());
+    let Some(open) = server.store.session(&digest, session::IDLE_MS, now).await? else { return Ok(None) };
+    session::same_origin(&server.door, method, headers)?;
+    if now.ms_since(open.seen_at) >= session::SEEN_MS
+        && let Err(error) = server.store.session_seen(&digest, now).await
+    {
+        tracing::warn!(user = %open.user.id, %error, "could not note that a session was used; the next call tries again");
+    }
+    let actor = Actor { user: open.user.id, via: Via::Session };
+    Ok(Some(Identity::Person(Caller::new(actor, Access::whole(open.grants)))))
 }
 
 /// That a token was used is worth less than the call that it came with.
@@ -71,7 +140,7 @@ async fn note(store: &Store, bearer: &Bearer, now: Timestamp) {
 fn of_token(bearer: Bearer) -> Identity {
     let Bearer { token, user, grants } = bearer;
     match token.scope {
-        Scope::Worker => Identity::Worker,
+        Scope::Worker => Identity::Worker(token.id),
         Scope::User { .. } => Identity::Person(Caller::new(
             Actor { user: user.id, via: Via::Token { token: token.id } },
             Access::scoped(grants, token.scope),

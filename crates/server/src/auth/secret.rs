@@ -16,6 +16,10 @@ pub(crate) enum Kind {
     User,
     /// A worker's API token.
     Worker,
+    /// A one-time link.
+    Link,
+    /// A browser's session.
+    Session,
 }
 
 impl Kind {
@@ -23,6 +27,8 @@ impl Kind {
         match self {
             Self::User => "lw_",
             Self::Worker => "lww_",
+            Self::Link => "lwl_",
+            Self::Session => "lws_",
         }
     }
 }

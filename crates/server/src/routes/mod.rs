@@ -7,6 +7,7 @@ mod events;
 mod me;
 mod meta;
 mod repositories;
+mod session;
 mod tasks;
 mod tokens;
 mod usage;
@@ -69,6 +70,9 @@ const EVENTS_BYTES_MAX: usize = 16 * 1024 * 1024;
     repositories::remove_grant,
     audit::read,
     audit::verify,
+    session::link,
+    session::log_in,
+    session::log_out,
     meta::health,
     meta::openapi,
 ))]
@@ -109,6 +113,8 @@ fn access() -> Router<Arc<Server>> {
         )
         .route("/v1/audit", get(audit::read))
         .route("/v1/audit/verdict", get(audit::verify))
+        .route("/v1/links", post(session::link))
+        .route("/v1/session", delete(session::log_out))
 }
 
 /// For workers.
@@ -127,7 +133,12 @@ fn shared() -> Router<Arc<Server>> {
     Router::new().route("/v1/blobs/{sha256}", get(blobs::get).put(blobs::put))
 }
 
-/// For anybody. There is nothing else that a stranger can reach.
+/// For strangers who want in.
+fn strangers() -> Router<Arc<Server>> {
+    Router::new().route("/v1/session", post(session::log_in)).route("/login", get(session::page))
+}
+
+/// For anybody, however often. There is nothing else that a stranger can reach.
 fn open() -> Router<Arc<Server>> {
     Router::new().route("/v1/health", get(meta::health))
 }
@@ -142,8 +153,10 @@ pub(crate) fn router(server: Arc<Server>) -> Router {
         .method_not_allowed_fallback(problem::no_method)
         .layer(from_fn_with_state(Arc::clone(&server), auth::guard));
     guarded
+        .merge(strangers().route_layer(from_fn_with_state(Arc::clone(&server), auth::slow)))
         .merge(open())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(from_fn_with_state(Arc::clone(&server), auth::door::watch))
         .layer(CatchPanicLayer::custom(problem::panicked))
         .with_state(server)
 }

@@ -38,7 +38,7 @@ async fn a_body_that_is_too_large_is_refused_before_it_is_read() {
     let world = World::start().await;
     let mut stream = TcpStream::connect(world.address).await.unwrap();
     let head = format!(
-        "PUT /v1/blobs/{} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\ncontent-length: {}\r\n\r\n",
+        "PUT /v1/blobs/{} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {TOKEN}\r\ncontent-length: {}\r\n\r\n",
         absent(),
         64 * 1024 * 1024 + 1
     );

@@ -138,7 +138,7 @@ async fn a_reader_that_does_not_read_holds_up_nobody() {
     let job = world.job("a").await;
     let mut stuck = TcpStream::connect(world.address).await.unwrap();
     let ask = format!(
-        "GET /v1/attempts/{}/events HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\nconnection: close\r\n\r\n",
+        "GET /v1/attempts/{}/events HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {TOKEN}\r\nconnection: close\r\n\r\n",
         job.attempt.id
     );
     stuck.write_all(ask.as_bytes()).await.unwrap();

@@ -12,6 +12,7 @@ mod matrix;
 mod postgres;
 mod problems;
 mod schema;
+mod sessions;
 mod several;
 mod tasks;
 mod workers;

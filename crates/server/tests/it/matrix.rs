@@ -173,6 +173,8 @@ impl Things<'_> {
             "create_user" => json!({"name": format!("new {}", self.number)}),
             "set_user_role" | "set_grant" => json!({"role": "viewer"}),
             "create_token" => json!({"name": "t", "scope": {"for": "user", "role": "viewer"}}),
+            "create_link" => json!({}),
+            "log_in" => json!({"link": "lwl_nonsense"}),
             "create_repository" => json!({"url": format!("/{}", self.number)}),
             other => panic!("say here what a body of {other} is"),
         }

@@ -22,42 +22,48 @@ pub(crate) struct World {
     pub(crate) address: SocketAddr,
     pub(crate) shutdown: CancellationToken,
     folder: Arc<TempDir>,
-    database: Option<String>,
+    config: Config,
     serving: JoinHandle<Result<(), Error>>,
 }
 
 impl World {
     pub(crate) async fn start() -> Self {
-        Self::start_over(None).await
+        Self::start_with(|_| {}).await
     }
 
     pub(crate) async fn start_over(database: Option<String>) -> Self {
+        Self::start_with(|config| config.database = database).await
+    }
+
+    /// A server that is set up in another way than most.
+    pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         let folder = Arc::new(tempfile::tempdir().unwrap());
-        Self::start_in(folder, "127.0.0.1:0".parse().unwrap(), database).await
+        let mut config = Config::new(folder.path().join("data"), TOKEN.into());
+        // Tests knock more often than any stranger.
+        config.door.rates.strangers = config.door.rates.workers;
+        change(&mut config);
+        Self::start_in(folder, "127.0.0.1:0".parse().unwrap(), config).await
     }
 
     /// Another server over the same database and data directory.
     pub(crate) async fn beside(&self) -> Self {
-        let database = self.database.clone();
-        Self::start_in(Arc::clone(&self.folder), "127.0.0.1:0".parse().unwrap(), database).await
+        Self::start_in(Arc::clone(&self.folder), "127.0.0.1:0".parse().unwrap(), self.config.clone()).await
     }
 
-    async fn start_in(folder: Arc<TempDir>, address: SocketAddr, database: Option<String>) -> Self {
+    async fn start_in(folder: Arc<TempDir>, address: SocketAddr, config: Config) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let data = folder.path().join("data");
-        let config = Config { data, database: database.clone(), token: TOKEN.into() };
         let shutdown = CancellationToken::new();
-        let serving = tokio::spawn(legwork_server::serve(listener, config, shutdown.clone()));
+        let serving = tokio::spawn(legwork_server::serve(listener, config.clone(), shutdown.clone()));
         let client = Client::new(&format!("http://{address}"), TOKEN).unwrap();
-        Self { client, address, shutdown, folder, database, serving }
+        Self { client, address, shutdown, folder, config, serving }
     }
 
     /// Stops the server in good order and starts it on the same data and port.
     pub(crate) async fn restart(self) -> Self {
         self.shutdown.cancel();
         self.serving.await.unwrap().unwrap();
-        Self::start_in(self.folder, self.address, self.database).await
+        Self::start_in(self.folder, self.address, self.config).await
     }
 
     /// Waits until the server has ended by itself.

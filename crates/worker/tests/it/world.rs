@@ -108,11 +108,7 @@ impl World {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let shutdown = CancellationToken::new();
-        let config = legwork_server::Config {
-            data: directory.path().join("server"),
-            database: None,
-            token: TOKEN.into(),
-        };
+        let config = legwork_server::Config::new(directory.path().join("server"), TOKEN.into());
         tokio::spawn(legwork_server::serve(listener, config, shutdown.clone()));
         let client = Client::new(&url, TOKEN).unwrap();
         Self { directory, client, url, shutdown }

@@ -26,17 +26,17 @@ const SQLITE_READERS_MAX: u32 = 4;
 const POSTGRES_CONNECTIONS_MAX: u32 = 8;
 
 /// `busy_timeout` is how long a statement waits for another process's write: far above one commit, below a caller's
-/// patience.
-const SQLITE_ALL: &str = "PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON;";
-/// In WAL mode only FULL syncs at each commit; NORMAL may lose the last ones with the power.
-const SQLITE_WRITER: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;";
-const SQLITE_READER: &str = "PRAGMA query_only = ON;";
+/// patience. In WAL mode only FULL syncs at each commit; NORMAL may lose the last ones with the power.
+const SQLITE_WRITER: &str = "PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON; PRAGMA journal_mode = WAL; \
+                             PRAGMA synchronous = FULL";
+const SQLITE_READER: &str = "PRAGMA busy_timeout = 5000; PRAGMA query_only = ON";
 
 /// A statement waits as long as over SQLite. A server that freezes in the middle of a write loses its locks before a
 /// lease lapses.
-const POSTGRES_ALL: &str = "SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '15s'; \
-                            SET client_min_messages = warning;";
-const POSTGRES_READER: &str = "SET default_transaction_read_only = on;";
+const POSTGRES_WRITER: &str = "SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '15s'; \
+                               SET client_min_messages = warning";
+const POSTGRES_READER: &str = "SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '15s'; \
+                               SET client_min_messages = warning; SET default_transaction_read_only = on";
 
 impl Store {
     /// Opens the SQLite database at `path`, makes it if there is none, and brings its schema up to date.
@@ -79,8 +79,8 @@ impl Store {
         let writer =
             with_setup(pool(dialect, writers), dialect.writer()).connect_with(options.clone()).await?;
         let readers = with_setup(pool(dialect, readers), dialect.reader()).connect_lazy_with(options);
-        // Not before there is another: the last one to leave a file of SQLite's tidies it up, at some cost.
-        first.close().await?;
+        // Not before there is another, since the last one to leave a file of SQLite's tidies it up. It ends by itself.
+        drop(first);
         Ok(Self { dialect, writer, readers, address: None })
     }
 }
@@ -95,18 +95,18 @@ impl Dialect {
     }
 
     /// What a connection that writes is told first.
-    const fn writer(self) -> &'static [&'static str] {
+    const fn writer(self) -> &'static str {
         match self {
-            Self::Sqlite => &[SQLITE_ALL, SQLITE_WRITER],
-            Self::Postgres => &[POSTGRES_ALL],
+            Self::Sqlite => SQLITE_WRITER,
+            Self::Postgres => POSTGRES_WRITER,
         }
     }
 
     /// What a connection that reads is told first.
-    const fn reader(self) -> &'static [&'static str] {
+    const fn reader(self) -> &'static str {
         match self {
-            Self::Sqlite => &[SQLITE_ALL, SQLITE_READER],
-            Self::Postgres => &[POSTGRES_ALL, POSTGRES_READER],
+            Self::Sqlite => SQLITE_READER,
+            Self::Postgres => POSTGRES_READER,
         }
     }
 }
@@ -147,13 +147,11 @@ fn pool(dialect: Dialect, connections: u32) -> PoolOptions<Any> {
     }
 }
 
-fn with_setup(pool: PoolOptions<Any>, statements: &'static [&'static str]) -> PoolOptions<Any> {
+fn with_setup(pool: PoolOptions<Any>, statements: &'static str) -> PoolOptions<Any> {
     pool.after_connect(move |connection, _| Box::pin(set_up(connection, statements)))
 }
 
-async fn set_up(connection: &mut Connection, statements: &'static [&'static str]) -> Result<(), sqlx::Error> {
-    for statements in statements {
-        sqlx::raw_sql(*statements).execute(&mut *connection).await?;
-    }
+async fn set_up(connection: &mut Connection, statements: &'static str) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql(statements).execute(connection).await?;
     Ok(())
 }

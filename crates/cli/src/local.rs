@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use legwork_client::Client;
-use legwork_domain::{TaskId, WorkerId};
+use legwork_domain::{TaskId, TaskQuery, WorkerId};
 use legwork_model::Catalog;
 use legwork_sandbox::local::{Local, Options};
 use tokio::net::TcpListener;
@@ -105,10 +105,11 @@ impl Host {
     /// Why it does not.
     pub async fn ready(&mut self) -> anyhow::Result<()> {
         let client = self.client.clone();
+        let query = TaskQuery { limit: Some(1), ..TaskQuery::default() };
         tokio::select! {
             biased;
             error = self.failure() => Err(error),
-            answer = client.tasks(None) => Ok(answer.map(drop)?),
+            answer = client.tasks(&query) => Ok(answer.map(drop)?),
         }
     }
 

@@ -4,6 +4,7 @@ use std::io::{BufRead as _, IsTerminal as _, Read as _, Write as _};
 
 use anyhow::Context as _;
 use legwork_client::Client;
+use legwork_domain::TaskQuery;
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 
 use crate::config::{Config, Vars};
@@ -64,7 +65,8 @@ pub async fn login(args: LoginArgs, config: &Config, vars: Vars<'_>) -> anyhow::
     let token = token(&url)?;
     let client = Client::new(&url, &token)?;
     // The cheapest call that needs the token.
-    client.tasks(None).await.map_err(|error| refused(&url, error))?;
+    let query = TaskQuery { limit: Some(1), ..TaskQuery::default() };
+    client.tasks(&query).await.map_err(|error| refused(&url, error))?;
     logins.add(&url, &token);
     logins.write(&config.logins)?;
     if args.json {

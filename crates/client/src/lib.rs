@@ -17,9 +17,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::Stream;
 use legwork_domain::{
-    Accepted, Allowance, Assignment, AttemptId, BlobId, Budget, BudgetList, Day, Event, EventBatch, Finish,
-    LeaseRequest, NewTask, Period, Reservation, Reserved, Spender, TaskId, TaskList, TaskView, Turn, TurnId,
-    UsageBy, UsageReport,
+    Accepted, Allowance, ArtifactList, Assignment, AttemptId, AttemptView, BlobId, Budget, BudgetList, Day,
+    Event, EventBatch, Finish, FollowUp, LeaseRequest, Message, NewTask, Period, Reply, Reservation,
+    Reserved, Spender, Steer, TaskId, TaskList, TaskQuery, TaskView, Turn, TurnId, UsageBy, UsageReport,
 };
 use reqwest::header::CONTENT_TYPE;
 use sha2::{Digest, Sha256};
@@ -64,14 +64,35 @@ impl Client {
         self.transport.json("create a task", request).await
     }
 
-    /// A page of tasks, newest first; `cursor` is the last page's `next`.
+    /// A page of tasks, newest first. For the next one, put the page's `next` into the query's `cursor`.
     ///
     /// # Errors
     /// As every call: see [`Error`].
-    pub async fn tasks(&self, cursor: Option<&str>) -> Result<TaskList, Error> {
-        let path = cursor
-            .map_or_else(|| "/v1/tasks".to_owned(), |cursor| format!("/v1/tasks?cursor={}", escaped(cursor)));
+    pub async fn tasks(&self, query: &TaskQuery) -> Result<TaskList, Error> {
+        let mut path = format!("/v1/tasks?archived={}", query.archived.name());
+        let words = [
+            ("state", query.state.map(|state| state.name().to_owned())),
+            ("repository", query.repository.clone()),
+            ("created_by", query.created_by.map(|user| user.to_string())),
+            ("title", query.title.clone()),
+            ("cursor", query.cursor.map(|task| task.to_string())),
+            ("limit", query.limit.map(|limit| limit.to_string())),
+        ];
+        for (name, word) in words {
+            if let Some(word) = word {
+                path.push_str(&format!("&{name}={}", escaped(word)));
+            }
+        }
         self.transport.json("list tasks", self.transport.get(&path)).await
+    }
+
+    /// Notes that the caller has seen what is new of a task.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with `not_found`.
+    pub async fn see(&self, task: TaskId) -> Result<(), Error> {
+        let request = self.transport.put(&format!("/v1/tasks/{task}/seen"));
+        self.transport.empty("mark a task as seen", request).await
     }
 
     /// A task with its attempts and turns.
@@ -143,6 +164,90 @@ impl Client {
     pub async fn finish(&self, turn: TurnId, finish: &Finish) -> Result<Turn, Error> {
         let request = self.transport.post(&format!("/v1/turns/{turn}/finish")).json(finish);
         self.transport.json("finish a turn", request).await
+    }
+
+    /// An attempt with its turns.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with `not_found`.
+    pub async fn attempt(&self, attempt: AttemptId) -> Result<AttemptView, Error> {
+        self.transport.json("read an attempt", self.transport.get(&format!("/v1/attempts/{attempt}"))).await
+    }
+
+    /// Queues one more turn of an attempt. With the same key and words the answer is the same turn.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with `too_many_turns`.
+    pub async fn follow_up(
+        &self,
+        attempt: AttemptId,
+        follow_up: &FollowUp,
+        idempotency_key: &str,
+    ) -> Result<Turn, Error> {
+        let request = self.transport.post(&format!("/v1/attempts/{attempt}/turns"));
+        let request = request.header("idempotency-key", idempotency_key).json(follow_up);
+        self.transport.json("queue a follow-up", request).await
+    }
+
+    /// Says something to the turn that is under way. With the same key and words it is said once.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with `no_live_turn`: a follow-up is the way then.
+    pub async fn steer(
+        &self,
+        attempt: AttemptId,
+        steer: &Steer,
+        idempotency_key: &str,
+    ) -> Result<Message, Error> {
+        let request = self.transport.post(&format!("/v1/attempts/{attempt}/messages"));
+        let request = request.header("idempotency-key", idempotency_key).json(steer);
+        self.transport.json("steer a turn", request).await
+    }
+
+    /// Answers what the agent asked, or decides on what it wants to do.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with `answered` if somebody did before, with `turn_over` if the turn has ended.
+    pub async fn answer(
+        &self,
+        attempt: AttemptId,
+        reply: &Reply,
+        idempotency_key: &str,
+    ) -> Result<Message, Error> {
+        let request = self.transport.post(&format!("/v1/attempts/{attempt}/answer"));
+        let request = request.header("idempotency-key", idempotency_key).json(reply);
+        self.transport.json("answer a question", request).await
+    }
+
+    /// The attempt's latest patch. `None`: it has made none.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn patch(&self, attempt: AttemptId) -> Result<Option<Bytes>, Error> {
+        let request = self.transport.get(&format!("/v1/attempts/{attempt}/patch")).timeout(BLOB_TIMEOUT);
+        match self.transport.bytes("read a patch", request, BLOB_BYTES_MAX).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.code() == Some("not_found") => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The files that an attempt's turns stored.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn artifacts(&self, attempt: AttemptId) -> Result<ArtifactList, Error> {
+        let request = self.transport.get(&format!("/v1/attempts/{attempt}/artifacts"));
+        self.transport.json("list artifacts", request).await
+    }
+
+    /// Asks one turn to stop: a queued one ends at once. A second call changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with `not_found`.
+    pub async fn cancel_turn(&self, turn: TurnId) -> Result<Turn, Error> {
+        let request = self.transport.post(&format!("/v1/turns/{turn}/cancel"));
+        self.transport.json("cancel a turn", request).await
     }
 
     /// Reserves what a turn's next model request may cost, in place of what it reserved before.

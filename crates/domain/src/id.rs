@@ -54,6 +54,12 @@ macro_rules! ids {
             pub const fn from_u128(number: u128) -> Self {
                 Self(number)
             }
+
+            /// Its number.
+            #[must_use]
+            pub const fn number(self) -> u128 {
+                self.0
+            }
         }
 
         impl fmt::Display for $name {

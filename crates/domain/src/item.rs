@@ -25,8 +25,7 @@ pub struct Item {
 }
 
 impl Item {
-    /// Whether it waits for a person's word. Such an item stays open over leases, until the worker that hears the word
-    /// completes it with that, or the turn ends.
+    /// Whether it waits for a person's word. Such an item stays open over leases, until that word comes or the turn ends.
     #[must_use]
     pub const fn asks(&self) -> bool {
         matches!(self.body, ItemBody::Question { .. } | ItemBody::Approval { .. })

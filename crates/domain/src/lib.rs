@@ -17,6 +17,7 @@ mod id;
 mod invariant;
 mod item;
 mod limits;
+mod listing;
 mod message;
 mod patch;
 mod task;
@@ -50,7 +51,8 @@ pub use item::{
     PlanStepStatus,
 };
 pub use limits::{Limit, Limits, Precision, Usage};
-pub use message::{Decision, Message, MessageBody};
+pub use listing::{Archived, CheckCount, ListChange, Standing, TaskList, TaskQuery, TaskRow, TaskState};
+pub use message::{Decision, FollowUp, IMAGES_MAX, Message, MessageBody, Reply, Steer, check_words};
 pub use patch::{DiffStat, Patch};
 pub use task::{
     Attempt, Fork, Kind, LABEL_BYTES_MAX, LABELS_MAX, LocalChanges, NewTask, PROMPT_BYTES_MAX, Priority,
@@ -58,4 +60,4 @@ pub use task::{
 };
 pub use time::Timestamp;
 pub use turn::{Ended, Failure, Lease, Outcome, Refused, State, TRIES_MAX, Transition, Turn, Waiting};
-pub use view::{AttemptView, Problem, TaskList, TaskView};
+pub use view::{Artifact, ArtifactList, AttemptView, Problem, TaskView};

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{Attempt, Task, Turn};
+use crate::{Attempt, BlobId, Task, Timestamp, Turn, TurnId};
 
 /// A task with its attempts: the answer to `POST /v1/tasks` and `GET /v1/tasks/{task}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -23,13 +23,26 @@ pub struct AttemptView {
     pub turns: Vec<Turn>,
 }
 
-/// A list of tasks, newest first.
+/// Files that an attempt's turns stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct TaskList {
-    /// The page.
-    pub tasks: Vec<TaskView>,
-    /// For the next page: pass as `cursor`. `None`: this was the last.
-    pub next: Option<String>,
+pub struct ArtifactList {
+    /// In the order of the log.
+    pub artifacts: Vec<Artifact>,
+}
+
+/// A blob that belongs to an attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Artifact {
+    /// The event that tells of it.
+    pub seq: u64,
+    /// When it was stored.
+    pub at: Timestamp,
+    /// By which turn.
+    pub turn: TurnId,
+    /// A file name.
+    pub name: String,
+    /// Its bytes.
+    pub blob: BlobId,
 }
 
 /// An error over HTTP (RFC 9457, `application/problem+json`).

@@ -13,7 +13,7 @@ use futures::StreamExt;
 use legwork_client::Client;
 use legwork_domain::{
     Assignment, Ended, EventBatch, EventKind, Finish, ItemId, LeaseRequest, LocalChanges, NewEvent, NewTask,
-    Outcome, Source, Timestamp, WorkerId,
+    Outcome, Source, TaskQuery, Timestamp, WorkerId,
 };
 use legwork_server::Config;
 use tokio::net::TcpListener;
@@ -41,7 +41,7 @@ async fn main() -> Result<(), Failed> {
     let job = client.lease(&asks).await?.ok_or("no turn")?;
     many("heartbeat (empty batch)", async |_| drop(client.append(job.turn.id, &batch(&job, 0, 0)).await))
         .await;
-    many("a list of 50 tasks", async |_| drop(client.tasks(None).await)).await;
+    many("a list of 50 tasks", async |_| drop(client.tasks(&TaskQuery::default()).await)).await;
     let started = Instant::now();
     many("a batch of 20 events", async |n| drop(client.append(job.turn.id, &batch(&job, n, 20)).await)).await;
     rate("events appended", started.elapsed());
@@ -62,7 +62,7 @@ async fn serve(data: &Path, database: Option<String>) -> Result<Serving, Failed>
     let config = Config { database, ..Config::new(data.to_owned(), "token".to_owned()) };
     let shutdown = CancellationToken::new();
     let serving = tokio::spawn(legwork_server::serve(listener, config, shutdown.clone()));
-    client.tasks(None).await?;
+    client.tasks(&TaskQuery::default()).await?;
     Ok((client, shutdown, serving))
 }
 

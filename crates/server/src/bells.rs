@@ -13,10 +13,11 @@ use tokio::sync::watch;
 /// looking.
 const OUTBOX_MAX: usize = 2_000;
 
-/// One bell for the queue and one for each attempt that is watched.
+/// One bell for the queue, one for the list of tasks and one for each attempt that is watched.
 #[derive(Default)]
 pub(crate) struct Bells {
     queue: watch::Sender<()>,
+    list: watch::Sender<()>,
     attempts: Mutex<HashMap<AttemptId, watch::Sender<()>>>,
     /// What rang here, for other servers.
     outbox: watch::Sender<BTreeSet<Notice>>,
@@ -32,6 +33,23 @@ impl Bells {
     pub(crate) fn ring_queue(&self) {
         self.hear(Notice::Queue);
         self.post(Notice::Queue);
+    }
+
+    /// Hears of changes in the list of tasks from now on.
+    pub(crate) fn list(&self) -> watch::Receiver<()> {
+        self.list.subscribe()
+    }
+
+    /// The list of tasks may have changed.
+    pub(crate) fn ring_list(&self) {
+        self.hear(Notice::List);
+        self.post(Notice::List);
+    }
+
+    /// A turn of the attempt has another state: its log and the list have changed.
+    pub(crate) fn ring_both(&self, attempt: AttemptId) {
+        self.ring(attempt);
+        self.ring_list();
     }
 
     /// Hears of an attempt's new events from now on.
@@ -53,6 +71,7 @@ impl Bells {
     pub(crate) fn hear(&self, notice: Notice) {
         match notice {
             Notice::Queue => self.queue.send_replace(()),
+            Notice::List => self.list.send_replace(()),
             Notice::Attempt(attempt) => {
                 if let Some(bell) = self.attempts().get(&attempt) {
                     bell.send_replace(());

@@ -13,6 +13,7 @@ mod reconcile;
 mod relay;
 mod routes;
 mod schema;
+mod streams;
 
 use std::io;
 use std::net::SocketAddr;
@@ -30,6 +31,7 @@ use auth::Digest;
 use auth::rate::Buckets;
 use bells::Bells;
 use blobs::Blobs;
+use streams::Streams;
 
 pub use auth::door::Door;
 pub use auth::rate::{Rate, Rates};
@@ -94,6 +96,7 @@ struct Server {
     store: Store,
     blobs: Blobs,
     bells: Bells,
+    streams: Streams,
     /// Of the token that stays in this process.
     key: Digest,
     door: Door,
@@ -147,6 +150,7 @@ impl Server {
             key: Digest::of(config.token.as_bytes()),
             door: config.door.clone(),
             buckets: Buckets::new(&config.door.rates),
+            streams: Streams::default(),
             shutdown,
         })
     }

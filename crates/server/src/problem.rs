@@ -139,6 +139,13 @@ impl Failure {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "blob_missing", "A blob is missing", detail)
     }
 
+    pub(crate) fn too_many_streams(streams_max: usize) -> Self {
+        let detail = format!(
+            "The caller has {streams_max} streams open, as many as one may have. Close some, then open this one again."
+        );
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_streams", "Too many streams are open", detail)
+    }
+
     pub(crate) fn broken_off() -> Self {
         let detail = "The body ended before it was whole. Nothing was stored. Send it again.";
         Self::new(StatusCode::BAD_REQUEST, "body_broken_off", "The body broke off", detail)
@@ -199,9 +206,11 @@ impl From<StoreError> for Failure {
                 "The turn's state does not allow this",
                 format!("{}. Nothing was written.", sentence(&detail)),
             ),
-            StoreError::Conflict(detail) => {
-                Self::conflict("conflict", "Something else has it, or it changed meanwhile", detail)
-            }
+            StoreError::Conflict { code, sentence } => Self::conflict(
+                code,
+                "As things stand now it cannot be done",
+                format!("{sentence} Nothing was written."),
+            ),
             StoreError::KeyReused => Self::conflict(
                 "idempotency_key_reused",
                 "The idempotency key belongs to another request",

@@ -16,15 +16,23 @@ const INTERVAL: Duration = Duration::from_secs(2);
 /// make room without anybody's call.
 const FUNDING_INTERVAL: Duration = Duration::from_secs(10);
 
+/// How often old records are looked for that need not be kept.
+const PRUNE_INTERVAL: Duration = Duration::from_secs(60);
+
 /// Runs until the server shuts down.
 pub(crate) async fn run(server: Arc<Server>) {
     if let Err(error) = server.blobs.sweep() {
         tracing::warn!(%error, "could not remove unfinished blobs; the next start tries again");
     }
+    while let Ok(true) = server.store.backfill_list().await {
+        server.bells.ring_list();
+    }
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut funding = tokio::time::interval(FUNDING_INTERVAL);
     funding.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut pruning = tokio::time::interval(PRUNE_INTERVAL);
+    pruning.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let (done, what) = tokio::select! {
             _ = ticks.tick() => {
@@ -32,6 +40,7 @@ pub(crate) async fn run(server: Arc<Server>) {
                 (expire(&server).await, "lapsed leases")
             }
             _ = funding.tick() => (wake_funded(&server).await, "budgets with room again"),
+            _ = pruning.tick() => (server.store.prune_changes().await, "changes that need not be kept"),
             () = server.shutdown.cancelled() => return,
         };
         if let Err(error) = done {
@@ -44,7 +53,7 @@ pub(crate) async fn run(server: Arc<Server>) {
 pub(crate) async fn wake_funded(server: &Server) -> Result<(), legwork_store::Error> {
     for turn in server.store.wake_funded(now()).await? {
         tracing::info!(task = %turn.task, attempt = %turn.attempt, turn = %turn.id, "a turn's budget has room again");
-        server.bells.ring(turn.attempt);
+        server.bells.ring_both(turn.attempt);
         server.bells.ring_queue();
     }
     Ok(())
@@ -59,7 +68,7 @@ async fn expire(server: &Server) -> Result<(), legwork_store::Error> {
         }
         for turn in expired {
             tracing::warn!(task = %turn.task, attempt = %turn.attempt, turn = %turn.id, state = turn.state.name(), "a lease lapsed");
-            server.bells.ring(turn.attempt);
+            server.bells.ring_both(turn.attempt);
             if turn.state == State::Queued {
                 server.bells.ring_queue();
             }

@@ -359,7 +359,7 @@ pub(crate) async fn insert_user(connection: &mut Connection, user: &User) -> Res
 /// A unique index that was violated is somebody else's earlier claim.
 pub(crate) fn taken(error: sqlx::Error, sentence: impl FnOnce() -> String) -> Error {
     if error.as_database_error().is_some_and(|database| database.is_unique_violation()) {
-        Error::Conflict(sentence())
+        Error::conflict("name_taken", sentence())
     } else {
         error.into()
     }

@@ -43,11 +43,12 @@ pub(crate) async fn build(
     })
 }
 
-async fn attempt(connection: &mut Connection, id: AttemptId) -> Result<Attempt, Error> {
+pub(crate) async fn attempt(connection: &mut Connection, id: AttemptId) -> Result<Attempt, Error> {
     let row = sqlx::query("SELECT id, task, number FROM attempts WHERE id = $1")
         .bind(id.to_string())
-        .fetch_one(connection)
-        .await?;
+        .fetch_optional(connection)
+        .await?
+        .ok_or_else(|| Error::NotFound { what: "attempt", id: id.to_string() })?;
     read::attempt(&row)
 }
 

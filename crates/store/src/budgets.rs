@@ -14,7 +14,7 @@ use crate::dialect::{Lock, locking};
 use crate::spending::spending;
 use crate::turn_row::{TurnRow, column, id, number};
 use crate::turns::{fence, pass};
-use crate::{Connection, Error, Row, Store, read};
+use crate::{Connection, Error, Row, Store, listing, read};
 
 /// Whose budgets count for a turn.
 #[derive(Clone, Copy)]
@@ -161,7 +161,7 @@ impl Store {
         let next = row.turn.apply(Transition::Wake, now)?;
         let next = pass(&mut transaction, &row, next, Vec::new(), now).await?;
         keep(&mut transaction, &row, &wish, Grant::Given).await?;
-        transaction.commit().await?;
+        listing::commit(transaction, next.task, now).await?;
         Ok(Some(next))
     }
 }

@@ -4,16 +4,12 @@ use legwork_domain::{
     Attempt, AttemptId, AttemptView, EventKind, NewEvent, NewTask, Period, Repository, RepositoryId, Spender,
     State, Task, TaskId, TaskView, Turn, TurnId, Usage, title_of,
 };
-use sha2::{Digest, Sha256};
-use sqlx::Row as _;
 
 use crate::access::know;
 use crate::audit::Act;
-use crate::turn_row::{TurnRow, id, text};
-use crate::{Connection, Error, Store, blobs, budgets, log, read};
-
-/// Longest idempotency key, as the drafts and the well-known APIs have it.
-pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+use crate::idempotency::{Call, taken_meanwhile};
+use crate::turn_row::{Ready, TurnRow, parsed, text};
+use crate::{Connection, Error, Store, blobs, budgets, listing, log, read};
 
 /// The ids that a new task will have, drawn by the caller.
 #[derive(Clone, Debug)]
@@ -54,62 +50,22 @@ impl Store {
         ids: &TaskIds,
     ) -> Result<TaskView, Error> {
         request.validate().map_err(Error::Invalid)?;
-        if sent.key.is_some_and(|key| key.is_empty() || key.len() > IDEMPOTENCY_KEY_BYTES_MAX) {
-            return Err(Error::Invalid(format!(
-                "An idempotency key has 1 to {IDEMPOTENCY_KEY_BYTES_MAX} bytes."
-            )));
-        }
-        let key = sent.key.map(|key| format!("{}/{key}", sent.act.actor.user));
-        let key = key.as_deref();
-        let digest = hex::encode(Sha256::digest(text(&request)?));
+        let call = Call::new(&sent, &request)?;
         let mut transaction = self.write().await?;
-        if let Some(key) = key
-            && let Some(task) = earlier(&mut transaction, key, &digest).await?
-        {
-            return read::task(&mut transaction, task).await;
+        if let Some(task) = call.made(&mut transaction).await? {
+            return read::task(&mut transaction, parsed(&task)?).await;
         }
         let view = new_task(request, ids, &sent.act);
         insert(&mut transaction, &view, ids.repository, &sent.act).await?;
-        if let Some(key) = key
-            && !keep(&mut transaction, key, &digest, &view.task).await?
-        {
+        if !call.keep(&mut transaction, view.task.id, &view.task.id, sent.act.at).await? {
             // Another server took the key since: what it made is committed, and ours is not.
             transaction.rollback().await?;
             let mut connection = self.readers.acquire().await?;
-            let task = earlier(&mut connection, key, &digest).await?;
-            let task = task.ok_or(Error::Busy(sqlx::Error::RowNotFound))?;
-            return read::task(&mut connection, task).await;
+            let task = call.made(&mut connection).await?.ok_or_else(taken_meanwhile)?;
+            return read::task(&mut connection, parsed(&task)?).await;
         }
-        transaction.commit().await?;
+        listing::commit(transaction, view.task.id, sent.act.at).await?;
         Ok(view)
-    }
-}
-
-/// Whether the key is the task's now. Waits for a transaction that has it already and may still fail.
-async fn keep(connection: &mut Connection, key: &str, digest: &str, task: &Task) -> Result<bool, Error> {
-    let kept = sqlx::query(
-        "INSERT INTO idempotency (key, digest, task, created_at) VALUES ($1, $2, $3, $4) \
-         ON CONFLICT (key) DO NOTHING",
-    )
-    .bind(key)
-    .bind(digest)
-    .bind(task.id.to_string())
-    .bind(task.created_at.micros())
-    .execute(connection)
-    .await?;
-    Ok(kept.rows_affected() == 1)
-}
-
-/// The task that the key made before.
-async fn earlier(connection: &mut Connection, key: &str, digest: &str) -> Result<Option<TaskId>, Error> {
-    let row = sqlx::query("SELECT digest, task FROM idempotency WHERE key = $1")
-        .bind(key)
-        .fetch_optional(connection)
-        .await?;
-    match row {
-        None => Ok(None),
-        Some(row) if row.try_get::<&str, _>("digest")? == digest => id(&row, "task").map(Some),
-        Some(_) => Err(Error::KeyReused),
     }
 }
 
@@ -165,6 +121,7 @@ async fn insert(
     .execute(&mut *connection)
     .await?;
     blobs::of_task(connection, task.id, &task.request.images).await?;
+    listing::insert(connection, task).await?;
     if let Some(limit) = task.request.budget {
         budgets::put(connection, Spender::Task(task.id), Period::Total, limit).await?;
     }
@@ -176,7 +133,7 @@ async fn insert(
             .execute(&mut *connection)
             .await?;
         for turn in turns {
-            TurnRow::new(turn.clone(), task.created_by).insert(connection, task).await?;
+            TurnRow::new(turn.clone(), task.created_by).insert(connection, task, Ready::Now).await?;
             let kind = EventKind::State { turn: turn.id, state: State::Queued };
             log::append(connection, attempt.id, vec![NewEvent { at: turn.created_at, kind }]).await?;
         }

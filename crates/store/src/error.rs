@@ -38,8 +38,13 @@ pub enum Error {
     #[error("the idempotency key was used for another task before")]
     KeyReused,
     /// Somebody else has it, or it changed since it was looked at: look again, then decide.
-    #[error("{0}")]
-    Conflict(String),
+    #[error("{sentence}")]
+    Conflict {
+        /// A stable word for programs.
+        code: &'static str,
+        /// What stands against it, for a person.
+        sentence: String,
+    },
     /// Others hold the database, or it is out of reach for the moment: try again. Nothing was written, unless the
     /// connection broke while a write was being committed: then it is whole or not there.
     #[error("{}", unavailable(.0))]
@@ -65,6 +70,16 @@ pub enum Error {
 }
 
 impl Error {
+    pub(crate) fn conflict(code: &'static str, sentence: impl Into<String>) -> Self {
+        Self::Conflict { code, sentence: sentence.into() }
+    }
+
+    /// Whether a row with the same key was there already.
+    pub(crate) fn is_unique_violation(&self) -> bool {
+        let Self::Database(error) = self else { return false };
+        error.as_database_error().is_some_and(|cause| cause.is_unique_violation())
+    }
+
     pub(crate) fn corrupt(
         what: &'static str,
     ) -> impl FnOnce(Box<dyn std::error::Error + Send + Sync>) -> Self {

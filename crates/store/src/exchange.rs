@@ -23,6 +23,8 @@ const MESSAGE_NOTICES_MAX: usize = 200;
 pub enum Notice {
     /// There may be a turn to lease.
     Queue,
+    /// The list of tasks may have changed.
+    List,
     /// An attempt's log may have grown.
     Attempt(AttemptId),
 }
@@ -97,6 +99,7 @@ impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Queue => f.write_str("queue"),
+            Self::List => f.write_str("list"),
             Self::Attempt(attempt) => write!(f, "{attempt}"),
         }
     }
@@ -104,5 +107,9 @@ impl fmt::Display for Notice {
 
 /// `None` for what a newer server may tell.
 fn read(word: &str) -> Option<Notice> {
-    if word == "queue" { Some(Notice::Queue) } else { word.parse().ok().map(Notice::Attempt) }
+    match word {
+        "queue" => Some(Notice::Queue),
+        "list" => Some(Notice::List),
+        word => word.parse().ok().map(Notice::Attempt),
+    }
 }

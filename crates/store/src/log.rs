@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 use futures::TryStreamExt;
-use legwork_domain::{AttemptId, Event, EventKind, Item, ItemStatus, NewEvent, Timestamp, Turn};
+use legwork_domain::{AttemptId, Event, EventKind, Item, ItemId, ItemStatus, NewEvent, Timestamp, Turn};
 use sqlx::{AssertSqlSafe, Row as _};
 
 use crate::turn_row::{column, number, text};
@@ -173,6 +173,38 @@ pub(crate) async fn interruptions(
 fn interrupted(item: Item, now: Timestamp) -> NewEvent {
     let item = Item { status: ItemStatus::Interrupted, ended_at: Some(now), ..item };
     NewEvent { at: now, kind: EventKind::ItemCompleted { item } }
+}
+
+/// An item as it started.
+pub(crate) async fn started(
+    connection: &mut Connection,
+    attempt: AttemptId,
+    item: ItemId,
+) -> Result<Item, Error> {
+    let row =
+        sqlx::query("SELECT line FROM events WHERE attempt = $1 AND item = $2 AND kind = 'item_started'")
+            .bind(attempt.to_string())
+            .bind(i64::from(item.number()))
+            .fetch_optional(connection)
+            .await?;
+    let event = row.map(|row| crate::turn_row::json::<Event>(&row, "line")).transpose()?;
+    let item_of = |event: Event| boundary(&event.kind).cloned();
+    event.and_then(item_of).ok_or_else(|| Error::NotFound { what: "item", id: item.to_string() })
+}
+
+/// Whether the item has ended.
+pub(crate) async fn is_completed(
+    connection: &mut Connection,
+    attempt: AttemptId,
+    item: ItemId,
+) -> Result<bool, Error> {
+    let row =
+        sqlx::query("SELECT seq FROM events WHERE attempt = $1 AND item = $2 AND kind = 'item_completed'")
+            .bind(attempt.to_string())
+            .bind(i64::from(item.number()))
+            .fetch_optional(connection)
+            .await?;
+    Ok(row.is_some())
 }
 
 /// The item that starts or completes with this event.

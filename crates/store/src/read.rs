@@ -2,14 +2,10 @@
 
 use std::collections::HashMap;
 
-use legwork_domain::{Attempt, AttemptId, AttemptView, Task, TaskId, TaskList, TaskView, Turn, Visible};
+use legwork_domain::{Attempt, AttemptId, AttemptView, Task, TaskId, TaskView, Turn};
 
-use crate::access::visible_words;
 use crate::turn_row::{TurnRow, id, json, number};
 use crate::{Connection, Error, Row, Store};
-
-/// Tasks of one page: a screen or two, and with the largest prompts some megabytes.
-pub const TASKS_PAGE_MAX: u32 = 50;
 
 impl Store {
     /// A task with its attempts and turns.
@@ -18,41 +14,6 @@ impl Store {
     /// [`Error::NotFound`].
     pub async fn task(&self, id: TaskId) -> Result<TaskView, Error> {
         task(&mut *self.readers.acquire().await?, id).await
-    }
-
-    /// Of the tasks that a caller sees, the newest, or the newest that are older than `before`; at most [`TASKS_PAGE_MAX`].
-    ///
-    /// # Errors
-    /// As every read.
-    pub async fn tasks(
-        &self,
-        visible: Visible,
-        before: Option<TaskId>,
-        limit: u32,
-    ) -> Result<TaskList, Error> {
-        let limit = limit.clamp(1, TASKS_PAGE_MAX);
-        let mut connection = self.readers.acquire().await?;
-        // Any id sorts before this: its prefix ends in the character after the underscore.
-        let before = before.map_or_else(|| "task`".to_owned(), |task| task.to_string());
-        let (word, key) = visible_words(visible);
-        let rows = sqlx::query(
-            "SELECT body FROM tasks WHERE id < $1 AND ($2 = 'all' OR \
-             ($2 = 'one' AND repository = (SELECT url FROM repositories WHERE id = $3)) OR \
-             ($2 = 'granted' AND repository IN (SELECT r.url FROM grants g JOIN repositories r ON r.id = g.repository \
-             WHERE g.holder = $3))) ORDER BY id DESC LIMIT $4",
-        )
-        .bind(before)
-        .bind(word)
-        .bind(key)
-        .bind(i64::from(limit) + 1)
-        .fetch_all(&mut *connection)
-        .await?;
-        let more = rows.len() > limit as usize;
-        let page = rows.iter().take(limit as usize).map(|row| json(row, "body"));
-        let page = page.collect::<Result<Vec<Task>, _>>()?;
-        let tasks = with_attempts(&mut connection, page).await?;
-        let next = tasks.last().filter(|_| more).map(|view| view.task.id.to_string());
-        Ok(TaskList { tasks, next })
     }
 }
 

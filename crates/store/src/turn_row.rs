@@ -1,5 +1,7 @@
 //! A turn between its row and [`Turn`].
 
+use std::collections::BTreeSet;
+
 use legwork_domain::{AttemptId, Task, TaskId, Timestamp, Turn, TurnId, UserId};
 use serde::de::DeserializeOwned;
 use sqlx::Row as _;
@@ -31,6 +33,15 @@ pub(crate) struct TurnRow {
     /// Until when the time of the present lease is counted.
     pub(crate) metered_at: Option<Timestamp>,
     revision: i64,
+}
+
+/// Whether a turn may be leased as soon as it is queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ready {
+    /// When the attempt's earlier turns have ended.
+    AfterEarlier = 0,
+    /// At once.
+    Now = 1,
 }
 
 /// What the row keeps of a turn's present lease.
@@ -89,6 +100,36 @@ impl TurnRow {
         rows.iter().map(Self::read).collect()
     }
 
+    /// The turns of one task without what was said to them, which may be long.
+    pub(crate) async fn standings(connection: &mut Connection, task: TaskId) -> Result<Vec<Turn>, Error> {
+        let rows = sqlx::query(
+            "SELECT id, task, attempt, number, created_at, '\"\"' AS input, '[]' AS images, epoch, tries, \
+             cancel_requested_at, state, usage, received, revision, owner, metered_at FROM turns \
+             WHERE task = $1 ORDER BY attempt, number",
+        )
+        .bind(task.to_string())
+        .fetch_all(connection)
+        .await?;
+        rows.iter().map(|row| Self::read(row).map(|row| row.turn)).collect()
+    }
+
+    /// The attempt's turns that have not ended, and the last one, locked for the transaction in their order: so no turn
+    /// of it begins, ends or is added meanwhile.
+    pub(crate) async fn lock_attempt(
+        connection: &mut Connection,
+        attempt: AttemptId,
+    ) -> Result<Vec<Self>, Error> {
+        const OPEN: &str = select!(
+            "WHERE attempt = $1 AND (state_name <> 'finished' OR \
+             number = (SELECT MAX(number) FROM turns WHERE attempt = $1)) ORDER BY number"
+        );
+        let rows = sqlx::query(locking(connection, OPEN, Lock::Wait))
+            .bind(attempt.to_string())
+            .fetch_all(connection)
+            .await?;
+        rows.iter().map(Self::read).collect()
+    }
+
     /// The turns of one task, locked for the transaction.
     pub(crate) async fn load_task(connection: &mut Connection, task: TaskId) -> Result<Vec<Self>, Error> {
         let rows = sqlx::query(locking(connection, OF_TASKS, Lock::Wait))
@@ -126,12 +167,19 @@ impl TurnRow {
     }
 
     /// The task gives what the scheduler looks at.
-    pub(crate) async fn insert(&self, connection: &mut Connection, task: &Task) -> Result<(), Error> {
+    pub(crate) async fn insert(
+        &self,
+        connection: &mut Connection,
+        task: &Task,
+        ready: Ready,
+    ) -> Result<(), Error> {
         let turn = &self.turn;
+        // Sorted, so that the same labels are one text.
+        let labels: BTreeSet<&str> = task.request.labels.iter().map(String::as_str).collect();
         sqlx::query(
             "INSERT INTO turns (id, task, attempt, number, created_at, input, images, epoch, tries, \
-             cancel_requested_at, state_name, state, lease_until, received, revision, usage, owner, priority, labels) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, NULL, $10, $11, NULL, 0, 0, $12, $13, $14, $15)",
+             cancel_requested_at, state_name, state, lease_until, received, revision, usage, owner, priority, labels, ready) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, NULL, $10, $11, NULL, 0, 0, $12, $13, $14, $15, $16)",
         )
         .bind(turn.id.to_string())
         .bind(turn.task.to_string())
@@ -147,7 +195,8 @@ impl TurnRow {
         .bind(text(&turn.usage)?)
         .bind(task.created_by.to_string())
         .bind(task.request.priority as i64)
-        .bind(text(&task.request.labels)?)
+        .bind(text(&labels)?)
+        .bind(ready as i64)
         .execute(connection)
         .await?;
         Ok(())
@@ -187,7 +236,14 @@ pub(crate) fn id<T>(row: &Row, name: &str) -> Result<T, Error>
 where
     T: std::str::FromStr<Err = legwork_domain::IdError>,
 {
-    let text: &str = row.try_get(name)?;
+    parsed(row.try_get(name)?)
+}
+
+/// An id that was kept as text.
+pub(crate) fn parsed<T>(text: &str) -> Result<T, Error>
+where
+    T: std::str::FromStr<Err = legwork_domain::IdError>,
+{
     text.parse().map_err(|error| Error::corrupt("id")(Box::new(error)))
 }
 

@@ -8,7 +8,7 @@ use legwork_domain::{
 use crate::budgets::{self, Spenders};
 use crate::dialect::{Lock, locking};
 use crate::turn_row::{Tally, TurnRow, id, number};
-use crate::{Connection, Error, Store, assignment, log, messages, read, spending};
+use crate::{Connection, Error, Store, assignment, follow_up, listing, log, messages, read, spending};
 
 /// Most events of one batch (the API's word).
 pub const BATCH_EVENTS_MAX: usize = 1000;
@@ -56,6 +56,8 @@ pub struct Recorded {
     pub messages: Vec<Message>,
     /// Whether a budget bounds it. Looked up only where the batch told of spending.
     pub bounds: Option<Bounds>,
+    /// Whether the list of tasks may show something else now.
+    pub listed: bool,
 }
 
 impl Store {
@@ -77,7 +79,7 @@ impl Store {
         }
         let next = row.turn.apply(transition, now)?;
         let next = pass(&mut transaction, &row, next, Vec::new(), now).await?;
-        transaction.commit().await?;
+        listing::commit(transaction, next.task, now).await?;
         Ok(next)
     }
 
@@ -99,7 +101,7 @@ impl Store {
         let Claim { id, worker, term: Renewal { now, until }, .. } = *claim;
         let next = row.turn.apply(Transition::Lease { id, worker, until }, now)?;
         let next = pass(&mut transaction, &row, next, Vec::new(), now).await?;
-        transaction.commit().await?;
+        listing::commit(transaction, next.task, now).await?;
         let Some(lease) = next.state.lease().copied() else {
             return Ok(None);
         };
@@ -126,6 +128,10 @@ impl Store {
         if let Some(transition) = transition {
             next = moved(next, transition, repeated, term.now)?;
         }
+        if messages::waits_for_a_word(&next.state) && messages::answer_waits(&mut transaction, turn).await? {
+            // The word came while the worker was on its way to wait for it.
+            next = next.apply(Transition::Wake, term.now)?;
+        }
         let told_usage = fresh.iter().any(|event| spent(event).is_some());
         let next = pass(&mut transaction, &row, next, fresh, term.now).await?;
         let messages = messages::to_hear(&mut transaction, turn).await?;
@@ -133,8 +139,12 @@ impl Store {
             true => Some(budgets::bounds(&mut transaction, Spenders::from(&row)).await?),
             false => None,
         };
-        transaction.commit().await?;
-        Ok(Recorded { turn: next, messages, bounds })
+        let listed = told_usage || differs(&row.turn.state, &next.state);
+        match listed {
+            true => listing::commit(transaction, next.task, term.now).await?,
+            false => transaction.commit().await?,
+        }
+        Ok(Recorded { turn: next, messages, bounds, listed })
     }
 
     /// Ends a turn with its last events. The same end a second time is answered with the turn as it is.
@@ -152,7 +162,7 @@ impl Store {
         let fresh = unseen(&row, finish.first, finish.events)?;
         let next = row.turn.apply(Transition::Finish(Box::new(finish.ended)), now)?;
         let next = pass(&mut transaction, &row, next, fresh, now).await?;
-        transaction.commit().await?;
+        listing::commit(transaction, next.task, now).await?;
         Ok(next)
     }
 
@@ -170,7 +180,7 @@ impl Store {
             pass(&mut transaction, &row, next, Vec::new(), now).await?;
         }
         let view = read::task(&mut transaction, task).await?;
-        transaction.commit().await?;
+        listing::commit(transaction, task, now).await?;
         Ok(view)
     }
 
@@ -202,7 +212,7 @@ impl Store {
         }
         let next = row.turn.apply(Transition::Expire, now)?;
         let next = pass(&mut transaction, &row, next, Vec::new(), now).await?;
-        transaction.commit().await?;
+        listing::commit(transaction, next.task, now).await?;
         Ok(Some(next))
     }
 }
@@ -225,8 +235,12 @@ pub(crate) async fn pass(
     }
     let kept = if next.epoch == row.turn.epoch { row.received } else { 0 };
     let received = kept + fresh.len() as u64;
-    let mut events = fresh;
+    let mut events = messages::hear(connection, next.id, fresh, now).await?;
     let let_go = row.turn.state.lease().is_some() && next.state.lease().is_none();
+    let ends = next.state.ended().is_some();
+    if ends {
+        follow_up::lock_later(connection, &next).await?;
+    }
     if next.state.lease().is_none() {
         log::append(connection, next.attempt, events).await?;
         events = log::interruptions(connection, &next, now).await?;
@@ -237,7 +251,7 @@ pub(crate) async fn pass(
     }
     log::append(connection, next.attempt, events).await?;
     // Not with each heartbeat, which is to stay cheap.
-    let counts = told.is_some() || let_go || next.state.ended().is_some();
+    let counts = told.is_some() || let_go || ends;
     if counts {
         spending::count(connection, row, &next, now).await?;
         budgets::settle(connection, &next).await?;
@@ -246,6 +260,9 @@ pub(crate) async fn pass(
     let metered_at = if counts || starts { Some(now) } else { row.metered_at };
     let metered_at = metered_at.filter(|_| next.state.lease().is_some());
     row.replace(connection, &next, Tally { received, metered_at }).await?;
+    if ends {
+        follow_up::after(connection, &next, now).await?;
+    }
     Ok(next)
 }
 
@@ -352,9 +369,11 @@ async fn oldest_queued(
 ) -> Result<Option<TurnId>, Error> {
     let select = match task {
         Some(_) => {
-            "SELECT id FROM turns WHERE state_name = 'queued' AND task = $1 ORDER BY created_at, id LIMIT 1"
+            "SELECT id FROM turns WHERE state_name = 'queued' AND ready = 1 AND task = $1 ORDER BY created_at, id LIMIT 1"
         }
-        None => "SELECT id FROM turns WHERE state_name = 'queued' ORDER BY created_at, id LIMIT 1",
+        None => {
+            "SELECT id FROM turns WHERE state_name = 'queued' AND ready = 1 ORDER BY created_at, id LIMIT 1"
+        }
     };
     let query = match lock {
         None => sqlx::query(select),

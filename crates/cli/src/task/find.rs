@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use futures::TryStreamExt as _;
 use legwork_client::Client;
-use legwork_domain::{AttemptView, Event, TaskId, TaskView};
+use legwork_domain::{Archived, AttemptView, Event, TaskId, TaskQuery, TaskView};
 
 use super::Which;
 use crate::choice;
@@ -33,22 +33,23 @@ pub(super) async fn task(which: &Which, client: &Client) -> anyhow::Result<TaskV
         )
         .into());
     }
-    let mut found: Vec<TaskView> = Vec::new();
-    let mut cursor = None;
+    let mut found: Vec<TaskId> = Vec::new();
+    let mut query = TaskQuery { archived: Archived::With, limit: Some(100), ..TaskQuery::default() };
     for _ in 0..PAGES_MAX {
-        let page = client.tasks(cursor.as_deref()).await?;
+        let page = client.tasks(&query).await?;
         found.extend(
             page.tasks
                 .into_iter()
-                .filter(|view| wanted.is_none_or(|suffix| view.task.id.to_string().ends_with(suffix))),
+                .map(|row| row.id)
+                .filter(|id| wanted.is_none_or(|suffix| id.to_string().ends_with(suffix))),
         );
-        cursor = page.next;
-        if cursor.is_none() || (wanted.is_none() && !found.is_empty()) {
+        query.cursor = page.next;
+        if query.cursor.is_none() || (wanted.is_none() && !found.is_empty()) {
             break;
         }
     }
     match (wanted, found.len()) {
-        (None, 1..) | (Some(_), 1) => Ok(found.swap_remove(0)),
+        (None, 1..) | (Some(_), 1) => Ok(client.task(found[0]).await?),
         (None, _) => {
             Err(Trouble::usage("There are no tasks yet.", "Start one: legwork run \"…\", or legwork demo")
                 .into())

@@ -1,14 +1,13 @@
 use std::io::IsTerminal as _;
 
-use legwork_domain::{DiffStat, Ended, TaskView, Timestamp, Turn};
+use legwork_domain::{DiffStat, TaskQuery, TaskRow, TaskState, Timestamp};
 use legwork_git::Repository;
 
 use super::{Call, Form};
 use crate::exit::{Exit, Trouble};
 use crate::run::home;
 use crate::screen;
-use crate::summary::word_for;
-use crate::text::{ACCENT, BAD, BOLD, DIM, GOOD, Line, PLAIN, dollars, pad};
+use crate::text::{ACCENT, BAD, BOLD, DIM, GOOD, Line, PLAIN, WARN, dollars, pad};
 
 /// Columns of a title that are worth having; below, the other columns give way.
 const TITLE_MIN: usize = 16;
@@ -24,13 +23,13 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: &Args, call: &Call<'_>) -> anyhow::Result<Exit> {
-    let mut tasks: Vec<TaskView> = Vec::new();
-    let mut cursor = None;
+    let mut tasks: Vec<TaskRow> = Vec::new();
+    let mut query = TaskQuery { limit: Some(args.limit.into()), ..TaskQuery::default() };
     while tasks.len() < usize::from(args.limit) {
-        let page = call.client.tasks(cursor.as_deref()).await?;
+        let page = call.client.tasks(&query).await?;
         tasks.extend(page.tasks);
-        cursor = page.next;
-        if cursor.is_none() {
+        query.cursor = page.next;
+        if query.cursor.is_none() {
             break;
         }
     }
@@ -50,7 +49,7 @@ pub(super) async fn run(args: &Args, call: &Call<'_>) -> anyhow::Result<Exit> {
     let columns = if std::io::stdout().is_terminal() { screen::size().0 } else { COLUMNS_PIPED };
     let now = Timestamp::from_micros(jiff::Timestamp::now().as_microsecond());
     let mut lines = vec![Layout::of(columns).head()];
-    lines.extend(tasks.iter().map(|view| Layout::of(columns).row(view, now).cut(columns)));
+    lines.extend(tasks.iter().map(|task| Layout::of(columns).row(task, now).cut(columns)));
     home::write(&lines)?;
     Ok(Exit::Done)
 }
@@ -89,26 +88,24 @@ impl Layout {
         Line::default().with(DIM, &format!("{text}TITLE"))
     }
 
-    fn row(self, view: &TaskView, now: Timestamp) -> Line {
-        let id = view.task.id.to_string();
-        let turns: Vec<&Turn> = view.attempts.iter().filter_map(|attempt| attempt.turns.last()).collect();
-        let best = best(&turns);
-        let (style, word) = best.map_or_else(|| (ACCENT, live(&turns)), |ended| word_for(&ended.outcome));
+    fn row(self, task: &TaskRow, now: Timestamp) -> Line {
+        let id = task.id.to_string();
+        let (style, word) = word_for_state(task);
         let mut line = Line::default()
             .with(DIM, &id[id.len() - self.id..])
             .with(style, &format!("  {}", pad(word, STATE)))
-            .with(DIM, &format!("  {}  ", pad(&age(now.ms_since(view.task.created_at)), AGE)));
+            .with(DIM, &format!("  {}  ", pad(&age(now.ms_since(task.created_at)), AGE)));
         if self.details {
-            let details = best.map(details).unwrap_or_default().cut(DETAILS);
+            let details = details(task).cut(DETAILS);
             let blanks = " ".repeat(DETAILS + 2 - details.width());
             line = line.then(details).with(PLAIN, &blanks);
         }
         if self.repository > 0 {
-            let path = repository(&view.task.request.source.repository);
+            let path = repository(&task.repository);
             let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_owned();
             line.push(DIM, &format!("{}  ", pad(&name, self.repository)));
         }
-        line.then(Line::default().with(BOLD, &view.task.title).cut(self.title))
+        line.then(Line::default().with(BOLD, &task.title).cut(self.title))
     }
 }
 
@@ -117,30 +114,34 @@ pub(super) fn repository(text: &str) -> String {
     Repository::parse(text).map_or_else(|_| "(unreadable)".to_owned(), |repository| repository.public())
 }
 
-fn live(turns: &[&Turn]) -> &'static str {
-    turns.iter().find(|turn| turn.state.ended().is_none()).map_or("unknown", |turn| turn.state.name())
-}
-
-/// The end of the best attempt, once all are over.
-fn best<'a>(turns: &[&'a Turn]) -> Option<&'a Ended> {
-    if turns.iter().any(|turn| turn.state.ended().is_none()) {
-        return None;
+fn word_for_state(task: &TaskRow) -> (anstyle::Style, &'static str) {
+    match task.state {
+        TaskState::Queued | TaskState::Running | TaskState::Parked => (ACCENT, task.state.name()),
+        TaskState::Succeeded => (GOOD.bold(), "Done"),
+        TaskState::NoChange => (GOOD.bold(), "Done, no change"),
+        TaskState::Failed if task.checks.broken + task.checks.still_failing + task.checks.flaky > 0 => {
+            (BAD.bold(), "Verification failed")
+        }
+        TaskState::Failed => (BAD.bold(), "Failed"),
+        TaskState::Cancelled => (WARN.bold(), "Cancelled"),
+        TaskState::LimitReached => (WARN.bold(), "Limit reached"),
     }
-    turns.iter().filter_map(|turn| turn.state.ended()).min_by_key(|ended| Exit::of(ended))
 }
 
-fn details(ended: &Ended) -> Line {
+fn details(task: &TaskRow) -> Line {
     let mut line = Line::default();
-    if let Some(patch) = &ended.patch {
-        let DiffStat { added, removed, .. } = patch.stat;
+    if let Some(DiffStat { added, removed, .. }) = task.stat {
         line = line.with(GOOD, &format!("+{added}")).with(BAD, &format!(" −{removed}"));
     }
-    for verdict in &ended.verdicts {
-        line.push(DIM, if line.is_empty() { "" } else { ", " });
-        line = line.then(crate::steps::line::judgement(verdict.judgement));
+    for (judgement, count) in task.checks.each().into_iter().filter(|(_, count)| *count > 0) {
+        let comma = if line.is_empty() { "" } else { ", " };
+        let number = if count > 1 { format!("{count} ") } else { String::new() };
+        line.push(DIM, &format!("{comma}{number}"));
+        line = line.then(crate::steps::line::judgement(judgement));
     }
-    if let Some(cost) = ended.usage.cost_microusd.filter(|cost| *cost > 0) {
-        line.push(DIM, &format!("{}{}", if line.is_empty() { "" } else { ", " }, dollars(cost)));
+    if task.spent.cost_microusd > 0 {
+        let comma = if line.is_empty() { "" } else { ", " };
+        line.push(DIM, &format!("{comma}{}", dollars(task.spent.cost_microusd)));
     }
     line
 }

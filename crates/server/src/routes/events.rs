@@ -23,10 +23,11 @@ use utoipa::IntoParams;
 use crate::auth::Caller;
 use crate::extract::{Id, Params, header};
 use crate::problem::{Failure, MEDIA_TYPE};
+use crate::streams::Place;
 use crate::{LOOK_AGAIN, Server};
 
 /// How often a silent stream says that it lives, below the idle limits of common proxies.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Where to begin.
 #[derive(Deserialize, IntoParams)]
@@ -59,6 +60,7 @@ const fn yes() -> bool {
     ),
     responses(
         (status = 200, description = "The events as they come", body = Event, content_type = "text/event-stream"),
+        (status = 429, description = "The caller has too many streams open", body = Problem, content_type = MEDIA_TYPE),
         (status = "default", description = "Any failure", body = Problem, content_type = MEDIA_TYPE),
     ),
 )]
@@ -75,9 +77,11 @@ pub(super) async fn follow(
         None => from.after,
     };
     server.store.log_end(attempt).await?;
+    let place = server.streams.take(caller.user())?;
     let bell = server.bells.attempt(attempt);
+    let page = VecDeque::new();
     let reader =
-        Reader { server, attempt, after, bell, page: VecDeque::new(), follow: from.follow, ended: false };
+        Reader { server, attempt, after, bell, page, follow: from.follow, ended: false, _place: place };
     let messages = stream::unfold(reader, |mut reader| async {
         let message = reader.next().await?;
         Some((Ok::<_, Infallible>(message), reader))
@@ -95,6 +99,7 @@ struct Reader {
     page: VecDeque<Line>,
     follow: bool,
     ended: bool,
+    _place: Place,
 }
 
 impl Reader {

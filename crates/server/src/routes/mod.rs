@@ -1,8 +1,10 @@
 //! The routes: one file for each kind of caller's business.
 
+mod attempts;
 mod audit;
 mod blobs;
 mod budgets;
+mod changes;
 mod events;
 mod me;
 mod meta;
@@ -10,6 +12,7 @@ mod repositories;
 mod session;
 mod tasks;
 mod tokens;
+mod turns;
 mod usage;
 mod users;
 mod worker;
@@ -38,7 +41,16 @@ const EVENTS_BYTES_MAX: usize = 16 * 1024 * 1024;
     tasks::create,
     tasks::list,
     tasks::show,
+    tasks::see,
+    changes::follow,
     tasks::cancel,
+    attempts::show,
+    attempts::follow_up,
+    attempts::steer,
+    attempts::answer,
+    attempts::patch,
+    attempts::artifacts,
+    turns::cancel,
     events::follow,
     worker::lease,
     worker::append,
@@ -83,7 +95,16 @@ fn people() -> Router<Arc<Server>> {
     Router::new()
         .route("/v1/tasks", post(tasks::create).get(tasks::list))
         .route("/v1/tasks/{task}", get(tasks::show))
+        .route("/v1/tasks/{task}/seen", put(tasks::see))
+        .route("/v1/changes", get(changes::follow))
         .route("/v1/tasks/{task}/cancel", post(tasks::cancel))
+        .route("/v1/attempts/{attempt}", get(attempts::show))
+        .route("/v1/attempts/{attempt}/turns", post(attempts::follow_up))
+        .route("/v1/attempts/{attempt}/messages", post(attempts::steer))
+        .route("/v1/attempts/{attempt}/answer", post(attempts::answer))
+        .route("/v1/attempts/{attempt}/patch", get(attempts::patch))
+        .route("/v1/attempts/{attempt}/artifacts", get(attempts::artifacts))
+        .route("/v1/turns/{turn}/cancel", post(turns::cancel))
         .route("/v1/attempts/{attempt}/events", get(events::follow))
         .route("/v1/budgets", get(budgets::list))
         .route("/v1/budgets/{spender}/{period}", get(budgets::show).put(budgets::set).delete(budgets::remove))

@@ -6,10 +6,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
-use legwork_domain::{Action, BlobId, NewTask, Problem, TaskId, TaskList, TaskView};
-use legwork_store::{Sent, TASKS_PAGE_MAX, TaskIds, Thing};
-use serde::Deserialize;
-use utoipa::IntoParams;
+use legwork_domain::{Action, BlobId, NewTask, Problem, TaskId, TaskList, TaskQuery, TaskView};
+use legwork_store::{Sent, TaskIds, Thing};
 use uuid::Uuid;
 
 use crate::auth::Caller;
@@ -43,12 +41,17 @@ pub(super) async fn create(
     let ids = TaskIds::draw(request.attempts, || Uuid::now_v7().as_u128());
     let view = server.store.create_task(request, Sent { act: caller.act(), key }, &ids).await?;
     server.bells.ring_queue();
+    server.bells.ring_list();
     let location = format!("/v1/tasks/{}", view.task.id);
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(view)))
 }
 
 /// An image that the caller may not read is as good as none: else a task could show it to whoever knows its name.
-async fn images_are_there(server: &Server, caller: &Caller, images: &[BlobId]) -> Result<(), Failure> {
+pub(super) async fn images_are_there(
+    server: &Server,
+    caller: &Caller,
+    images: &[BlobId],
+) -> Result<(), Failure> {
     for image in images {
         let readable = server.store.may_read_blob(image, caller.user(), caller.visible()).await?;
         if !readable || !server.blobs.has(image).await? {
@@ -58,30 +61,41 @@ async fn images_are_there(server: &Server, caller: &Caller, images: &[BlobId]) -
     Ok(())
 }
 
-/// Which page of the list.
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub(super) struct Page {
-    /// `next` of the page before.
-    #[param(value_type = Option<String>)]
-    cursor: Option<TaskId>,
-}
-
 /// Lists tasks, newest first.
 #[utoipa::path(
     get, path = "/v1/tasks", tag = "tasks", operation_id = "list_tasks",
-    params(Page),
+    params(TaskQuery),
     responses(
-        (status = 200, description = "A page of at most 50", body = TaskList),
+        (status = 200, description = "A page of at most 100", body = TaskList),
         (status = "default", description = "Any failure", body = Problem, content_type = MEDIA_TYPE),
     ),
 )]
 pub(super) async fn list(
     State(server): State<Arc<Server>>,
     caller: Caller,
-    Params(page): Params<Page>,
+    Params(query): Params<TaskQuery>,
 ) -> Result<Json<TaskList>, Failure> {
-    Ok(Json(server.store.tasks(caller.visible(), page.cursor, TASKS_PAGE_MAX).await?))
+    Ok(Json(server.store.tasks(caller.visible(), caller.user(), &query).await?))
+}
+
+/// Notes that the caller has seen what is new of a task, so that it is not unread any more.
+#[utoipa::path(
+    put, path = "/v1/tasks/{task}/seen", tag = "tasks", operation_id = "see_task",
+    params(("task" = TaskId, Path, description = "Which task")),
+    responses(
+        (status = 204, description = "It is noted"),
+        (status = "default", description = "Any failure", body = Problem, content_type = MEDIA_TYPE),
+    ),
+)]
+pub(super) async fn see(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Id(task): Id<TaskId>,
+) -> Result<StatusCode, Failure> {
+    caller.may(&server.store, Action::View, Thing::Task(task)).await?;
+    server.store.see(caller.user(), task, now()).await?;
+    server.bells.ring_list();
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Shows a task with its attempts and turns.
@@ -122,7 +136,7 @@ pub(super) async fn cancel(
     caller.may(&server.store, Action::Run, Thing::Task(task)).await?;
     let view = server.store.cancel(task, now()).await?;
     for attempt in &view.attempts {
-        server.bells.ring(attempt.attempt.id);
+        server.bells.ring_both(attempt.attempt.id);
     }
     Ok(Json(view))
 }

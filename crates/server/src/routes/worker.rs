@@ -49,7 +49,7 @@ pub(super) async fn lease(
         let id = LeaseId::from_u128(Uuid::now_v7().as_u128());
         let claim = Claim { id, worker: request.worker, task: request.task, term: term() };
         if let Some(assignment) = server.store.lease(&claim).await? {
-            server.bells.ring(assignment.attempt.id);
+            server.bells.ring_both(assignment.attempt.id);
             return Ok(Json(assignment).into_response());
         }
         let left = deadline.saturating_duration_since(Instant::now());
@@ -85,6 +85,9 @@ pub(super) async fn append(
     if !silent {
         server.bells.ring(recorded.turn.attempt);
     }
+    if recorded.listed {
+        server.bells.ring_list();
+    }
     if recorded.turn.state == TurnState::Queued {
         server.bells.ring_queue();
     }
@@ -93,7 +96,7 @@ pub(super) async fn append(
 
 /// What the worker of a turn must do now. Said again with later replies until it is done, so none can be lost.
 fn directives(recorded: Recorded) -> Vec<Directive> {
-    let Recorded { turn, messages, bounds } = recorded;
+    let Recorded { turn, messages, bounds, .. } = recorded;
     let cancel = turn.cancel_requested_at.map(|_| Directive::Cancel);
     let reserve = (bounds == Some(Bounds::Budgeted)).then_some(Directive::Reserve);
     let hear = messages.into_iter().map(|message| Directive::Hear { message });
@@ -123,7 +126,9 @@ pub(super) async fn finish(
     let patch = finish.ended.patch.as_ref().map(|patch| &patch.blob);
     all_stored(&server, finish.blobs.iter().chain(patch)).await?;
     let turn = server.store.finish(turn, finish, now()).await?;
-    server.bells.ring(turn.attempt);
+    server.bells.ring_both(turn.attempt);
+    // The attempt's next turn may be ready now.
+    server.bells.ring_queue();
     Ok(Json(turn))
 }
 

@@ -1,7 +1,9 @@
 //! Users, roles and tokens as their owners see them.
 
 use legwork_client::Client;
-use legwork_domain::{RepositoryDraft, Role, Scope, TokenDraft, TokenMade, UserDraft, UserId, Via};
+use legwork_domain::{
+    RepositoryDraft, Role, Scope, TaskQuery, TokenDraft, TokenMade, UserDraft, UserId, Via,
+};
 
 use crate::world::{World, request};
 
@@ -82,7 +84,8 @@ async fn a_token_for_one_repository_sees_no_other() {
     let repository = known.iter().find(|known| known.url == "/r").unwrap().id;
     let scope = Scope::User { role: Role::Runner, repository: Some(repository) };
     let client = world.client_of(&world.client.create_token(&draft(scope)).await.unwrap().secret);
-    let listed: Vec<_> = client.tasks(None).await.unwrap().tasks.iter().map(|view| view.task.id).collect();
+    let listed: Vec<_> =
+        client.tasks(&TaskQuery::default()).await.unwrap().tasks.iter().map(|row| row.id).collect();
     assert_eq!(listed, [here.task.id]);
     assert_eq!(client.task(there.task.id).await.unwrap_err().code(), Some("not_found"));
     assert_eq!(client.repositories(None).await.unwrap().repositories.len(), 1);

@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what a helper cannot do fails its test")]
 
 mod access;
+mod attempts;
 mod blobs;
 mod budgets;
+mod changes;
 mod events;
 mod matrix;
 #[path = "../../../store/tests/it/postgres.rs"]

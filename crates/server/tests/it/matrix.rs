@@ -169,6 +169,9 @@ impl Things<'_> {
                 json!({"epoch": 9, "first": 0, "events": [], "ended": ended})
             }
             "reserve" => json!({"epoch": 9, "tokens": 1}),
+            "follow_up" => json!({"input": "x"}),
+            "steer" => json!({"text": "x"}),
+            "answer" => json!({"reply": "answer", "item": "item_1", "text": "x"}),
             "set_budget" => json!({"tokens": 5}),
             "create_user" => json!({"name": format!("new {}", self.number)}),
             "set_user_role" | "set_grant" => json!({"role": "viewer"}),

@@ -103,7 +103,11 @@ async fn every_described_route_is_served() {
             path.split('/').map(|part| if part.starts_with('{') { "nonsense" } else { part }).collect();
         for method in operations.as_object().unwrap().keys() {
             let answer = world.http(&method.to_uppercase(), &address.join("/")).send().await.unwrap();
-            let (status, body) = (answer.status(), answer.text().await.unwrap());
+            let status = answer.status();
+            // A stream has no end to wait for.
+            let streams =
+                answer.headers().get("content-type").is_some_and(|kind| kind == "text/event-stream");
+            let body = if streams { String::new() } else { answer.text().await.unwrap() };
             assert!(status != 405 && !body.contains("There is no route"), "{method} {path}: {status} {body}");
             served += 1;
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::StreamExt;
-use legwork_domain::{Outcome, Problem};
+use legwork_domain::{Outcome, Problem, TaskQuery};
 use legwork_store::{Notice, Store};
 
 use crate::postgres::{Cluster, Database};
@@ -20,7 +20,7 @@ async fn a_task_goes_its_way_through_two_servers() {
     let two = one.beside().await;
     let asking = asks(30_000, None);
     let (job, view) = tokio::join!(two.client.lease(&asking), async {
-        one.client.tasks(None).await.unwrap();
+        one.client.tasks(&TaskQuery::default()).await.unwrap();
         one.create("x", "key").await
     });
     let job = job.unwrap().unwrap();
@@ -39,7 +39,7 @@ async fn a_task_goes_its_way_through_two_servers() {
 async fn a_server_tells_the_others_what_changed() {
     let database = Database::new();
     let world = World::start_over(Some(database.url())).await;
-    world.client.tasks(None).await.unwrap();
+    world.client.tasks(&TaskQuery::default()).await.unwrap();
     let store = Store::connect(&database.url()).await.unwrap();
     let mut exchange = store.exchange("test".into()).await.unwrap().unwrap();
     let mut heard = BTreeSet::new();

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use futures::StreamExt;
-use legwork_domain::{Directive, Outcome};
+use legwork_domain::{Directive, Outcome, TaskQuery};
 
 use crate::world::{World, batch, end, request};
 
@@ -11,7 +11,8 @@ async fn a_task_is_accepted_shown_and_listed() {
     let view = world.create("Fix it\nplease", "a").await;
     assert_eq!(view.task.title, "Fix it");
     assert_eq!(world.client.task(view.task.id).await.unwrap(), view);
-    assert_eq!(world.client.tasks(None).await.unwrap().tasks, std::slice::from_ref(&view));
+    let listed = world.client.tasks(&TaskQuery::default()).await.unwrap();
+    assert_eq!(listed.tasks.iter().map(|row| row.id).collect::<Vec<_>>(), [view.task.id]);
     let created = world.http("POST", "/v1/tasks").json(&request("x")).send().await.unwrap();
     assert_eq!(created.status(), 201);
     let location = created.headers()["location"].to_str().unwrap().to_owned();
@@ -27,7 +28,7 @@ async fn one_key_is_one_task_and_another_body_is_refused() {
     let refused = world.client.create_task(&request("y"), "key").await.unwrap_err();
     assert_eq!(refused.code(), Some("idempotency_key_reused"));
     assert!(!refused.is_retryable());
-    assert_eq!(world.client.tasks(None).await.unwrap().tasks.len(), 1);
+    assert_eq!(world.client.tasks(&TaskQuery::default()).await.unwrap().tasks.len(), 1);
 }
 
 #[tokio::test]
@@ -37,11 +38,12 @@ async fn the_list_comes_in_pages() {
     for n in 0..53 {
         made.insert(world.create("x", &n.to_string()).await.task.id);
     }
-    let first = world.client.tasks(None).await.unwrap();
+    let first = world.client.tasks(&TaskQuery::default()).await.unwrap();
     assert_eq!(first.tasks.len(), 50);
-    let second = world.client.tasks(first.next.as_deref()).await.unwrap();
+    let query = TaskQuery { cursor: first.next, ..TaskQuery::default() };
+    let second = world.client.tasks(&query).await.unwrap();
     assert_eq!((second.tasks.len(), second.next), (3, None));
-    let listed: Vec<_> = first.tasks.iter().chain(&second.tasks).map(|view| view.task.id).collect();
+    let listed: Vec<_> = first.tasks.iter().chain(&second.tasks).map(|row| row.id).collect();
     assert_eq!(listed, made.into_iter().rev().collect::<Vec<_>>());
 }
 

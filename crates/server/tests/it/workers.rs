@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use legwork_domain::{LeaseId, Outcome, Timestamp, WorkerId};
+use legwork_domain::{LeaseId, Outcome, TaskQuery, Timestamp, WorkerId};
 use legwork_store::{Claim, Renewal, Store};
 
 use crate::world::{World, asks, batch, delta, end};
@@ -17,7 +17,7 @@ async fn a_waiting_worker_hears_of_a_new_task_at_once() {
         let waiting = world.client.lease(&asking);
         let (job, view) = tokio::join!(waiting, async {
             // One more call lets the lease call reach its wait.
-            world.client.tasks(None).await.unwrap();
+            world.client.tasks(&TaskQuery::default()).await.unwrap();
             world.create("x", &n.to_string()).await
         });
         assert_eq!(job.unwrap().unwrap().task.id, view.task.id);

@@ -1,6 +1,8 @@
 //! Users, roles, tokens and the audit log, over both databases.
 
-use legwork_domain::{Grant, NewTask, RepositoryId, Role, Scope, Timestamp, Token, TokenId, UserId, Visible};
+use legwork_domain::{
+    Grant, NewTask, RepositoryId, Role, Scope, TaskQuery, Timestamp, Token, TokenId, UserId, Visible,
+};
 use legwork_store::{Error, Thing};
 
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
@@ -27,16 +29,23 @@ pub(crate) async fn a_repository_becomes_known_by_its_first_task(world: World) {
     let all = world.store.repositories(Visible::All, "", 9).await.unwrap();
     assert_eq!(all.iter().map(|known| known.url.as_str()).collect::<Vec<_>>(), ["/one", "/two"]);
     assert_eq!(world.store.repository_of(Thing::Task(made[2])).await.unwrap(), Some(all[0].id));
-    let seen = world.store.tasks(Visible::One(all[1].id), None, 9).await.unwrap().tasks;
-    assert_eq!(seen.iter().map(|view| view.task.id).collect::<Vec<_>>(), [made[1]]);
+    let seen =
+        world.store.tasks(Visible::One(all[1].id), UserId::LOCAL, &TaskQuery::default()).await.unwrap().tasks;
+    assert_eq!(seen.iter().map(|row| row.id).collect::<Vec<_>>(), [made[1]]);
     anna(&world).await;
     let granted = Visible::Granted(ANNA);
-    assert_eq!(world.store.tasks(granted, None, 9).await.unwrap().tasks, []);
+    assert_eq!(world.store.tasks(granted, UserId::LOCAL, &TaskQuery::default()).await.unwrap().tasks, []);
     let grant = Grant { user: ANNA, repository: Some(all[0].id), role: Role::Viewer };
     world.store.grant(grant, &world.act()).await.unwrap();
-    assert_eq!(world.store.tasks(granted, None, 9).await.unwrap().tasks.len(), 2);
+    assert_eq!(
+        world.store.tasks(granted, UserId::LOCAL, &TaskQuery::default()).await.unwrap().tasks.len(),
+        2
+    );
     assert_eq!(world.store.repositories(granted, "", 9).await.unwrap(), [all[0].clone()]);
-    assert_eq!(world.store.tasks(Visible::Nothing, None, 9).await.unwrap().tasks, []);
+    assert_eq!(
+        world.store.tasks(Visible::Nothing, UserId::LOCAL, &TaskQuery::default()).await.unwrap().tasks,
+        []
+    );
 }
 
 pub(crate) async fn a_key_is_its_senders(world: World) {
@@ -52,7 +61,7 @@ pub(crate) async fn a_key_is_its_senders(world: World) {
 pub(crate) async fn a_name_is_one_users(world: World) {
     anna(&world).await;
     let taken = world.store.create_user(UserId::from_u128(72), "anna", &world.act()).await;
-    assert!(matches!(taken, Err(Error::Conflict(_))), "{taken:?}");
+    assert!(matches!(taken, Err(Error::Conflict { .. })), "{taken:?}");
     for name in ["", " anna", "an\nna", &"a".repeat(101)] {
         let refused = world.store.create_user(UserId::from_u128(73), name, &world.act()).await;
         assert!(matches!(refused, Err(Error::Invalid(_))), "{name:?}: {refused:?}");

@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use legwork_domain::Visible;
+use legwork_domain::{TaskQuery, UserId, Visible};
 use legwork_store::{Error, Restored, Store};
 
 use crate::postgres::{Database, client};
@@ -93,9 +93,23 @@ async fn a_restore_keeps_what_was_there() {
     world.create("later", None).await.unwrap();
     world.store.close().await;
     let Restored { replaced } = Store::restore(&backup, &file(&world)).await.unwrap();
-    assert_eq!(world.place.open().await.tasks(Visible::All, None, 9).await.unwrap().tasks.len(), 1);
+    assert_eq!(
+        world
+            .place
+            .open()
+            .await
+            .tasks(Visible::All, UserId::LOCAL, &TaskQuery::default())
+            .await
+            .unwrap()
+            .tasks
+            .len(),
+        1
+    );
     let replaced = Store::open(&replaced.unwrap()).await.unwrap();
-    assert_eq!(replaced.tasks(Visible::All, None, 9).await.unwrap().tasks.len(), 2);
+    assert_eq!(
+        replaced.tasks(Visible::All, UserId::LOCAL, &TaskQuery::default()).await.unwrap().tasks.len(),
+        2
+    );
     // The backup is as it was, and serves again.
     let again = Store::restore(&backup, &file(&world)).await;
     assert!(matches!(again, Ok(Restored { replaced: Some(_) })), "{again:?}");
@@ -110,7 +124,18 @@ async fn a_database_in_use_is_not_replaced() {
     assert!(matches!(refused, Err(Error::Busy(_))), "{refused:?}");
     assert_eq!(fs::metadata(file(&world)).unwrap().ino(), before);
     world.create("still there", None).await.unwrap();
-    assert_eq!(world.beside().await.store.tasks(Visible::All, None, 9).await.unwrap().tasks.len(), 3);
+    assert_eq!(
+        world
+            .beside()
+            .await
+            .store
+            .tasks(Visible::All, UserId::LOCAL, &TaskQuery::default())
+            .await
+            .unwrap()
+            .tasks
+            .len(),
+        3
+    );
 }
 
 #[tokio::test]
@@ -156,7 +181,18 @@ async fn what_is_no_sound_backup_is_refused_and_changes_nothing() {
         let refused = Store::restore(&path, &file(&world)).await;
         assert!(matches!(refused, Err(Error::Invalid(_))), "{refused:?}");
     }
-    assert_eq!(world.place.open().await.tasks(Visible::All, None, 9).await.unwrap().tasks.len(), 2);
+    assert_eq!(
+        world
+            .place
+            .open()
+            .await
+            .tasks(Visible::All, UserId::LOCAL, &TaskQuery::default())
+            .await
+            .unwrap()
+            .tasks
+            .len(),
+        2
+    );
 }
 
 #[tokio::test]
@@ -167,5 +203,16 @@ async fn a_damaged_database_is_set_aside() {
     fs::write(&database, "damage ".repeat(10_000)).unwrap();
     let Restored { replaced } = Store::restore(&backup, &database).await.unwrap();
     assert!(fs::read_to_string(replaced.unwrap()).unwrap().starts_with("damage"));
-    assert_eq!(world.place.open().await.tasks(Visible::All, None, 9).await.unwrap().tasks.len(), 1);
+    assert_eq!(
+        world
+            .place
+            .open()
+            .await
+            .tasks(Visible::All, UserId::LOCAL, &TaskQuery::default())
+            .await
+            .unwrap()
+            .tasks
+            .len(),
+        1
+    );
 }

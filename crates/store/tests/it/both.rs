@@ -1,7 +1,7 @@
 //! Each test of the list over SQLite and over Postgres.
 
 use crate::world::{Place, World};
-use crate::{access, budgets, durability, interleavings, migrations, opening, suite};
+use crate::{access, budgets, durability, interleavings, list, migrations, opening, suite, talk};
 
 macro_rules! over_both {
     ($($module:ident: $($name:ident)*;)*) => {
@@ -68,6 +68,20 @@ over_both! {
         each_change_is_told_once
         no_entry_can_be_tampered_with_unseen
         a_kept_head_shows_a_cut_log;
+    list:
+        a_row_follows_its_turns
+        a_list_is_searched
+        changes_are_told_in_order_and_once
+        changes_of_two_servers_leave_no_hole;
+    talk:
+        a_follow_up_waits_for_the_turns_before_it_and_goes_on_from_them
+        the_queue_of_an_attempt_is_bounded_and_its_keys_are_kept
+        follow_ups_at_the_same_time_get_their_own_numbers
+        a_steer_is_said_until_the_log_shows_it
+        a_steer_that_came_too_late_becomes_a_turn
+        an_answer_ends_the_question_and_wakes_the_turn
+        an_answer_that_meets_the_worker_on_its_way_is_not_lost
+        a_question_that_nobody_answered_ends_with_its_turn;
     interleavings:
         no_order_of_steps_breaks_a_log
         many_at_once_break_no_log;

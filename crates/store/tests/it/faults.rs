@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use legwork_domain::{TaskId, Visible};
+use legwork_domain::{TaskId, TaskQuery, UserId, Visible};
 use legwork_store::{Error, Store};
 use tokio::sync::watch;
 
@@ -50,12 +50,14 @@ async fn crashes_of_postgres_lose_and_double_nothing() {
         world.check(view.attempts[0].attempt.id).await;
     }
     let mut listed = 0;
-    let mut cursor = None;
+    let mut query = TaskQuery::default();
     loop {
-        let page = world.store.tasks(Visible::All, cursor, 50).await.unwrap();
+        let page = world.store.tasks(Visible::All, UserId::LOCAL, &query).await.unwrap();
         listed += page.tasks.len();
-        let Some(next) = page.next else { break };
-        cursor = Some(next.parse().unwrap());
+        query.cursor = page.next;
+        if query.cursor.is_none() {
+            break;
+        }
     }
     assert_eq!(listed, tasks.len(), "a key made two tasks");
 }
@@ -97,12 +99,12 @@ async fn a_database_that_is_away_is_said_to_be() {
     let away = world.create("x", Some("key")).await.unwrap_err();
     assert!(matches!(away, Error::Busy(_)), "{away:?}");
     assert_eq!(away.to_string(), "the database cannot be reached");
-    let away = world.store.tasks(Visible::All, None, 1).await.unwrap_err();
+    let away = world.store.tasks(Visible::All, UserId::LOCAL, &TaskQuery::default()).await.unwrap_err();
     assert!(matches!(away, Error::Busy(_)), "{away:?}");
     let away = Store::connect(&cluster.url()).await.unwrap_err();
     assert!(matches!(away, Error::Busy(_)), "{away:?}");
     cluster.start();
-    assert_eq!(world.store.tasks(Visible::All, None, 50).await.unwrap().tasks.len(), 1);
+    assert_eq!(world.list(&TaskQuery::default()).await.len(), 1);
     world.create("y", None).await.unwrap();
 }
 
@@ -112,11 +114,16 @@ async fn a_database_that_hangs_is_busy_until_it_goes_on() {
     let world = World::new(Place::Elsewhere(cluster.url())).await;
     world.create("x", Some("key")).await.unwrap();
     cluster.freeze();
-    let (write, read) = tokio::join!(world.create("y", None), world.store.tasks(Visible::All, None, 1));
+    let query = TaskQuery::default();
+    let (write, read) =
+        tokio::join!(world.create("y", None), world.store.tasks(Visible::All, UserId::LOCAL, &query));
     assert!(matches!((&write, &read), (Err(Error::Busy(_)), Err(Error::Busy(_)))), "{write:?} {read:?}");
     cluster.thaw();
     world.create("z", None).await.unwrap();
-    assert_eq!(world.store.tasks(Visible::All, None, 9).await.unwrap().tasks.len(), 2);
+    assert_eq!(
+        world.store.tasks(Visible::All, UserId::LOCAL, &TaskQuery::default()).await.unwrap().tasks.len(),
+        2
+    );
 }
 
 /// A program that holds a lock until its input ends, once it has said so.
@@ -170,7 +177,7 @@ async fn is_busy_while_held(world: World, holder: Holder) {
     assert_eq!(refused.to_string(), "the database is busy");
     drop(holder);
     world.create("x", Some("key")).await.unwrap();
-    assert_eq!(world.store.tasks(Visible::All, None, 9).await.unwrap().tasks.len(), 1);
+    assert_eq!(world.list(&TaskQuery::default()).await.len(), 1);
 }
 
 const SMALL_DISK: &str = "LEGWORK_TEST_SMALL_DISK";
@@ -218,7 +225,7 @@ async fn on_a_small_disk() {
     world.append(turn, batch(1, sent, vec![updated(1, &line)])).await.unwrap();
     world.create("z", None).await.unwrap();
     assert_eq!(world.check(view.attempts[0].attempt.id).await.len() as u64, 3 + sent);
-    assert_eq!(world.beside().await.store.tasks(Visible::All, None, 9).await.unwrap().tasks.len(), 2);
+    assert_eq!(world.beside().await.list(&TaskQuery::default()).await.len(), 2);
 }
 
 #[tokio::test]
@@ -234,5 +241,5 @@ async fn a_full_disk_of_postgres_is_said_to_be_full() {
     assert!(matches!(refused, Err(Error::Full(_))), "{refused:?}");
     sql(&url, "DROP TRIGGER full_disk ON events");
     world.create("x", None).await.unwrap();
-    assert_eq!(world.store.tasks(Visible::All, None, 9).await.unwrap().tasks.len(), 1);
+    assert_eq!(world.list(&TaskQuery::default()).await.len(), 1);
 }

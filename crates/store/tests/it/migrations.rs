@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use legwork_domain::State;
+use legwork_domain::{State, TaskQuery, TaskState};
 use sqlx::migrate::Migrator;
 use sqlx::{AnyConnection, Connection};
 
@@ -58,7 +58,11 @@ pub(crate) async fn every_older_schema_is_taken_over(world: World) {
         assert_eq!(view.task, made.task, "after {count} migrations");
         assert_eq!(view.attempts[0].turns[0].state, State::Queued);
         now.check(attempt).await;
+        assert!(
+            now.store.backfill_list().await.unwrap() || !now.list(&TaskQuery::default()).await.is_empty()
+        );
         assert_eq!(now.lease().await.unwrap().task.id, made.task.id);
+        assert_eq!(now.list(&TaskQuery::default()).await[0].state, TaskState::Running);
         assert_eq!(now.store.violations(now.now(), 9).await.unwrap(), []);
     }
 }

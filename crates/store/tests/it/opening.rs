@@ -16,7 +16,18 @@ pub(crate) async fn what_was_accepted_is_there_after_a_restart(world: World) {
 pub(crate) async fn many_may_open_a_new_database_at_once(world: World) {
     let place = world.place.another();
     for store in futures::future::join_all((0..8).map(|_| place.open())).await {
-        assert_eq!(store.tasks(legwork_domain::Visible::All, None, 1).await.unwrap().tasks, []);
+        assert_eq!(
+            store
+                .tasks(
+                    legwork_domain::Visible::All,
+                    legwork_domain::UserId::LOCAL,
+                    &legwork_domain::TaskQuery::default()
+                )
+                .await
+                .unwrap()
+                .tasks,
+            []
+        );
     }
 }
 

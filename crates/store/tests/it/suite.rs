@@ -2,7 +2,7 @@
 
 use legwork_domain::{
     Context, ContextChange, Ended, EventKind, Failure, ItemId, ItemStatus, Outcome, State, TRIES_MAX,
-    Timestamp, Transition, Visible, Waiting,
+    TaskQuery, Timestamp, Transition, UserId, Visible, Waiting,
 };
 use legwork_store::{Error, Expected, PAGE_BYTES_MAX};
 
@@ -49,7 +49,7 @@ pub(crate) async fn one_key_at_the_same_time_makes_one_task(world: World) {
         (0..8).map(|n| async move { servers[n % 2].create("one", Some("key")).await.unwrap().task.id });
     let ids = futures::future::join_all(calls).await;
     assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
-    assert_eq!(world.store.tasks(Visible::All, None, 50).await.unwrap().tasks.len(), 1);
+    assert_eq!(world.list(&TaskQuery::default()).await.len(), 1);
 }
 
 pub(crate) async fn tasks_are_listed_newest_first_in_pages(world: World) {
@@ -58,14 +58,14 @@ pub(crate) async fn tasks_are_listed_newest_first_in_pages(world: World) {
         ids.push(world.create(&format!("task {n}"), None).await.unwrap().task.id);
     }
     ids.reverse();
-    let (mut seen, mut cursor) = (Vec::new(), None);
+    let (mut seen, mut query) = (Vec::new(), TaskQuery { limit: Some(2), ..TaskQuery::default() });
     loop {
-        let page = world.store.tasks(Visible::All, cursor, 2).await.unwrap();
+        let page = world.store.tasks(Visible::All, UserId::LOCAL, &query).await.unwrap();
         assert!(page.tasks.len() <= 2);
-        seen.extend(page.tasks.iter().map(|view| view.task.id));
-        match page.next {
-            Some(next) => cursor = Some(next.parse().unwrap()),
-            None => break,
+        seen.extend(page.tasks.iter().map(|row| row.id));
+        query.cursor = page.next;
+        if query.cursor.is_none() {
+            break;
         }
     }
     assert_eq!(seen, ids);

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use legwork_domain::{
     Actor, Assignment, AttemptId, CommandRun, Ended, Event, EventBatch, EventKind, Finish, Item, ItemBody,
     ItemId, ItemStatus, LeaseId, LocalChanges, NewEvent, NewTask, Outcome, Phase, Source, State, TaskId,
-    TaskView, Timestamp, Transition, Turn, TurnId, WorkerId,
+    TaskQuery, TaskRow, TaskView, Timestamp, Transition, Turn, TurnId, UserId, Visible, WorkerId,
 };
 use legwork_store::{Act, Claim, Error, Renewal, Sent, Store, TaskIds};
 use tempfile::TempDir;
@@ -118,6 +118,10 @@ impl World {
         self.store.create_task(request(prompt, 1), self.sent(key), &self.ids(1)).await
     }
 
+    pub(crate) async fn list(&self, query: &TaskQuery) -> Vec<TaskRow> {
+        self.store.tasks(Visible::All, UserId::LOCAL, query).await.unwrap().tasks
+    }
+
     pub(crate) async fn lease(&self) -> Option<Assignment> {
         self.lease_of(None).await
     }
@@ -165,8 +169,13 @@ impl World {
 
 fn check_items(log: &[Event]) {
     let (mut started, mut completed) = (BTreeSet::new(), BTreeSet::new());
+    let mut asking = BTreeSet::new();
     for event in log {
         match &event.kind {
+            EventKind::ItemStarted { item } if item.asks() => drop(asking.insert(item.id)),
+            EventKind::ItemCompleted { item } if item.asks() => {
+                assert!(asking.remove(&item.id), "{} completed twice", item.id);
+            }
             EventKind::ItemStarted { item } => assert!(started.insert(item.id), "{} started twice", item.id),
             EventKind::ItemCompleted { item } => {
                 assert!(started.contains(&item.id), "{} completed before it started", item.id);
@@ -174,6 +183,7 @@ fn check_items(log: &[Event]) {
             }
             EventKind::State { state, .. } if state.lease().is_none() => {
                 assert_eq!(started, completed, "an ended lease left items open");
+                assert!(state.ended().is_none() || asking.is_empty(), "an ended turn still asks");
             }
             _ => {}
         }

@@ -1,0 +1,75 @@
+//! One key, one effect: what a call with an idempotency key made is what the same call gets again.
+
+use legwork_domain::{TaskId, Timestamp};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use sqlx::Row as _;
+
+use crate::turn_row::text;
+use crate::{Connection, Error, Sent};
+
+/// Longest idempotency key, as the drafts and the well-known APIs have it.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+
+/// A call that may come again: its key, which is its sender's, and the digest of what it asks.
+pub(crate) struct Call {
+    key: Option<String>,
+    digest: String,
+}
+
+impl Call {
+    /// `asks` is all that makes two calls the same.
+    pub(crate) fn new(sent: &Sent<'_>, asks: &impl Serialize) -> Result<Self, Error> {
+        if sent.key.is_some_and(|key| key.is_empty() || key.len() > IDEMPOTENCY_KEY_BYTES_MAX) {
+            return Err(Error::Invalid(format!(
+                "An idempotency key has 1 to {IDEMPOTENCY_KEY_BYTES_MAX} bytes."
+            )));
+        }
+        let key = sent.key.map(|key| format!("{}/{key}", sent.act.actor.user));
+        Ok(Self { key, digest: hex::encode(Sha256::digest(text(asks)?)) })
+    }
+
+    /// The id of what the same call made before.
+    pub(crate) async fn made(&self, connection: &mut Connection) -> Result<Option<String>, Error> {
+        let Some(key) = &self.key else { return Ok(None) };
+        let row = sqlx::query("SELECT digest, COALESCE(made, task) AS made FROM idempotency WHERE key = $1")
+            .bind(key.as_str())
+            .fetch_optional(connection)
+            .await?;
+        match row {
+            None => Ok(None),
+            Some(row) if row.try_get::<&str, _>("digest")? == self.digest => Ok(Some(row.try_get("made")?)),
+            Some(_) => Err(Error::KeyReused),
+        }
+    }
+
+    /// Notes what the call made. `false`: another server's call took the key since, and this one must undo what it did;
+    /// sent again, it gets what that one made.
+    pub(crate) async fn keep(
+        &self,
+        connection: &mut Connection,
+        task: TaskId,
+        made: &impl ToString,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        let Some(key) = &self.key else { return Ok(true) };
+        // Waits for a transaction that has the key already and may still fail.
+        let kept = sqlx::query(
+            "INSERT INTO idempotency (key, digest, task, made, created_at) VALUES ($1, $2, $3, $4, $5) \
+             ON CONFLICT (key) DO NOTHING",
+        )
+        .bind(key.as_str())
+        .bind(self.digest.as_str())
+        .bind(task.to_string())
+        .bind(made.to_string())
+        .bind(now.micros())
+        .execute(connection)
+        .await?;
+        Ok(kept.rows_affected() == 1)
+    }
+}
+
+/// What a call hears whose key another one took at the same moment: the same call again gets the answer.
+pub(crate) fn taken_meanwhile() -> Error {
+    Error::Busy(sqlx::Error::RowNotFound)
+}

@@ -121,6 +121,10 @@ ids! {
     TokenId = "tok";
     /// Names what a person said to a turn that had begun.
     MessageId = "msg";
+    /// Names a webhook.
+    WebhookId = "hook";
+    /// Names a delivery of a webhook.
+    DeliveryId = "dlv";
 }
 
 impl UserId {

@@ -24,6 +24,7 @@ mod task;
 mod time;
 mod turn;
 mod view;
+mod webhook;
 
 pub use access::{
     Access, Action, Denied, Grant, GrantList, LinkDraft, LinkMade, Me, Repository, RepositoryDraft,
@@ -42,8 +43,8 @@ pub use environment::{Environment, Mount, NetworkPolicy, Resources};
 pub use event::{Context, ContextChange, Event, EventKind};
 pub use evidence::{Proof, TestClaim};
 pub use id::{
-    AttemptId, BlobId, EnvironmentId, IdError, ItemId, LeaseId, MessageId, RepositoryId, TaskId, TokenId,
-    TurnId, UserId, WorkerId,
+    AttemptId, BlobId, DeliveryId, EnvironmentId, IdError, ItemId, LeaseId, MessageId, RepositoryId, TaskId,
+    TokenId, TurnId, UserId, WebhookId, WorkerId,
 };
 pub use invariant::{Invariant, LogCheck, StreamCheck, Violation};
 pub use item::{
@@ -61,3 +62,7 @@ pub use task::{
 pub use time::Timestamp;
 pub use turn::{Ended, Failure, Lease, Outcome, Refused, State, TRIES_MAX, Transition, Turn, Waiting};
 pub use view::{Artifact, ArtifactList, AttemptView, Problem, TaskView};
+pub use webhook::{
+    Delivery, DeliveryList, DeliveryState, Links, Subject, Tidings, Topic, WEBHOOK_URL_BYTES_MAX, Webhook,
+    WebhookChange, WebhookCreated, WebhookList, WebhookRequest,
+};

@@ -7,6 +7,7 @@ use legwork_domain::{
 
 use crate::access::know;
 use crate::audit::Act;
+use crate::deliveries::{self, News};
 use crate::idempotency::{Call, taken_meanwhile};
 use crate::turn_row::{Ready, TurnRow, parsed, text};
 use crate::{Connection, Error, Store, blobs, budgets, listing, log, read};
@@ -138,5 +139,5 @@ async fn insert(
             log::append(connection, attempt.id, vec![NewEvent { at: turn.created_at, kind }]).await?;
         }
     }
-    Ok(())
+    deliveries::announce(connection, News::of_task(task.id, act.at)).await
 }

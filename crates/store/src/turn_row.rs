@@ -32,7 +32,8 @@ pub(crate) struct TurnRow {
     pub(crate) owner: UserId,
     /// Until when the time of the present lease is counted.
     pub(crate) metered_at: Option<Timestamp>,
-    revision: i64,
+    /// Rises with each write.
+    pub(crate) revision: i64,
 }
 
 /// Whether a turn may be leased as soon as it is queued.

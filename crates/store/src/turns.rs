@@ -6,6 +6,7 @@ use legwork_domain::{
 };
 
 use crate::budgets::{self, Spenders};
+use crate::deliveries::{self, News};
 use crate::dialect::{Lock, locking};
 use crate::turn_row::{Tally, TurnRow, id, number};
 use crate::{Connection, Error, Store, assignment, follow_up, listing, log, messages, read, spending};
@@ -260,6 +261,9 @@ pub(crate) async fn pass(
     let metered_at = if counts || starts { Some(now) } else { row.metered_at };
     let metered_at = metered_at.filter(|_| next.state.lease().is_some());
     row.replace(connection, &next, Tally { received, metered_at }).await?;
+    if let Some(news) = News::of_turn(&row.turn.state, &next, row.revision, now) {
+        deliveries::announce(connection, news).await?;
+    }
     if ends {
         follow_up::after(connection, &next, now).await?;
     }

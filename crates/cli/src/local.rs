@@ -78,6 +78,7 @@ impl Host {
         let database = database.map(Database::url);
         let served = legwork_server::Config {
             database,
+            private_hosts: config.server.private_hosts.clone(),
             ..legwork_server::Config::new(config.home.clone(), token.clone())
         };
         let server = tokio::spawn(legwork_server::serve(listener, served, shutdown.clone()));

@@ -39,6 +39,11 @@ impl Blobs {
         Ok(Self { root, unfinished })
     }
 
+    /// Where writers write before a blob has its name.
+    pub(crate) fn unfinished(&self) -> &Path {
+        &self.unfinished
+    }
+
     fn path(&self, id: &BlobId) -> PathBuf {
         self.root.join(&id.as_str()[..2]).join(id.as_str())
     }

@@ -8,12 +8,17 @@ mod auth;
 mod bells;
 mod blobs;
 mod extract;
+mod metrics;
+mod outbound;
 mod problem;
+mod readiness;
 mod reconcile;
 mod relay;
 mod routes;
 mod schema;
 mod streams;
+mod trace;
+mod webhooks;
 
 use std::io;
 use std::net::SocketAddr;
@@ -31,6 +36,9 @@ use auth::Digest;
 use auth::rate::Buckets;
 use bells::Bells;
 use blobs::Blobs;
+use metrics::Metrics;
+use outbound::Outbound;
+use readiness::Readiness;
 use streams::Streams;
 
 pub use auth::door::Door;
@@ -61,13 +69,16 @@ pub struct Config {
     pub token: String,
     /// How it is reached from outside.
     pub door: Door,
+    /// Hosts that the server may call although they are private, as URLs name them. Where callers name URLs (webhooks),
+    /// loopback, private and link-local addresses are refused otherwise.
+    pub private_hosts: Vec<String>,
 }
 
 impl Config {
     /// A server over a file of SQLite, reached by its own address.
     #[must_use]
     pub fn new(data: PathBuf, token: String) -> Self {
-        Self { data, database: None, token, door: Door::default() }
+        Self { data, database: None, token, door: Door::default(), private_hosts: Vec::new() }
     }
 }
 
@@ -101,6 +112,9 @@ struct Server {
     key: Digest,
     door: Door,
     buckets: Buckets,
+    metrics: Metrics,
+    readiness: Readiness,
+    outbound: Outbound,
     shutdown: CancellationToken,
 }
 
@@ -114,6 +128,7 @@ pub async fn serve(listener: TcpListener, config: Config, shutdown: Cancellation
     let server = Arc::new(Server::open(&config, shutdown.clone()).await?);
     let reconciler = tokio::spawn(reconcile::run(Arc::clone(&server)));
     let relay = tokio::spawn(relay::run(Arc::clone(&server)));
+    let sender = tokio::spawn(webhooks::run(Arc::clone(&server)));
     // Small answers must not wait for the acknowledgement of earlier ones. A socket that is gone already says so later.
     let listener = listener.tap_io(|stream: &mut TcpStream| drop(stream.set_nodelay(true)));
     let router = routes::router(Arc::clone(&server));
@@ -130,7 +145,7 @@ pub async fn serve(listener: TcpListener, config: Config, shutdown: Cancellation
     };
     shutdown.cancel();
     // They have no result, and a panic in one was told by its own thread.
-    let _ = tokio::join!(reconciler, relay);
+    let _ = tokio::join!(reconciler, relay, sender);
     server.store.close().await;
     served
 }
@@ -151,6 +166,9 @@ impl Server {
             door: config.door.clone(),
             buckets: Buckets::new(&config.door.rates),
             streams: Streams::default(),
+            metrics: Metrics::default(),
+            readiness: Readiness::default(),
+            outbound: Outbound::new(config.private_hosts.clone()),
             shutdown,
         })
     }

@@ -161,6 +161,11 @@ impl Failure {
         Self::new(StatusCode::INSUFFICIENT_STORAGE, "storage_full", "The disk is full", detail)
     }
 
+    pub(crate) fn not_ready(why: &str) -> Self {
+        let detail = format!("{why} What was accepted before is kept. Ask again until this answers 200.");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", "The server cannot take work now", detail)
+    }
+
     pub(crate) fn internal() -> Self {
         let detail = "The server failed; its log says why. What was accepted before is kept. The call may be sent again.";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The server failed", detail)

@@ -67,6 +67,7 @@ async fn expire(server: &Server) -> Result<(), legwork_store::Error> {
             return Ok(());
         }
         for turn in expired {
+            server.metrics.lease_lapsed();
             tracing::warn!(task = %turn.task, attempt = %turn.attempt, turn = %turn.id, state = turn.state.name(), "a lease lapsed");
             server.bells.ring_both(turn.attempt);
             if turn.state == State::Queued {

@@ -35,6 +35,11 @@ impl Streams {
         drop(open);
         Ok(Place { streams: self.clone(), user })
     }
+
+    /// How many there are of all people.
+    pub(crate) fn open(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().sum()
+    }
 }
 
 impl Drop for Place {

@@ -18,6 +18,8 @@ pub struct ServerFile {
     pub database: Option<Database>,
     /// Something in front speaks TLS with the world and plain HTTP with us.
     pub behind_proxy: bool,
+    /// Private hosts that webhooks may go to, as URLs name them.
+    pub private_hosts: Vec<String>,
 }
 
 /// `[worker]`. A flag of the command goes before each of these.

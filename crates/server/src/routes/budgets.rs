@@ -149,5 +149,9 @@ pub(super) async fn reserve(
     Id(turn): Id<TurnId>,
     Body(wish): Body<Reservation>,
 ) -> Result<Json<Reserved>, Failure> {
-    Ok(Json(server.store.reserve(turn, &wish, now()).await?))
+    let reserved = server.store.reserve(turn, &wish, now()).await?;
+    if reserved != Reserved::Granted {
+        server.metrics.budget_refused();
+    }
+    Ok(Json(reserved))
 }

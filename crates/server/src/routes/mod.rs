@@ -15,6 +15,7 @@ mod tokens;
 mod turns;
 mod usage;
 mod users;
+mod webhooks;
 mod worker;
 
 use std::sync::Arc;
@@ -26,7 +27,7 @@ use axum::routing::{delete, get, post, put};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::auth::{people_only, workers_only};
-use crate::{Server, auth, problem};
+use crate::{Server, auth, metrics, problem, trace};
 
 /// A task with the largest prompt, escaped, and its environment.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -37,57 +38,69 @@ const EVENTS_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The description of each route. Apart from the table that serves them, because building it takes longer than all the
 /// rest of a start; a test holds the two together.
 #[derive(utoipa::OpenApi)]
-#[openapi(paths(
-    tasks::create,
-    tasks::list,
-    tasks::show,
-    tasks::see,
-    changes::follow,
-    tasks::cancel,
-    attempts::show,
-    attempts::follow_up,
-    attempts::steer,
-    attempts::answer,
-    attempts::patch,
-    attempts::artifacts,
-    turns::cancel,
-    events::follow,
-    worker::lease,
-    worker::append,
-    worker::finish,
-    budgets::reserve,
-    budgets::list,
-    budgets::show,
-    budgets::set,
-    budgets::remove,
-    usage::report,
-    blobs::put,
-    blobs::get,
-    me::show,
-    users::create,
-    users::list,
-    users::show,
-    users::disable,
-    users::enable,
-    users::set_role,
-    users::remove_role,
-    tokens::create,
-    tokens::list,
-    tokens::revoke,
-    repositories::create,
-    repositories::list,
-    repositories::show,
-    repositories::grants,
-    repositories::set_grant,
-    repositories::remove_grant,
-    audit::read,
-    audit::verify,
-    session::link,
-    session::log_in,
-    session::log_out,
-    meta::health,
-    meta::openapi,
-))]
+#[openapi(
+    paths(
+        tasks::create,
+        tasks::list,
+        tasks::show,
+        tasks::see,
+        changes::follow,
+        tasks::cancel,
+        attempts::show,
+        attempts::follow_up,
+        attempts::steer,
+        attempts::answer,
+        attempts::patch,
+        attempts::artifacts,
+        turns::cancel,
+        events::follow,
+        worker::lease,
+        worker::append,
+        worker::finish,
+        budgets::reserve,
+        budgets::list,
+        budgets::show,
+        budgets::set,
+        budgets::remove,
+        usage::report,
+        webhooks::create,
+        webhooks::list,
+        webhooks::show,
+        webhooks::change,
+        webhooks::remove,
+        webhooks::deliveries,
+        webhooks::replay,
+        blobs::put,
+        blobs::get,
+        me::show,
+        users::create,
+        users::list,
+        users::show,
+        users::disable,
+        users::enable,
+        users::set_role,
+        users::remove_role,
+        tokens::create,
+        tokens::list,
+        tokens::revoke,
+        repositories::create,
+        repositories::list,
+        repositories::show,
+        repositories::grants,
+        repositories::set_grant,
+        repositories::remove_grant,
+        audit::read,
+        audit::verify,
+        session::link,
+        session::log_in,
+        session::log_out,
+        meta::health,
+        meta::ready,
+        meta::metrics,
+        meta::openapi,
+    ),
+    components(schemas(legwork_domain::Tidings))
+)]
 pub(crate) struct Described;
 
 /// For people.
@@ -109,6 +122,10 @@ fn people() -> Router<Arc<Server>> {
         .route("/v1/budgets", get(budgets::list))
         .route("/v1/budgets/{spender}/{period}", get(budgets::show).put(budgets::set).delete(budgets::remove))
         .route("/v1/usage", get(usage::report))
+        .route("/v1/webhooks", post(webhooks::create).get(webhooks::list))
+        .route("/v1/webhooks/{webhook}", get(webhooks::show).patch(webhooks::change).delete(webhooks::remove))
+        .route("/v1/webhooks/{webhook}/deliveries", get(webhooks::deliveries))
+        .route("/v1/deliveries/{delivery}/replay", post(webhooks::replay))
         .route("/openapi.json", get(meta::openapi))
         .merge(access())
         .route_layer(from_fn(people_only))
@@ -151,7 +168,9 @@ fn workers() -> Router<Arc<Server>> {
 
 /// For both.
 fn shared() -> Router<Arc<Server>> {
-    Router::new().route("/v1/blobs/{sha256}", get(blobs::get).put(blobs::put))
+    Router::new()
+        .route("/v1/blobs/{sha256}", get(blobs::get).put(blobs::put))
+        .route("/metrics", get(meta::metrics))
 }
 
 /// For strangers who want in.
@@ -161,7 +180,7 @@ fn strangers() -> Router<Arc<Server>> {
 
 /// For anybody, however often. There is nothing else that a stranger can reach.
 fn open() -> Router<Arc<Server>> {
-    Router::new().route("/v1/health", get(meta::health))
+    Router::new().route("/v1/health", get(meta::health)).route("/v1/ready", get(meta::ready))
 }
 
 /// What is served. Who calls is asked before anything else is looked at, so that a stranger learns nothing, not even
@@ -179,5 +198,7 @@ pub(crate) fn router(server: Arc<Server>) -> Router {
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(from_fn_with_state(Arc::clone(&server), auth::door::watch))
         .layer(CatchPanicLayer::custom(problem::panicked))
+        .layer(from_fn_with_state(Arc::clone(&server), metrics::count))
+        .layer(from_fn(trace::follow))
         .with_state(server)
 }

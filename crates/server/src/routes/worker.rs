@@ -49,6 +49,7 @@ pub(super) async fn lease(
         let id = LeaseId::from_u128(Uuid::now_v7().as_u128());
         let claim = Claim { id, worker: request.worker, task: request.task, term: term() };
         if let Some(assignment) = server.store.lease(&claim).await? {
+            server.metrics.lease_given();
             server.bells.ring_both(assignment.attempt.id);
             return Ok(Json(assignment).into_response());
         }
@@ -79,9 +80,11 @@ pub(super) async fn append(
     Id(turn): Id<TurnId>,
     Body(batch): Body<EventBatch>,
 ) -> Result<Json<Accepted>, Failure> {
+    let events = batch.events.len();
     let silent = batch.events.is_empty() && batch.transition.is_none();
     let term = term();
     let recorded = server.store.append(turn, batch, term).await?;
+    server.metrics.events_taken(events);
     if !silent {
         server.bells.ring(recorded.turn.attempt);
     }
@@ -125,7 +128,10 @@ pub(super) async fn finish(
 ) -> Result<Json<Turn>, Failure> {
     let patch = finish.ended.patch.as_ref().map(|patch| &patch.blob);
     all_stored(&server, finish.blobs.iter().chain(patch)).await?;
+    let (events, outcome) = (finish.events.len(), finish.ended.outcome);
     let turn = server.store.finish(turn, finish, now()).await?;
+    server.metrics.events_taken(events);
+    server.metrics.turn_finished(outcome);
     server.bells.ring_both(turn.attempt);
     // The attempt's next turn may be ready now.
     server.bells.ring_queue();

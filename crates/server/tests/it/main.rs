@@ -9,13 +9,16 @@ mod budgets;
 mod changes;
 mod events;
 mod matrix;
+mod operations;
 #[path = "../../../store/tests/it/postgres.rs"]
 #[expect(dead_code, reason = "the store's tests use more of it")]
 mod postgres;
 mod problems;
+mod receiver;
 mod schema;
 mod sessions;
 mod several;
 mod tasks;
+mod webhooks;
 mod workers;
 mod world;

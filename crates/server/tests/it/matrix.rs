@@ -7,8 +7,8 @@ use std::fmt::Write as _;
 
 use legwork_client::Client;
 use legwork_domain::{
-    Actor, Grant, RepositoryDraft, RepositoryId, Role, Scope, TaskView, Timestamp, Token, TokenDraft,
-    TokenId, User, UserDraft, UserId,
+    Actor, DeliveryList, Grant, RepositoryDraft, RepositoryId, Role, Scope, TaskView, Timestamp, Token,
+    TokenDraft, TokenId, User, UserDraft, UserId, WebhookCreated,
 };
 use legwork_store::{Act, Store};
 use serde_json::{Value, json};
@@ -127,6 +127,20 @@ impl Things<'_> {
         hex::encode(Sha256::digest(bytes))
     }
 
+    async fn webhook(&self) -> String {
+        let draft = json!({"url": "http://192.0.2.1/", "repository": self.repository});
+        let made = self.world.http("POST", "/v1/webhooks").json(&draft).send().await.unwrap();
+        made.json::<WebhookCreated>().await.unwrap().webhook.id.to_string()
+    }
+
+    async fn delivery(&self) -> String {
+        let webhook = self.webhook().await;
+        self.task().await;
+        let path = format!("/v1/webhooks/{webhook}/deliveries");
+        let listed = self.world.http("GET", &path).send().await.unwrap();
+        listed.json::<DeliveryList>().await.unwrap().deliveries[0].id.to_string()
+    }
+
     /// The path with the ids of things that are there.
     async fn path(&self, operation: &Operation) -> String {
         let mut path = operation.path.clone();
@@ -142,6 +156,8 @@ impl Things<'_> {
                     token.token.id.to_string()
                 }
                 "repository" => self.repository.to_string(),
+                "webhook" => self.webhook().await,
+                "delivery" => self.delivery().await,
                 "period" => "total".to_owned(),
                 "sha256" => self.blob().await,
                 other => panic!("say here what a {other} is"),
@@ -178,6 +194,8 @@ impl Things<'_> {
             "create_token" => json!({"name": "t", "scope": {"for": "user", "role": "viewer"}}),
             "create_link" => json!({}),
             "log_in" => json!({"link": "lwl_nonsense"}),
+            "create_webhook" => json!({"url": "http://192.0.2.1/"}),
+            "change_webhook" => json!({"topics": ["turn.finished"]}),
             "create_repository" => json!({"url": format!("/{}", self.number)}),
             other => panic!("say here what a body of {other} is"),
         }

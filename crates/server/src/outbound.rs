@@ -1,0 +1,250 @@
+//! The one way out: calls to addresses that callers named.
+//!
+//! A name may point into the house: at this machine, the network behind it or a cloud's metadata. So the name is resolved
+//! first, each of its addresses must be one of the public internet, and the call goes to those addresses and no other,
+//! whatever the name says a moment later. Redirects are not followed. An operator may name hosts that are allowed all
+//! the same.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use reqwest::Url;
+use reqwest::redirect::Policy;
+use rustls::crypto::ring;
+
+/// What the other end sees of us.
+const USER_AGENT: &str = concat!("legwork/", env!("CARGO_PKG_VERSION"));
+
+/// Calls out of the server.
+#[derive(Debug, Default)]
+pub(crate) struct Outbound {
+    /// Hosts that may be private, as URLs name them.
+    allowed: Vec<String>,
+}
+
+/// What came back. The body is not read: nobody needs it, and it may have no end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+}
+
+impl Outbound {
+    pub(crate) const fn new(allowed: Vec<String>) -> Self {
+        Self { allowed }
+    }
+
+    /// Posts JSON. The caller bounds the time.
+    ///
+    /// # Errors
+    /// A sentence for the one who named the URL. It does not tell closed ports of hosts that are refused from open ones.
+    pub(crate) async fn post(
+        &self,
+        url: &str,
+        headers: [(&'static str, String); 3],
+        body: String,
+    ) -> Result<Answer, String> {
+        let url = checked(url)?;
+        let host = url.host_str().unwrap_or_default().to_owned();
+        let addresses = self.resolve(&url).await?;
+        let client = client(&url, &host, &addresses).map_err(|error| reason(&error))?;
+        let mut request = client.post(url).header("content-type", "application/json").body(body);
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let response = request.send().await.map_err(|error| reason(&error))?;
+        Ok(Answer { status: response.status().as_u16() })
+    }
+
+    async fn resolve(&self, url: &Url) -> Result<Vec<SocketAddr>, String> {
+        let host = bare(url);
+        let port = url.port_or_known_default().unwrap_or(443);
+        let found = tokio::net::lookup_host((host, port)).await;
+        let found: Vec<SocketAddr> =
+            found.map_err(|_| "The receiver's name cannot be resolved.".to_owned())?.collect();
+        let allowed = self.allowed.iter().any(|name| name.eq_ignore_ascii_case(host));
+        if !allowed && !found.iter().all(|address| is_public(address.ip())) {
+            return Err(
+                "The receiver is in a private network, which this server's operator has not allowed."
+                    .to_owned(),
+            );
+        }
+        Ok(found)
+    }
+}
+
+/// A URL that calls may go to.
+///
+/// # Errors
+/// What is wrong with it, as a sentence.
+pub(crate) fn checked(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|_| "The URL cannot be read.".to_owned())?;
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) {
+        return Err("The URL must begin with https:// or http:// and name a host.".to_owned());
+    }
+    if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
+        return Err("The URL must have no user, no password and no fragment.".to_owned());
+    }
+    Ok(url)
+}
+
+/// The host without the brackets of an IPv6 address.
+fn bare(url: &Url) -> &str {
+    url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']')
+}
+
+/// One for each call, since each has its own addresses.
+fn client(url: &Url, host: &str, addresses: &[SocketAddr]) -> reqwest::Result<reqwest::Client> {
+    let builder = reqwest::Client::builder()
+        .user_agent(USER_AGENT)
+        .redirect(Policy::none())
+        .no_proxy()
+        .resolve_to_addrs(host, addresses);
+    if url.scheme() == "https" {
+        // The verifier of reqwest's own set-up asks for the process's provider. `Err` means that one is installed.
+        let _ = ring::default_provider().install_default();
+        return builder.build();
+    }
+    // Plain HTTP never looks at certificates: the system's need not be loaded.
+    let provider = Arc::new(ring::default_provider());
+    match rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions() {
+        Ok(config) => builder
+            .tls_backend_preconfigured(
+                config.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth(),
+            )
+            .build(),
+        Err(_) => builder.build(),
+    }
+}
+
+/// Without the URL, which may hold a secret.
+fn reason(error: &reqwest::Error) -> String {
+    let what = if error.is_connect() {
+        "The receiver takes no connection"
+    } else if error.is_timeout() {
+        "The receiver was too slow"
+    } else {
+        "The call broke off"
+    };
+    format!("{what}.")
+}
+
+/// Whether an address is one of the public internet, by the registries of special addresses (RFC 6890).
+fn is_public(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => is_public_v4(ip),
+        IpAddr::V6(ip) => match embedded(ip) {
+            Some(ip) => is_public_v4(ip),
+            // Global unicast is 2000::/3; of it, documentation and what tunnels to who knows where.
+            None => {
+                let [first, second, ..] = ip.segments();
+                (first & 0xe000) == 0x2000
+                    && (first, second) != (0x2001, 0xdb8)
+                    && (first, second) != (0x2001, 0)
+                    && first != 0x2002
+            }
+        },
+    }
+}
+
+/// The IPv4 address within one of IPv6 (mapped, or by NAT64's well-known prefix).
+fn embedded(ip: Ipv6Addr) -> Option<Ipv4Addr> {
+    if let Some(ip) = ip.to_ipv4_mapped() {
+        return Some(ip);
+    }
+    let [a, b, c, d, e, f, high, low] = ip.segments();
+    if [a, b, c, d, e, f] != [0x64, 0xff9b, 0, 0, 0, 0] {
+        return None;
+    }
+    Some(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)))
+}
+
+const fn is_public_v4(ip: Ipv4Addr) -> bool {
+    let [a, b, c, _] = ip.octets();
+    let special = ip.is_private()
+        || ip.is_loopback()
+        || ip.is_link_local()
+        || ip.is_documentation()
+        || ip.is_multicast()
+        // This network, shared addresses, protocol assignments, benchmarks, reserved and broadcast.
+        || a == 0
+        || (a == 100 && b & 0xc0 == 64)
+        || (a == 192 && b == 0 && c == 0)
+        || (a == 198 && b & 0xfe == 18)
+        || a >= 240;
+    !special
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn special_addresses_are_not_public() {
+        let special = [
+            "127.0.0.1",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.0.1",
+            "169.254.169.254",
+            "0.0.0.0",
+            "100.64.0.1",
+            "192.0.0.192",
+            "198.18.0.1",
+            "224.0.0.1",
+            "240.0.0.1",
+            "255.255.255.255",
+            "203.0.113.1",
+            "::1",
+            "::",
+            "fe80::1",
+            "fd00:ec2::254",
+            "ff02::1",
+            "::ffff:127.0.0.1",
+            "64:ff9b::a9fe:a9fe",
+            "2001:db8::1",
+            "2002:7f00:1::",
+            "2001:0:1::",
+            "::127.0.0.1",
+        ];
+        for ip in special {
+            assert!(!is_public(ip.parse().unwrap()), "{ip}");
+        }
+        for ip in ["1.1.1.1", "93.184.216.34", "2606:4700::1111", "::ffff:1.1.1.1", "64:ff9b::101:101"] {
+            assert!(is_public(ip.parse().unwrap()), "{ip}");
+        }
+    }
+
+    #[tokio::test]
+    async fn however_a_private_host_is_written_it_is_refused() {
+        let outbound = Outbound::new(vec!["an-allowed-host".to_owned()]);
+        for url in [
+            "http://localhost:1/",
+            "http://127.0.0.1:1/",
+            "http://2130706433:1/",
+            "http://0x7f.1:1/",
+            "http://[::1]:1/",
+            "http://[::ffff:7f00:1]:1/",
+            "http://169.254.169.254/latest/meta-data",
+        ] {
+            let headers = [("a", String::new()), ("b", String::new()), ("c", String::new())];
+            let refused = outbound.post(url, headers, String::new()).await.unwrap_err();
+            assert!(refused.contains("private network"), "{url}: {refused}");
+        }
+    }
+
+    #[test]
+    fn urls_that_carry_more_than_a_place_are_refused() {
+        for url in [
+            "ftp://h/",
+            "http://",
+            "https://u@h/",
+            "https://u:p@h/",
+            "https://h/#x",
+            "h",
+            "file:///etc/passwd",
+        ] {
+            assert!(checked(url).is_err(), "{url}");
+        }
+        assert!(checked("https://h:8443/a?b=c").is_ok());
+    }
+}

@@ -13,10 +13,12 @@ use legwork_model::CallInput;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::Instrument as _;
 
 use crate::Timeline;
 use crate::history::Record;
 use crate::tools::{Call, Order, Outcome, Tool};
+use crate::trace;
 
 /// How long a cancelled call may take to end in good order. A person who cancels sees the end within a second.
 const GRACE: Duration = Duration::from_millis(500);
@@ -85,7 +87,8 @@ impl Running {
     pub(crate) fn start(id: String, tool: Arc<dyn Tool>, call: Call, gate: &mut Gate) -> Self {
         let ticket = gate.enter(tool.order());
         let title = title(&call);
-        Self { id, title, task: tokio::spawn(run(tool, call, ticket)) }
+        let span = trace::call(&call.name, &id);
+        Self { id, title, task: tokio::spawn(run(tool, call, ticket).instrument(span)) }
     }
 
     /// A call that is answered without being made.

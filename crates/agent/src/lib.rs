@@ -14,6 +14,7 @@ mod limits;
 mod resume;
 mod timeline;
 mod tools;
+mod trace;
 mod turn;
 
 use std::sync::Arc;

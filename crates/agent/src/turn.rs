@@ -19,7 +19,7 @@ use crate::history::{History, Origin, Record, text_tokens};
 use crate::limits::Budget;
 use crate::resume::Lost;
 use crate::tools::{Processes, Scene, Toolbox};
-use crate::{Job, Report, Stop};
+use crate::{Job, Report, Stop, trace};
 
 /// Answers in a row that say nothing or are cut off before the turn ends.
 const VAIN_ANSWERS_MAX: u32 = 3;
@@ -289,6 +289,14 @@ impl Turn {
 
     /// Sends a request and reads the answer.
     pub(crate) async fn answer(&mut self, request: Request) -> Answer {
+        // Not entered: what the answer starts is part of the turn and may outlast it.
+        let span = trace::request(&self.model.info().name);
+        let answer = self.receive(request).await;
+        trace::answered(&span, &answer);
+        answer
+    }
+
+    async fn receive(&mut self, request: Request) -> Answer {
         let stream = tokio::select! {
             biased;
             () = self.stop.cancelled() => return Answer::none(Ending::Cancelled),

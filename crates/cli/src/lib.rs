@@ -31,6 +31,7 @@ pub mod steps;
 pub mod summary;
 pub mod task;
 pub mod text;
+pub mod traces;
 
 use anyhow::Context as _;
 

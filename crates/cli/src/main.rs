@@ -101,7 +101,12 @@ fn perform(work: Work) -> anyhow::Result<Exit> {
     let config = Config::read()?;
     let vars = &config::process;
     let life = work.life();
-    log::start(&config.home, vars("LEGWORK_LOG").as_deref(), life);
+    let wishes = log::Wishes {
+        filter: vars("LEGWORK_LOG"),
+        format: vars("LEGWORK_LOG_FORMAT"),
+        collector: vars("OTEL_EXPORTER_OTLP_ENDPOINT"),
+    };
+    let _traces = log::start(&config.home, &wishes, life);
     runtime(life)?.block_on(async {
         match work {
             Work::Run(args) => Box::pin(run::run(*args, &config, vars)).await,

@@ -7,9 +7,10 @@ use legwork_domain::LeaseRequest;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::turn::{self, Worker};
-use crate::{Error, recorder};
+use crate::{Error, recorder, trace};
 
 /// How long one lease call waits: the most that the API takes.
 const WAIT_MS: u64 = 30_000;
@@ -46,7 +47,8 @@ pub(crate) async fn run(worker: Arc<Worker>, shutdown: CancellationToken) -> Res
                 backoff = recorder::Backoff::default();
                 let worker = Arc::clone(&worker);
                 turns.spawn(async move {
-                    turn::run(worker, assignment).await;
+                    let span = trace::turn(&assignment);
+                    turn::run(worker, assignment).instrument(span).await;
                     drop(slot);
                 });
             }

@@ -19,6 +19,7 @@ mod recipe;
 mod recorder;
 mod setup;
 mod shelf;
+mod trace;
 mod turn;
 
 use std::ffi::OsString;

@@ -18,6 +18,7 @@ use legwork_domain::{
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 /// Events that wait for their batch. A step makes a handful; a flood of output makes thousands and is to be slowed.
 const WAITING_MAX: usize = 1024;
@@ -147,7 +148,7 @@ pub(crate) fn start(client: Client, assignment: &Assignment) -> Line {
         heard: HashSet::new(),
     };
     assignment.messages.iter().cloned().for_each(|message| carrier.pass_on(message));
-    tokio::spawn(carrier.run(events, requests));
+    tokio::spawn(carrier.run(events, requests).in_current_span());
     let timeline = Timeline::new(assignment.turn.id, assignment.next_item, events_in);
     Line { recorder: Recorder { requests: requests_in }, timeline, signals, messages }
 }

@@ -13,6 +13,7 @@ use legwork_domain::{
 use legwork_sandbox::{Access, IfLost, Layer, Limits, Sandbox, Spec};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
 
 use crate::Config;
 use crate::cache::Cache;
@@ -101,7 +102,7 @@ pub(crate) async fn run(worker: Arc<Worker>, assignment: Assignment) {
         started: Instant::now(),
     };
     // Dropping it, here or with the whole worker, drops its sandboxes, and with them every process of the turn.
-    let work = AbortOnDropHandle::new(tokio::spawn(turn.run(messages)));
+    let work = AbortOnDropHandle::new(tokio::spawn(turn.run(messages).in_current_span()));
     let last = tokio::select! {
         biased;
         () = lost.cancelled() => return leave(&machine).await,

@@ -30,6 +30,7 @@ mod login_and_logout;
 mod model_faults;
 mod no_sandbox;
 mod ordinary_user;
+mod spans_and_logs_hold_no_content;
 mod tasks_are_kept;
 mod the_documented_curl;
 mod up_is_killed_and_returns;

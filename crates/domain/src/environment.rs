@@ -8,6 +8,12 @@ use utoipa::ToSchema;
 
 use crate::Check;
 
+/// Most patterns of [`Environment::approve`]: each is held against every command.
+pub const APPROVE_MAX: usize = 64;
+
+/// Longest of them, in bytes.
+pub const APPROVE_BYTES_MAX: usize = 1024;
+
 /// What a fresh sandbox for a repository is made of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -22,6 +28,10 @@ pub struct Environment {
     pub network: NetworkPolicy,
     /// Commands that must pass on a clean sandbox with the patch.
     pub checks: Vec<Check>,
+    /// Commands that the agent runs only if a person says yes: patterns such as `git push *`, where `*` stands for any text,
+    /// held against each command of a line. At most [`APPROVE_MAX`]. A courtesy, no wall: a command can be hidden.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub approve: Vec<String>,
     /// What the sandbox may take of the machine.
     pub resources: Resources,
     /// Host directories that the operator shows inside.
@@ -37,6 +47,7 @@ impl Default for Environment {
             variables: BTreeMap::new(),
             network: NetworkPolicy::default(),
             checks: Vec::new(),
+            approve: Vec::new(),
             resources: Resources::default(),
             mounts: Vec::new(),
         }

@@ -39,7 +39,7 @@ pub use budget::{
 };
 pub use check::{Check, CheckRun, Judgement, Verdict};
 pub use day::Day;
-pub use environment::{Environment, Mount, NetworkPolicy, Resources};
+pub use environment::{APPROVE_BYTES_MAX, APPROVE_MAX, Environment, Mount, NetworkPolicy, Resources};
 pub use event::{Context, ContextChange, Event, EventKind};
 pub use evidence::{Proof, TestClaim};
 pub use id::{

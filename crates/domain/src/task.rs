@@ -1,7 +1,10 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{Allowance, AttemptId, BlobId, Environment, EnvironmentId, Limits, TaskId, Timestamp, UserId};
+use crate::{
+    APPROVE_BYTES_MAX, APPROVE_MAX, Allowance, AttemptId, BlobId, Environment, EnvironmentId, Limits, TaskId,
+    Timestamp, UserId,
+};
 
 /// Longest prompt taken, in bytes. A larger one is a file: it belongs in the repository.
 pub const PROMPT_BYTES_MAX: usize = 256 * 1024;
@@ -157,12 +160,30 @@ impl NewTask {
             return Err(format!("The model {:?} is not of the form provider/model.", self.model));
         }
         self.validate_labels()?;
+        self.validate_approve()?;
         let mut names: Vec<&str> = self.environment.checks.iter().map(|check| check.name.as_str()).collect();
         names.sort_unstable();
         if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
             return Err(format!("Two checks are named {:?}; give each its own name.", pair[0]));
         }
         Ok(())
+    }
+
+    fn validate_approve(&self) -> Result<(), String> {
+        let patterns = &self.environment.approve;
+        if patterns.len() > APPROVE_MAX {
+            return Err(format!(
+                "{} patterns for approval were named; at most {APPROVE_MAX} are taken.",
+                patterns.len()
+            ));
+        }
+        let bad = |pattern: &&String| pattern.trim().is_empty() || pattern.len() > APPROVE_BYTES_MAX;
+        match patterns.iter().find(bad) {
+            Some(_) => {
+                Err(format!("A pattern for approval is empty or longer than {APPROVE_BYTES_MAX} bytes."))
+            }
+            None => Ok(()),
+        }
     }
 
     fn validate_labels(&self) -> Result<(), String> {

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::calls::{Gate, Running, results};
 use crate::history::{History, Record, text_tokens};
 use crate::limits::Budget;
-use crate::tools::{Call, DELTA_DELAY, Scene, Toolbox};
+use crate::tools::{Approval, Call, DELTA_DELAY, Scene, Toolbox};
 use crate::{Stop, Timeline};
 
 /// A longer piece of text is told at once.
@@ -147,7 +147,8 @@ impl<'a> Reader<'a> {
                 self.answer.records.push(Record::model(call));
                 self.tell().await;
                 let scene = Arc::clone(self.scene);
-                self.call(id, Call { name, input, scene, cancel: self.cancel.clone() });
+                let (cancel, approval) = (self.cancel.clone(), Approval::Open);
+                self.call(id, Call { name, input, scene, cancel, approval });
                 return;
             }
             Entry::User { .. } | Entry::Output { .. } => return,

@@ -16,7 +16,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::Instrument as _;
 
 use crate::Timeline;
-use crate::history::Record;
+use crate::history::{Mark, Record};
 use crate::tools::{Call, Order, Outcome, Tool};
 use crate::trace;
 
@@ -163,9 +163,15 @@ pub(crate) async fn recorded(
     timeline: &Timeline,
 ) -> Vec<Outcome> {
     let results = calls.iter_mut().map(|call| async {
-        let outcome = call.result(cancel).await;
-        let output = Record::output(call.id.clone(), outcome.parts.clone());
-        timeline.context(ContextChange::Append, vec![output.value()]).await;
+        let mut outcome = call.result(cancel).await;
+        let value = match outcome.asking.as_deref_mut() {
+            Some(asking) => {
+                let item = asking.tell(timeline).await;
+                Mark::Asked { call: call.id.clone(), item }.value()
+            }
+            None => Record::output(call.id.clone(), outcome.parts.clone()).value(),
+        };
+        timeline.context(ContextChange::Append, vec![value]).await;
         outcome
     });
     futures::future::join_all(results).await

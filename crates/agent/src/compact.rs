@@ -54,7 +54,7 @@ impl Turn {
             let mut asked: Vec<Entry> = records.iter().map(|record| record.entry.clone()).collect();
             asked.push(Entry::User { parts: vec![Part::Text(ASK.to_owned())] });
             let tokens = self.fixed_tokens() + records.iter().map(Record::tokens).sum::<u64>();
-            let room = self.budget.reserve_request(tokens, self.model.info())?;
+            let room = self.reserve(tokens).await?;
             let request = Request { output_max: room, ..self.request(asked) };
             let answer = self.answer(request).await;
             self.spend(&answer).await;

@@ -50,7 +50,7 @@ fn facts(kind: Kind) -> String {
         Kind::Ask => "The checkout is read-only. Answer the question; no patch is taken.",
     };
     format!(
-        "Environment:\n- working directory: {WORKSPACE} (the root of the checkout)\n- shell: bash\n- network: none but loopback\n- sandbox: a fresh isolated machine that is thrown away after the task\n- nobody answers questions while you work\n{task}"
+        "Environment:\n- working directory: {WORKSPACE} (the root of the checkout)\n- shell: bash\n- network: none but loopback\n- sandbox: a fresh isolated machine that is thrown away after the task\n- the user can be asked with ask_user, and the work then waits; ask only what you cannot find out and must not guess\n{task}"
     )
 }
 
@@ -126,7 +126,7 @@ mod tests {
         - shell: bash
         - network: none but loopback
         - sandbox: a fresh isolated machine that is thrown away after the task
-        - nobody answers questions while you work
+        - the user can be asked with ask_user, and the work then waits; ask only what you cannot find out and must not guess
         The checkout is read-only. Answer the question; no patch is taken.
         ");
     }

@@ -10,7 +10,7 @@
 
 use std::collections::HashSet;
 
-use legwork_domain::{MessageId, TurnId};
+use legwork_domain::{Item, ItemId, MessageId, TurnId};
 use legwork_model::{CallInput, Entry, Part, Stop, Usage};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -108,10 +108,55 @@ pub(crate) fn text_tokens(text: &str) -> u64 {
     (text.len() as u64).div_ceil(TOKEN_BYTES)
 }
 
+/// What is known of a call beside its entry. It is kept among the records and is nothing for the model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "origin", rename_all = "snake_case")]
+pub(crate) enum Mark {
+    /// A person was asked before it is made or answered.
+    Asked {
+        /// The call's id.
+        call: String,
+        /// What asks.
+        item: Item,
+    },
+    /// A person said yes, and it is made now.
+    Approved {
+        /// The call's id.
+        call: String,
+    },
+}
+
+impl Mark {
+    /// Its form in the log.
+    pub(crate) fn value(&self) -> Value {
+        // As for a record.
+        serde_json::to_value(self).unwrap_or(Value::Null)
+    }
+}
+
+/// A line of the log's context.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Kept {
+    Record(Record),
+    Mark(Mark),
+}
+
+/// A call without a result.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Open {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) input: CallInput,
+    /// What a person was asked and has not answered.
+    pub(crate) asked: Option<Item>,
+}
+
 /// The context so far.
 #[derive(Debug, Default)]
 pub(crate) struct History {
     records: Vec<Record>,
+    marks: Vec<Mark>,
     call_ids: HashSet<String>,
     /// What the provider counted at the last answer, which all before is in.
     counted: u64,
@@ -122,18 +167,20 @@ pub(crate) struct History {
 impl History {
     /// Reads what the log kept; also says how many records it could not read.
     pub(crate) fn read(values: Vec<Value>) -> (Self, usize) {
-        let total = values.len();
-        let records: Vec<Record> =
-            values.into_iter().filter_map(|value| serde_json::from_value(value).ok()).collect();
-        let skipped = total - records.len();
-        let mut history = Self::default();
-        history.append(records);
+        let (mut history, mut skipped) = (Self::default(), 0);
+        for value in values {
+            match serde_json::from_value(value) {
+                Ok(Kept::Record(record)) => history.append(vec![record]),
+                Ok(Kept::Mark(mark)) => history.mark(mark),
+                Err(_) => skipped += 1,
+            }
+        }
         (history, skipped)
     }
 
     /// All of it in the log's form.
     pub(crate) fn values(&self) -> Vec<Value> {
-        self.records.iter().map(Record::value).collect()
+        self.records.iter().map(Record::value).chain(self.marks.iter().map(Mark::value)).collect()
     }
 
     /// Whether this turn's goal was told.
@@ -220,8 +267,33 @@ impl History {
         (first..).map(|number| format!("call_{number}")).find(|id| !taken(id)).unwrap_or(id)
     }
 
-    /// Calls that have no result, in order: what a crash left open.
-    pub(crate) fn open_calls(&self) -> Vec<String> {
+    /// Notes what is known of a call.
+    pub(crate) fn mark(&mut self, mark: Mark) {
+        self.marks.push(mark);
+    }
+
+    /// The item that asks for this call, if a person was asked.
+    fn asked(&self, id: &str) -> Option<&Item> {
+        self.marks.iter().find_map(|mark| match mark {
+            Mark::Asked { call, item } if call == id => Some(item),
+            Mark::Asked { .. } | Mark::Approved { .. } => None,
+        })
+    }
+
+    fn is_approved(&self, id: &str) -> bool {
+        self.marks.iter().any(|mark| matches!(mark, Mark::Approved { call } if call == id))
+    }
+
+    /// What the item of this number asked.
+    pub(crate) fn question(&self, id: ItemId) -> Option<&Item> {
+        self.marks.iter().find_map(|mark| match mark {
+            Mark::Asked { item, .. } if item.id == id => Some(item),
+            Mark::Asked { .. } | Mark::Approved { .. } => None,
+        })
+    }
+
+    /// Calls that have no result, in order: what a crash or a question left open.
+    pub(crate) fn open_calls(&self) -> Vec<Open> {
         let answered: HashSet<&str> = self
             .records
             .iter()
@@ -233,16 +305,21 @@ impl History {
                 | Entry::Call { .. } => None,
             })
             .collect();
-        self.records
-            .iter()
-            .filter_map(|record| match &record.entry {
-                Entry::Call { id, .. } => (!answered.contains(id.as_str())).then(|| id.clone()),
-                Entry::User { .. }
-                | Entry::Assistant { .. }
-                | Entry::Reasoning { .. }
-                | Entry::Output { .. } => None,
-            })
-            .collect()
+        let open = self.records.iter().filter_map(|record| match &record.entry {
+            Entry::Call { id, name, input } if !answered.contains(id.as_str()) => Some((id, name, input)),
+            Entry::Call { .. }
+            | Entry::User { .. }
+            | Entry::Assistant { .. }
+            | Entry::Reasoning { .. }
+            | Entry::Output { .. } => None,
+        });
+        open.map(|(id, name, input)| Open {
+            id: id.clone(),
+            name: name.clone(),
+            input: input.clone(),
+            asked: self.asked(id).filter(|_| !self.is_approved(id)).cloned(),
+        })
+        .collect()
     }
 }
 
@@ -299,7 +376,8 @@ mod tests {
     fn open_calls_are_those_without_a_result() {
         let mut history = History::default();
         history.append(vec![call("a"), call("b"), Record::output("a".into(), vec![])]);
-        assert_eq!(history.open_calls(), ["b"]);
+        let open: Vec<_> = history.open_calls().into_iter().map(|call| call.id).collect();
+        assert_eq!(open, ["b"]);
     }
 
     #[test]

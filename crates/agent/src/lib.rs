@@ -11,6 +11,7 @@ mod compact;
 mod context;
 mod history;
 mod limits;
+mod purse;
 mod resume;
 mod timeline;
 mod tools;
@@ -20,12 +21,13 @@ mod turn;
 use std::sync::Arc;
 use std::time::Instant;
 
-use legwork_domain::{Check, Kind, Limit, Limits, Message, Usage};
+use legwork_domain::{Check, Kind, Limit, Limits, Message, Usage, Waiting};
 use legwork_model::Model;
 use legwork_sandbox::Sandbox;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+pub use purse::{Grant, Purse, Wish};
 pub use timeline::{Telling, Timeline, now};
 pub use turn::run_turn;
 
@@ -39,29 +41,40 @@ pub struct Job {
     pub timeline: Timeline,
     /// Code or question.
     pub kind: Kind,
-    /// The context so far, of earlier turns and of this one if it began under an earlier lease, as this crate wrote it to
-    /// the log.
-    pub history: Vec<serde_json::Value>,
-    /// What became of the files since.
-    pub files: Files,
+    /// What was before this lease.
+    pub past: Past,
     /// What the user says now.
     pub input: String,
     /// Images with it, as `data:` URLs.
     pub images: Vec<String>,
     /// What must hold in the end; told to the model and repeated after a compaction.
     pub checks: Vec<Check>,
+    /// Patterns of commands that need a person's yes.
+    pub approve: Vec<String>,
     /// What it may spend.
     pub limits: Limits,
-    /// What it spent under earlier leases.
-    pub spent: Usage,
     /// Since when it is worked on under this one.
     pub started: Instant,
     /// Names the conversation to the provider's cache.
     pub cache_key: String,
-    /// What the user says while it works.
+    /// Who must be asked before a request to the model is paid for; `None`: nobody.
+    pub purse: Option<Arc<dyn Purse>>,
+    /// What the user says while it works, and before it all answers to what it asked.
     pub messages: mpsc::Receiver<Message>,
     /// Ends the turn: open calls get a result, then [`Stop::Cancelled`].
     pub cancel: CancellationToken,
+}
+
+/// What a turn looks back on when it is taken up.
+#[derive(Clone, Debug)]
+pub struct Past {
+    /// The context so far, of earlier turns and of this one if it began under an earlier lease, as this crate wrote it to
+    /// the log.
+    pub history: Vec<serde_json::Value>,
+    /// What became of the files since.
+    pub files: Files,
+    /// What the turn spent.
+    pub spent: Usage,
 }
 
 /// What the files of the sandbox are to the history.
@@ -94,6 +107,11 @@ pub enum Stop {
     Refusal {
         /// What it said.
         answer: String,
+    },
+    /// It cannot go on without a person. What it waits for stands in the log; a later lease goes on from there.
+    Parked {
+        /// For what.
+        on: Waiting,
     },
     /// Somebody cancelled.
     Cancelled,

@@ -63,6 +63,11 @@ impl Budget {
         Ok(room.into_iter().flatten().min())
     }
 
+    /// Takes back a request that was reserved and not sent.
+    pub(crate) const fn give_back_request(&mut self) {
+        self.usage.model_requests = self.usage.model_requests.saturating_sub(1);
+    }
+
     /// Reserves a tool call.
     pub(crate) fn reserve_call(&mut self) -> Result<(), Stop> {
         if self.usage.tool_calls >= self.limits.tool_calls {
@@ -182,7 +187,7 @@ fn stop<T>(limit: Limit, detail: String) -> Result<T, Stop> {
     clippy::cast_precision_loss,
     reason = "saturates"
 )]
-fn micros(tokens: u64, price: f64) -> u64 {
+pub(crate) fn micros(tokens: u64, price: f64) -> u64 {
     (tokens as f64 * price).ceil() as u64
 }
 

@@ -3,12 +3,18 @@
 //! The log says what was said and done. What is not known is what became of the calls that were under way, and what of the
 //! files is there still; the model is told exactly that, so that it looks where it must and repeats nothing that is done.
 
-use legwork_domain::{Level, Message};
+use std::sync::Arc;
+
+use legwork_domain::{
+    ContextChange, Decision, Item, ItemBody, ItemId, ItemStatus, Level, Message, MessageBody, Waiting,
+};
 use legwork_model::{CallInput, Entry, Part, Stop as ModelStop};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use crate::history::{History, Origin, Record};
+use crate::calls::{Gate, Running};
+use crate::history::{History, Mark, Origin, Record};
+use crate::tools::{Approval, Call};
 use crate::turn::Turn;
 use crate::{Files, Stop};
 
@@ -20,6 +26,9 @@ const CALL_CHARS_MAX: usize = 200;
 
 /// The result of a call that was under way.
 const INTERRUPTED: &str = "Interrupted: the machine was lost while this ran. Whether it came to its end, and what it did, is not known. Look before you repeat it.";
+
+/// The result of a question of an earlier turn.
+const UNANSWERED: &str = "Not answered: the turn ended before.";
 
 /// What every start of a machine means for what ran on the one before.
 const RESTARTED: &str =
@@ -87,7 +96,7 @@ impl Turn {
         lost
     }
 
-    /// Goes on where the log ends; gives the end of the turn if the agent had come to it.
+    /// Goes on where the log ends; gives the end of the turn if the agent had come to it, or still waits for a person.
     pub(crate) async fn take_up(
         &mut self,
         lost: &Lost,
@@ -99,18 +108,127 @@ impl Turn {
                 return Some(stop);
             }
         }
-        self.close_open_calls().await;
+        let replies = self.replies(messages);
+        if let Some(stop) = self.settle_open_calls(&replies).await {
+            return Some(stop);
+        }
         self.tell(vec![lost.restarted()]).await;
         self.scene.timeline.notice(Level::Info, "The turn goes on where it was interrupted.").await;
         None
     }
 
-    /// Gives a result to every call that a lost worker left without one.
-    pub(crate) async fn close_open_calls(&mut self) {
-        let open = self.history.open_calls().into_iter();
-        let output = |id| Record::output(id, vec![Part::Text(INTERRUPTED.to_owned())]);
-        self.tell(open.map(output).collect()).await;
+    /// What people replied to what the agent asked; all else they said is heard once the open calls have their results.
+    fn replies(&mut self, messages: &mut mpsc::Receiver<Message>) -> Vec<Message> {
+        let mut replies = Vec::new();
+        while let Ok(message) = messages.try_recv() {
+            match message.body {
+                MessageBody::Steer { .. } => self.early.push_back(message),
+                MessageBody::Answer { .. } | MessageBody::Decision { .. } => replies.push(message),
+            }
+        }
+        replies
     }
+
+    /// Gives a result to every call that has none: a person's answer, what the call gives now that it is approved, or that
+    /// it was interrupted. Ends the turn if one still waits for a person.
+    async fn settle_open_calls(&mut self, replies: &[Message]) -> Option<Stop> {
+        let (mut approved, mut gate, mut on) = (Vec::new(), Gate::default(), None);
+        for call in self.history.open_calls() {
+            let Some(item) = call.asked else {
+                self.tell(vec![output(call.id, INTERRUPTED)]).await;
+                continue;
+            };
+            let Some(reply) = replies.iter().find(|reply| asked_by(&reply.body) == Some(item.id)) else {
+                on = on.or(Some(waits_for(&item)));
+                continue;
+            };
+            match word(&item, &reply.body) {
+                Word::Text(text) => self.tell(vec![output(call.id, &text)]).await,
+                Word::Yes => {
+                    let mark = Mark::Approved { call: call.id.clone() };
+                    self.scene.timeline.context(ContextChange::Append, vec![mark.value()]).await;
+                    self.history.mark(mark);
+                    let (scene, cancel) = (Arc::clone(&self.scene), self.stop.child_token());
+                    let tool = self.toolbox.find(&call.name);
+                    let approval = Approval::Given;
+                    let made = Call { name: call.name, input: call.input, scene, cancel, approval };
+                    approved.push(Running::start(call.id, tool, made, &mut gate));
+                }
+            }
+            self.scene.timeline.complete(answered(item, &reply.body), ItemStatus::Completed).await;
+        }
+        let (outcomes, _) = self.results_of(&mut approved).await;
+        let lost = outcomes.into_iter().find_map(|outcome| outcome.lost);
+        lost.map(|error| Stop::Sandbox(*error)).or(on.map(|on| Stop::Parked { on }))
+    }
+
+    /// Gives a result to every call that an earlier turn left without one.
+    pub(crate) async fn close_open_calls(&mut self) {
+        let text = |asked| if asked { UNANSWERED } else { INTERRUPTED };
+        let open = self.history.open_calls().into_iter();
+        self.tell(open.map(|call| output(call.id, text(call.asked.is_some()))).collect()).await;
+    }
+
+    /// Shows that a reply was heard whose call has its result already: a lost worker may have told the model alone.
+    pub(crate) async fn hear_again(&self, message: &Message) {
+        let item = asked_by(&message.body).and_then(|id| self.history.question(id)).cloned();
+        if let Some(item) = item {
+            self.scene.timeline.complete(answered(item, &message.body), ItemStatus::Completed).await;
+        }
+    }
+}
+
+fn output(id: String, text: &str) -> Record {
+    Record::output(id, vec![Part::Text(text.to_owned())])
+}
+
+/// What a turn that asks this waits for.
+pub(crate) const fn waits_for(item: &Item) -> Waiting {
+    if matches!(item.body, ItemBody::Approval { .. }) { Waiting::Approval } else { Waiting::Input }
+}
+
+const fn asked_by(body: &MessageBody) -> Option<ItemId> {
+    match body {
+        MessageBody::Steer { .. } => None,
+        MessageBody::Answer { item, .. } | MessageBody::Decision { item, .. } => Some(*item),
+    }
+}
+
+/// What a reply means for the call that asked.
+enum Word {
+    /// Its result.
+    Text(String),
+    /// It is to be made.
+    Yes,
+}
+
+fn word(item: &Item, reply: &MessageBody) -> Word {
+    let is_approval = matches!(item.body, ItemBody::Approval { .. });
+    let text = match reply {
+        MessageBody::Decision { decision: Decision::Approved, .. } if is_approval => return Word::Yes,
+        MessageBody::Decision { decision: Decision::Denied, .. } if is_approval => {
+            "The user denies this; it was not run. Do not try it in another way; go on without it, or say in the final message what is left to do.".to_owned()
+        }
+        MessageBody::Answer { text, .. } if is_approval => format!("It was not run. The user says: {text}"),
+        MessageBody::Decision { decision: Decision::Approved, .. } => "The user says yes.".to_owned(),
+        MessageBody::Decision { decision: Decision::Denied, .. } => "The user says no.".to_owned(),
+        MessageBody::Answer { text, .. } | MessageBody::Steer { text } => format!("The user answers: {text}"),
+    };
+    Word::Text(text)
+}
+
+/// The item with the reply in it.
+fn answered(item: Item, reply: &MessageBody) -> Item {
+    let body = match (item.body, reply) {
+        (ItemBody::Question { text, options, .. }, MessageBody::Answer { text: answer, .. }) => {
+            ItemBody::Question { text, options, answer: Some(answer.clone()) }
+        }
+        (ItemBody::Approval { action, reason, .. }, MessageBody::Decision { decision, .. }) => {
+            ItemBody::Approval { action, reason, decision: Some(*decision) }
+        }
+        (body, _) => body,
+    };
+    Item { body, ..item }
 }
 
 /// How the last word ends a turn; one that is empty or cut off does not.

@@ -3,9 +3,12 @@
 //! Each step leaves the log such that the turn can be taken up again (see `resume`): a call is told before it is made, an
 //! answer when it is complete, the result of each call when it has come. The one way out of the loop is a [`Stop`], which every helper may return.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use legwork_domain::{Author, Check, ContextChange, EventKind, ItemBody, Kind, Level, Message, MessageBody};
+use legwork_domain::{
+    Author, Check, ContextChange, EventKind, ItemBody, Kind, Level, Message, MessageBody, Waiting,
+};
 use legwork_model::{Entry, Model, Request};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -13,13 +16,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::answer::{Answer, Ending, Reader};
 use crate::breaker::Breaker;
-use crate::calls::{recorded, results};
+use crate::calls::{Running, recorded, results};
 use crate::context::{PROMPT, goal, opening};
-use crate::history::{History, Origin, Record, text_tokens};
+use crate::history::{History, Mark, Origin, Record, text_tokens};
 use crate::limits::Budget;
-use crate::resume::Lost;
-use crate::tools::{Processes, Scene, Toolbox};
-use crate::{Job, Report, Stop, trace};
+use crate::resume::{Lost, waits_for};
+use crate::tools::{Outcome, Processes, Scene, Toolbox};
+use crate::{Job, Purse, Report, Stop, trace};
 
 /// Answers in a row that say nothing or are cut off before the turn ends.
 const VAIN_ANSWERS_MAX: u32 = 3;
@@ -40,17 +43,20 @@ pub(crate) struct Turn {
     pub(crate) scene: Arc<Scene>,
     pub(crate) history: History,
     pub(crate) budget: Budget,
-    toolbox: Toolbox,
+    pub(crate) toolbox: Toolbox,
+    pub(crate) purse: Option<Arc<dyn Purse>>,
     breaker: Breaker,
     kind: Kind,
     cache_key: String,
     /// Ends all that is under way: the user's cancel, or the end of the wall time.
-    stop: CancellationToken,
+    pub(crate) stop: CancellationToken,
     /// The user's cancel alone.
     cancel: CancellationToken,
     /// Something was said to the model that it has not answered.
     pub(crate) unanswered: bool,
     vain_answers: u32,
+    /// What people said that came before its time.
+    pub(crate) early: VecDeque<Message>,
     /// A compaction was made since the last whole answer.
     compacted: bool,
 }
@@ -62,13 +68,15 @@ impl Turn {
             sandbox: Arc::clone(&job.sandbox),
             timeline: job.timeline.clone(),
             processes: Processes::new(),
+            approve: job.approve.clone(),
         };
         Self {
             toolbox: Toolbox::new(info, job.kind),
             model: Arc::clone(&job.model),
+            purse: job.purse.clone(),
             scene: Arc::new(scene),
             history: History::default(),
-            budget: Budget::new(job.limits, job.spent, job.started),
+            budget: Budget::new(job.limits, job.past.spent, job.started),
             breaker: Breaker::default(),
             kind: job.kind,
             cache_key: job.cache_key.clone(),
@@ -76,13 +84,14 @@ impl Turn {
             cancel: job.cancel.clone(),
             unanswered: false,
             vain_answers: 0,
+            early: VecDeque::new(),
             compacted: false,
         }
     }
 
     async fn work(&mut self, job: Job) -> Result<Stop, Stop> {
-        let Job { history, files, input, images, checks, mut messages, .. } = job;
-        let lost = self.read(history, files).await;
+        let Job { past, input, images, checks, mut messages, .. } = job;
+        let lost = self.read(past.history, past.files).await;
         if self.history.has_begun(self.scene.timeline.turn()) {
             if let Some(stop) = self.take_up(&lost, &mut messages).await {
                 return Ok(stop);
@@ -132,10 +141,15 @@ impl Turn {
 
     /// Takes what the user said meanwhile.
     pub(crate) async fn hear(&mut self, messages: &mut mpsc::Receiver<Message>) {
-        while let Ok(message) = messages.try_recv() {
-            // Answers and decisions belong to a parked turn and come with its next lease.
-            let MessageBody::Steer { text } = message.body else { continue };
+        while let Some(message) = self.early.pop_front().or_else(|| messages.try_recv().ok()) {
             let id = message.id;
+            let text = match message.body {
+                MessageBody::Steer { text } => text,
+                MessageBody::Answer { .. } | MessageBody::Decision { .. } => {
+                    self.hear_again(&message).await;
+                    continue;
+                }
+            };
             // A worker that was lost may have told the model and not yet the people.
             if !self.history.has_heard(id) {
                 self.tell(vec![Record::said(Origin::User { message: id }, text.clone())]).await;
@@ -149,7 +163,7 @@ impl Turn {
     /// Asks the model; a context that is too long after all is compacted once.
     async fn ask(&mut self) -> Result<Answer, Stop> {
         loop {
-            let room = self.budget.reserve_request(self.request_tokens(), self.model.info())?;
+            let room = self.reserve(self.request_tokens()).await?;
             let request = Request { output_max: room, ..self.request(self.history.entries()) };
             let mut answer = self.answer(request).await;
             self.spend(&answer).await;
@@ -172,20 +186,38 @@ impl Turn {
     async fn settle(&mut self, mut answer: Answer) -> Result<Option<Stop>, Stop> {
         self.unanswered = !answer.calls.is_empty();
         self.keep(&mut answer).await;
-        let timeline = &self.scene.timeline;
-        let mut outcomes = recorded(&mut answer.calls, &self.stop, timeline).await;
+        let (outcomes, on) = self.results_of(&mut answer.calls).await;
+        let mut outcomes = outcomes;
         let lost = outcomes.iter_mut().find_map(|outcome| outcome.lost.take());
         let traces: Vec<_> = outcomes.iter_mut().map(|outcome| std::mem::take(&mut outcome.trace)).collect();
-        let outputs = answer
-            .calls
-            .iter()
-            .zip(outcomes)
-            .map(|(call, outcome)| Record::output(call.id.clone(), outcome.parts));
-        self.history.append(outputs.collect());
-        self.say_notes(std::mem::take(&mut answer.notes)).await;
+        // Between a call and its result nothing may be said.
+        if on.is_none() {
+            self.say_notes(std::mem::take(&mut answer.notes)).await;
+        }
         self.go_on(lost, answer.limit.take())?;
+        if let Some(on) = on {
+            return Err(Stop::Parked { on });
+        }
         self.breaker.step(&traces)?;
         self.last_word(answer).await
+    }
+
+    /// The results of calls, in the history too; and for what the turn must wait, if one of them asks a person.
+    pub(crate) async fn results_of(&mut self, calls: &mut [Running]) -> (Vec<Outcome>, Option<Waiting>) {
+        let mut outcomes = recorded(calls, &self.stop, &self.scene.timeline).await;
+        let mut on = None;
+        for (call, outcome) in calls.iter().zip(&mut outcomes) {
+            let parts = std::mem::take(&mut outcome.parts);
+            match outcome.asking.take() {
+                Some(mut asking) => {
+                    let item = asking.tell(&self.scene.timeline).await;
+                    on = on.or(Some(waits_for(&item)));
+                    self.history.mark(Mark::Asked { call: call.id.clone(), item });
+                }
+                None => self.history.append(vec![Record::output(call.id.clone(), parts)]),
+            }
+        }
+        (outcomes, on)
     }
 
     /// Appends an answer to the history, and to the log what was not told while it was read.

@@ -15,6 +15,7 @@ mod host;
 mod layers;
 mod lease;
 mod patch;
+mod purse;
 mod recipe;
 mod recorder;
 mod setup;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use legwork_agent::{Telling, Timeline, now};
 use legwork_client::{Client, Error};
 use legwork_domain::{
-    Accepted, Assignment, BlobId, Directive, Ended, EventBatch, Finish, Message, MessageId, NewEvent,
+    Accepted, Assignment, BlobId, Bounds, Directive, Ended, EventBatch, Finish, Message, MessageId, NewEvent,
     Timestamp, Transition, TurnId,
 };
 use tokio::sync::{mpsc, oneshot};
@@ -135,6 +135,9 @@ pub(crate) fn start(client: Client, assignment: &Assignment) -> Line {
     let (requests_in, requests) = mpsc::channel(MESSAGES_MAX);
     let (messages_in, messages) = mpsc::channel(MESSAGES_MAX);
     let signals = Signals::new();
+    if assignment.spending == Bounds::Budgeted {
+        signals.budgeted.cancel();
+    }
     let mut carrier = Carrier {
         client,
         turn: assignment.turn.id,

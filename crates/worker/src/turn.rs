@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use legwork_agent::{Job, Report, Stop, Timeline, now};
+use legwork_agent::{Job, Past, Report, Stop, Timeline, now};
 use legwork_domain::{
-    Assignment, Ended, Environment, EventKind, Kind, Level, Limit, Message, Patch, Transition, Usage, Verdict,
+    Assignment, Ended, Environment, EventKind, Kind, Level, Limit, Message, Patch, Transition, Usage,
+    Verdict, Waiting,
 };
 use legwork_sandbox::{Access, IfLost, Layer, Limits, Sandbox, Spec};
 use tokio_util::sync::CancellationToken;
@@ -21,6 +22,7 @@ use crate::checks::Room;
 use crate::end::End;
 use crate::ground::Ground;
 use crate::patch::{self, Change, Saved};
+use crate::purse::Purse;
 use crate::recorder::{self, Line, Recorder, Signals, Why};
 use crate::shelf::Shelf;
 
@@ -155,6 +157,14 @@ enum Last {
     Leaves(Transition),
 }
 
+/// Why a worker lets go of a turn that has not ended.
+enum Leaving {
+    /// A person is to say something.
+    Waits(Waiting),
+    /// The worker is to stop.
+    Drained,
+}
+
 /// How a turn's way under this lease ends.
 enum Way {
     Ends(End),
@@ -221,9 +231,8 @@ impl Turn {
         self.recorder.advance(Transition::Run).await;
         let Report { stop, usage } = legwork_agent::run_turn(job).await;
         left.usage = usage;
-        if matches!(stop, Stop::Cancelled) && self.signals.why() == Why::Drain {
-            self.freeze(sandbox.as_ref(), &mut ground).await?;
-            return Ok(Way::Leaves(Transition::Release));
+        if let Some(leaving) = self.leaving(&stop) {
+            return self.leave_with(leaving, sandbox.as_ref(), &mut ground, left).await;
         }
         let saved = self.save(sandbox.as_ref(), &mut ground, left).await;
         // What the agent ran into comes before what saving its work ran into.
@@ -232,6 +241,42 @@ impl Turn {
             return self.unless_cancelled(self.verify(&ground, saved.as_deref(), left)).await.map(Way::Ends);
         };
         Ok(Way::Ends(end))
+    }
+
+    /// Why the turn is let go of though it has not ended.
+    fn leaving(&self, stop: &Stop) -> Option<Leaving> {
+        match stop {
+            Stop::Parked { on } => Some(Leaving::Waits(*on)),
+            Stop::Cancelled if self.signals.why() == Why::Drain => Some(Leaving::Drained),
+            Stop::Cancelled
+            | Stop::EndTurn { .. }
+            | Stop::Refusal { .. }
+            | Stop::Limit { .. }
+            | Stop::Model(_)
+            | Stop::Sandbox(_) => None,
+        }
+    }
+
+    /// Freezes the files, so that whoever goes on finds them; who waits for a person leaves a patch to be looked at too.
+    async fn leave_with(
+        &self,
+        leaving: Leaving,
+        sandbox: &dyn Sandbox,
+        ground: &mut Ground,
+        left: &mut Left,
+    ) -> Result<Way, Way> {
+        self.freeze(sandbox, ground).await?;
+        let on = match leaving {
+            Leaving::Drained => return Ok(Way::Leaves(Transition::Release)),
+            Leaving::Waits(on) => on,
+        };
+        if self.assignment.task.request.kind == Kind::Code
+            && let Err(end) = self.save_patch(ground, left).await
+        {
+            // The files are frozen; the patch is made again at the end.
+            self.timeline.notice(Level::Warning, end.sentence).await;
+        }
+        Ok(Way::Leaves(Transition::Park { on, patch: left.patch.clone() }))
     }
 
     /// Runs a part of the turn that has nothing to save if it is cancelled.
@@ -271,18 +316,20 @@ impl Turn {
                 bytes.map_err(|error| End::internal(format!("An image could not be read: {error}")))?;
             images.push(data_url(&bytes));
         }
+        let client = self.worker.config.client.clone();
+        let purse = Purse::new(client, &self.assignment, self.signals.budgeted.clone());
         Ok(Job {
             model,
             sandbox,
             timeline: self.timeline.clone(),
             kind: task.request.kind,
-            history: history.clone(),
-            files: ground.files,
+            past: Past { history: history.clone(), files: ground.files, spent: turn.usage },
             input: turn.input.clone(),
             images,
             checks: ground.environment.checks.clone(),
+            approve: ground.environment.approve.clone(),
+            purse: Some(Arc::new(purse)),
             limits: task.request.limits,
-            spent: turn.usage,
             started: self.started,
             cache_key: attempt.id.to_string(),
             messages,
@@ -311,6 +358,10 @@ impl Turn {
             return Ok(None);
         }
         self.freeze(sandbox, ground).await?;
+        self.save_patch(ground, left).await
+    }
+
+    async fn save_patch(&self, ground: &Ground, left: &mut Left) -> Result<Option<Box<Saved>>, End> {
         let turn = self.timeline.turn();
         let client = &self.worker.config.client;
         match patch::save(&self.worker, client, &ground.checkout, &ground.stack).await? {
@@ -337,7 +388,7 @@ impl Turn {
     /// How the agent's stop ends the turn; `None`: in good order, so the checks decide.
     fn ending(&self, stop: Stop) -> Option<End> {
         match stop {
-            Stop::EndTurn { .. } => None,
+            Stop::EndTurn { .. } | Stop::Parked { .. } => None,
             Stop::Refusal { .. } => Some(End::refusal()),
             Stop::Cancelled => Some(match self.signals.why() {
                 Why::WallTime => self.out_of_time(),

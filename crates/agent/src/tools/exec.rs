@@ -12,9 +12,10 @@ use legwork_sandbox::{Command, Error, Exit, Process, Stdin, Terminal, WORKSPACE}
 use serde::Deserialize;
 use serde_json::json;
 
+use super::ask::approval;
 use super::output::Capture;
 use super::processes::{CAPTURE_BYTES_MAX, End, Feed, Live};
-use super::{Call, Outcome, Tool, spec};
+use super::{Approval, Call, Outcome, Tool, spec};
 use crate::breaker::{Trace, digest};
 use crate::history::TOKEN_BYTES;
 
@@ -92,6 +93,11 @@ impl Tool for ExecCommand {
                 return outcome;
             }
         };
+        if call.approval == Approval::Open
+            && let Some(body) = approval(&arguments.cmd, &call.scene.approve)
+        {
+            return Outcome::asks(body);
+        }
         let started = Instant::now();
         let live = match start(&call, &arguments).await {
             Ok(live) => live,
@@ -278,7 +284,7 @@ impl Seen<'_> {
             writes: Vec::new(),
         };
         let lost = matches!(self.end, Some(End::Exit(Exit::Lost))).then(|| Box::new(Error::Gone));
-        Outcome { parts: vec![Part::Text(self.report(&output, &text))], trace, lost }
+        Outcome { parts: vec![Part::Text(self.report(&output, &text))], trace, lost, ..Outcome::default() }
     }
 
     fn report(&self, output: &Capture, text: &str) -> String {

@@ -4,6 +4,7 @@
 //! fails: what goes wrong is told to the model, which can do something about it; only the end of the sandbox ends the
 //! turn. Which tools are offered follows the model's habits and the task's kind: a question gets no writers.
 
+mod ask;
 mod edit;
 mod exec;
 mod files;
@@ -16,7 +17,7 @@ mod processes;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use legwork_domain::{ItemBody, ItemStatus, Kind};
+use legwork_domain::{Item, ItemBody, ItemStatus, Kind};
 use legwork_model::{CallInput, EditTool, Info, Part, ToolInput};
 use legwork_sandbox::Sandbox;
 use serde::de::DeserializeOwned;
@@ -68,6 +69,17 @@ pub(crate) struct Call {
     pub(crate) scene: Arc<Scene>,
     /// Ends it.
     pub(crate) cancel: CancellationToken,
+    /// Whether a person was asked and said yes.
+    pub(crate) approval: Approval,
+}
+
+/// Whether a person has said yes to a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Approval {
+    /// Nobody was asked.
+    Open,
+    /// Yes.
+    Given,
 }
 
 /// Where calls happen.
@@ -78,6 +90,8 @@ pub(crate) struct Scene {
     pub(crate) timeline: Timeline,
     /// Live commands.
     pub(crate) processes: Processes,
+    /// Patterns of commands that need a person's yes.
+    pub(crate) approve: Vec<String>,
 }
 
 /// What a call gave.
@@ -89,6 +103,29 @@ pub(crate) struct Outcome {
     pub(crate) trace: Trace,
     /// The sandbox has ended.
     pub(crate) lost: Option<Box<legwork_sandbox::Error>>,
+    /// A person must be asked before there is a result.
+    pub(crate) asking: Option<Box<Asking>>,
+}
+
+/// What a call asks of a person.
+#[derive(Debug)]
+pub(crate) enum Asking {
+    /// This is to be asked.
+    Wish(ItemBody),
+    /// This stands in the log.
+    Told(Item),
+}
+
+impl Asking {
+    /// Asks, if it is not asked yet.
+    pub(crate) async fn tell(&mut self, timeline: &Timeline) -> Item {
+        let item = match self {
+            Self::Wish(body) => timeline.start(body.clone()).await,
+            Self::Told(item) => item.clone(),
+        };
+        *self = Self::Told(item.clone());
+        item
+    }
 }
 
 impl Outcome {
@@ -96,7 +133,12 @@ impl Outcome {
     pub(crate) fn done(text: impl Into<String>) -> Self {
         let text = text.into();
         let trace = Trace { result: text.clone(), ..Trace::default() };
-        Self { parts: vec![Part::Text(text)], trace, lost: None }
+        Self { parts: vec![Part::Text(text)], trace, ..Self::default() }
+    }
+
+    /// A person must be asked.
+    pub(crate) fn asks(body: ItemBody) -> Self {
+        Self { asking: Some(Box::new(Asking::Wish(body))), ..Self::done("Waits for the user.") }
     }
 
     /// It did not work; `text` says why.
@@ -179,8 +221,12 @@ pub(crate) struct Toolbox {
 impl Toolbox {
     /// What this model gets for this kind of task.
     pub(crate) fn new(info: &Info, kind: Kind) -> Self {
-        let mut tools: Vec<Arc<dyn Tool>> =
-            vec![Arc::new(exec::ExecCommand), Arc::new(exec::WriteStdin), Arc::new(plan::UpdatePlan)];
+        let mut tools: Vec<Arc<dyn Tool>> = vec![
+            Arc::new(exec::ExecCommand),
+            Arc::new(exec::WriteStdin),
+            Arc::new(plan::UpdatePlan),
+            Arc::new(ask::AskUser),
+        ];
         match (info.edit_tool, kind) {
             (EditTool::Freeform, Kind::Code) => tools.push(Arc::new(patch::ApplyPatch::Freeform)),
             (EditTool::ApplyPatch, Kind::Code) => tools.push(Arc::new(patch::ApplyPatch::Function)),
@@ -277,12 +323,12 @@ mod tests {
             }
         }
         insta::assert_snapshot!(offered.join("\n"), @r"
-        Freeform Code: exec_command write_stdin update_plan apply_patch view_image
-        Freeform Ask: exec_command write_stdin update_plan
-        ApplyPatch Code: exec_command write_stdin update_plan apply_patch view_image
-        ApplyPatch Ask: exec_command write_stdin update_plan
-        EditFile Code: exec_command write_stdin update_plan read_file edit_file write_file view_image
-        EditFile Ask: exec_command write_stdin update_plan read_file
+        Freeform Code: exec_command write_stdin update_plan ask_user apply_patch view_image
+        Freeform Ask: exec_command write_stdin update_plan ask_user
+        ApplyPatch Code: exec_command write_stdin update_plan ask_user apply_patch view_image
+        ApplyPatch Ask: exec_command write_stdin update_plan ask_user
+        EditFile Code: exec_command write_stdin update_plan ask_user read_file edit_file write_file view_image
+        EditFile Ask: exec_command write_stdin update_plan ask_user read_file
         ");
     }
 }

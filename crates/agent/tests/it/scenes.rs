@@ -1,9 +1,10 @@
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use legwork_agent::{Stop, Telling};
+use legwork_agent::{Grant, Stop, Telling, Wish};
 use legwork_domain::{
-    Author, ChangeKind, Check, EventKind, ItemBody, ItemStatus, Kind, Limit, Limits, TestClaim, TurnId, Usage,
+    Author, ChangeKind, Check, Decision, EventKind, ItemBody, ItemStatus, Kind, Limit, Limits, MessageBody,
+    TestClaim, TurnId, Usage, Waiting,
 };
 use legwork_model::{Delta, EditTool, Entry, Error as ModelError, Info, Part, Stop as ModelStop};
 use serde_json::json;
@@ -43,7 +44,7 @@ async fn a_bug_is_fixed_with_evidence() {
     played.assert_items_whole();
     played.assert_calls_answered();
     insta::assert_snapshot!(played.told(), @r#"
-    [context] Environment: | - working directory: /workspace (the root of the checkout) | - shell: bash | - network: none but loopback | - sandbox: a fresh isolated machine that is thrown away after the task | - nobody answers questions while you work | You may change the checkout; the patch is taken from its files when you stop.
+    [context] Environment: | - working directory: /workspace (the root of the checkout) | - shell: bash | - network: none but loopback | - sandbox: a fresh isolated machine that is thrown away after the task | - the user can be asked with ask_user, and the work then waits; ask only what you cannot find out and must not guess | You may change the checkout; the patch is taken from its files when you stop.
     [context] Instructions of this repository, from the root to the working directory: |  | <file path="AGENTS.md"> | Be kind. | </file>
     [goal] do it |  | Acceptance: these commands must exit 0 at the root of the checkout, in a fresh sandbox with your patch: | - two: `grep 2 n`
     [model] c1 exec_command {"json":"{\"cmd\":\"cat n; exit 3\"}"}
@@ -251,7 +252,7 @@ async fn wrong_calls_are_answered_clearly() {
         played.told().lines().filter(|line| line.starts_with("[tool]")).map(str::to_owned).collect();
     let outputs = sorted(outputs);
     insta::assert_snapshot!(outputs.join("\n"), @r#"
-    [tool] c1 = There is no tool "bash" here. The tools are: exec_command, write_stdin, update_plan, apply_patch. Shell commands go to exec_command as {"cmd": "…"}.
+    [tool] c1 = There is no tool "bash" here. The tools are: exec_command, write_stdin, update_plan, ask_user, apply_patch. Shell commands go to exec_command as {"cmd": "…"}.
     [tool] c2 = The arguments of exec_command are not valid: EOF while parsing a value at line 1 column 8. Send one JSON object that matches its schema.
     [tool] c5 = There is no running command with session ID 7; it has ended and its output was returned.
     [tool] c6 = could not start sh: No such file or directory (os error 2) (in /workspace/none)
@@ -365,7 +366,7 @@ async fn requests_only_grow_and_the_log_rebuilds_the_context() {
         assert_eq!(pair[0].entries, pair[1].entries[..pair[0].entries.len()]);
     }
     let mut second = Scene::new(&[], vec![vec![say("again"), done(40)]]);
-    second.job.history = played.history();
+    second.job.past.history = played.history();
     second.job.input = "and now?".into();
     let second = second.of_turn(2);
     let player = second.player.clone();
@@ -389,7 +390,7 @@ fn begun(turn: u128, rest: &[&str]) -> Vec<serde_json::Value> {
 #[tokio::test]
 async fn calls_that_an_earlier_turn_left_open_get_a_result() {
     let mut scene = Scene::new(&[], vec![vec![say("ok"), done(10)]]);
-    scene.job.history = begun(7, &[CALL, r#"{"origin": "future", "entry": "telepathy"}"#]);
+    scene.job.past.history = begun(7, &[CALL, r#"{"origin": "future", "entry": "telepathy"}"#]);
     let played = scene.play().await;
     insta::assert_snapshot!(played.told(), @r"
     [tool] c1 = Interrupted: the machine was lost while this ran. Whether it came to its end, and what it did, is not known. Look before you repeat it.
@@ -401,8 +402,9 @@ async fn calls_that_an_earlier_turn_left_open_get_a_result() {
 #[tokio::test]
 async fn a_turn_is_taken_up_where_the_log_ends() {
     let mut scene = Scene::new(&[], vec![vec![say("ok"), done(10)]]);
-    scene.job.history = begun(1, &[CALL]);
-    scene.job.spent = Usage { input_tokens: 100, model_requests: 3, worked_ms: 5000, ..Usage::default() };
+    scene.job.past.history = begun(1, &[CALL]);
+    scene.job.past.spent =
+        Usage { input_tokens: 100, model_requests: 3, worked_ms: 5000, ..Usage::default() };
     let played = scene.play().await;
     insta::assert_snapshot!(played.told(), @r"
     [tool] c1 = Interrupted: the machine was lost while this ran. Whether it came to its end, and what it did, is not known. Look before you repeat it.
@@ -418,7 +420,7 @@ async fn a_turn_is_taken_up_where_the_log_ends() {
 async fn a_turn_whose_last_word_is_told_asks_nobody() {
     let last = r#"{"origin": "model", "stop": "end_turn", "entry": "assistant", "text": "All done."}"#;
     let mut scene = Scene::new(&[], Vec::new());
-    scene.job.history =
+    scene.job.past.history =
         begun(1, &[CALL, r#"{"origin": "tool", "entry": "output", "id": "c1", "parts": []}"#, last]);
     let played = scene.play().await;
     assert_eq!(answer(&played.report.stop), "All done.");
@@ -430,7 +432,7 @@ async fn a_message_that_the_model_has_heard_is_only_shown() {
     let message = crate::world::steer("and the docs");
     let heard = json!({"origin": "user", "message": message.id, "entry": "user", "parts": [{"text": "and the docs"}]});
     let mut scene = Scene::new(&[], vec![vec![say("ok"), done(10)]]);
-    scene.job.history = begun(1, &[&heard.to_string()]);
+    scene.job.past.history = begun(1, &[&heard.to_string()]);
     scene.steer("and the docs");
     let played = scene.play().await;
     assert!(!played.told().contains("and the docs"), "{}", played.told());
@@ -477,7 +479,7 @@ async fn a_full_window_is_compacted_with_goal_and_acceptance_verbatim() {
     let played = scene.play().await;
     assert_eq!(answer(&played.report.stop), "end");
     insta::assert_snapshot!(played.told(), @r#"
-    [context] Environment: | - working directory: /workspace (the root of the checkout) | - shell: bash | - network: none but loopback | - sandbox: a fresh isolated machine that is thrown away after the task | - nobody answers questions while you work | You may change the checkout; the patch is taken from its files when you stop.
+    [context] Environment: | - working directory: /workspace (the root of the checkout) | - shell: bash | - network: none but loopback | - sandbox: a fresh isolated machine that is thrown away after the task | - the user can be asked with ask_user, and the work then waits; ask only what you cannot find out and must not guess | You may change the checkout; the patch is taken from its files when you stop.
     [goal] do it |  | Acceptance: these commands must exit 0 at the root of the checkout, in a fresh sandbox with your patch: | - t: `make test`
     [summary] The earlier part of this conversation was replaced by this summary of yours: |  | SUMMARY: half is done
     [model] c2 exec_command {"json":"{\"cmd\":\"echo 2\"}"}
@@ -654,4 +656,112 @@ async fn a_command_without_a_terminal_can_be_interrupted() {
     let told = scene.play().await.told();
     assert!(told.contains("w1 = The standard input of this command is closed"), "{told}");
     assert!(told.contains("w2 = Process exited with code 130 (signal 2)"), "{told}");
+}
+
+/// Plays a turn whose only answer asks, and gives the context and the item that the log has of it.
+async fn parked(mut scene: Scene) -> (Vec<serde_json::Value>, legwork_domain::Item, Option<Waiting>) {
+    scene.job.approve = vec!["rm *".into()];
+    let played = scene.play().await;
+    let on = if let Stop::Parked { on } = played.report.stop { Some(on) } else { None };
+    let asks = played.events.iter().find_map(|event| match event {
+        EventKind::ItemStarted { item } if item.asks() => Some(item.clone()),
+        _ => None,
+    });
+    (played.history(), asks.unwrap(), on)
+}
+
+#[tokio::test]
+async fn a_question_parks_the_turn_and_its_answer_goes_on_with_it() {
+    let ask = call("q1", "ask_user", json!({"question": "Which colour?", "options": ["red", "blue"]}));
+    let first = vec![ask, run("c1", "echo beside > beside"), done(10)];
+    let (history, item, on) = parked(Scene::new(&[], vec![first])).await;
+    assert_eq!(on, Some(Waiting::Input));
+    let text = serde_json::to_string(&history).unwrap();
+    assert!(text.contains("Process exited with code 0"), "the other call was ended: {text}");
+
+    let mut waiting = Scene::new(&[], Vec::new());
+    waiting.job.past.history = history.clone();
+    waiting.say(MessageBody::Steer { text: "still there?".into() });
+    let still = waiting.play().await;
+    assert!(matches!(still.report.stop, Stop::Parked { on: Waiting::Input }), "a word that is no answer");
+    assert_eq!(still.told(), "");
+
+    let mut next = Scene::new(&[], vec![vec![say("Blue it is."), done(20)]]);
+    next.job.past.history = history;
+    next.say(MessageBody::Steer { text: "and quickly".into() });
+    next.say(MessageBody::Answer { item: item.id, text: "blue".into() });
+    let player = next.player.clone();
+    let played = next.play().await;
+    assert_eq!(answer(&played.report.stop), "Blue it is.");
+    insta::assert_snapshot!(played.told(), @r"
+    [tool] q1 = The user answers: blue
+    [note] (The machine was stopped and started again. Commands that still ran have ended, and /tmp is empty. All other files are as your commands left them. Go on from here.)
+    [user] and quickly
+    [model] Blue it is.
+    ");
+    let answered = played.items().into_iter().find(|shown| shown.id == item.id).unwrap();
+    assert!(matches!(answered.body, ItemBody::Question { answer: Some(text), .. } if text == "blue"));
+    let entries = player.requests.lock().unwrap()[0].entries.clone();
+    let places =
+        |id: &str| entries.iter().position(|entry| matches!(entry, Entry::Output { id: of, .. } if of == id));
+    assert!(places("q1").is_some() && places("c1").is_some());
+}
+
+#[tokio::test]
+async fn a_command_that_needs_a_yes_runs_with_it_and_not_without() {
+    let first = || vec![run("c1", "true && rm a; echo gone"), done(10)];
+    let (history, item, on) = parked(Scene::new(&[("a", "1")], vec![first()])).await;
+    assert_eq!(on, Some(Waiting::Approval));
+    let decided = async |decision| {
+        let mut next = Scene::new(&[("a", "1")], vec![vec![say("ok"), done(20)]]);
+        next.job.past.history = history.clone();
+        next.job.approve = vec!["rm *".into()];
+        next.say(MessageBody::Decision { item: item.id, decision });
+        let folder = next.folder.clone();
+        let played = next.play().await;
+        assert_eq!(answer(&played.report.stop), "ok");
+        (folder.text("a") == "1", played)
+    };
+    let (is_there, denied) = decided(Decision::Denied).await;
+    assert!(is_there && denied.told().contains("The user denies this"), "{}", denied.told());
+    let (is_there, approved) = decided(Decision::Approved).await;
+    assert!(!is_there && approved.told().contains("Output: | gone"), "{}", approved.told());
+    // A worker that is lost while the approved command runs leaves it interrupted, not unasked.
+    let mut lost = Scene::new(&[("a", "1")], vec![vec![say("I look."), done(20)]]);
+    lost.job.past.history = history.clone();
+    lost.job.past.history.push(json!({"origin": "approved", "call": "c1"}));
+    let played = lost.play().await;
+    assert!(played.told().contains("c1 = Interrupted"), "{}", played.told());
+}
+
+/// Holds a budget.
+struct Purse(Mutex<Vec<Grant>>);
+
+#[async_trait::async_trait]
+impl legwork_agent::Purse for Purse {
+    async fn reserve(&self, _wish: Wish) -> Grant {
+        self.0.lock().unwrap().pop().unwrap()
+    }
+}
+
+#[tokio::test]
+async fn an_empty_purse_parks_the_turn_and_a_fuller_one_goes_on() {
+    let purse = |mut grants: Vec<Grant>| {
+        grants.reverse();
+        Some(Arc::new(Purse(Mutex::new(grants))) as Arc<dyn legwork_agent::Purse>)
+    };
+    let mut scene = Scene::new(&[], vec![vec![run("c1", "echo once >> log"), done(10)]]);
+    scene.job.purse = purse(vec![Grant::Given, Grant::NotYet("The budget is used up.".into())]);
+    let player = scene.player.clone();
+    let played = scene.play().await;
+    assert!(matches!(played.report.stop, Stop::Parked { on: Waiting::Budget }), "{:?}", played.report.stop);
+    assert_eq!(played.report.usage.model_requests, 1);
+    assert_eq!(player.requests.lock().unwrap().len(), 1, "nothing is sent that is not paid for");
+
+    let mut next = Scene::new(&[], vec![vec![say("ok"), done(20)]]);
+    (next.job.past.history, next.job.past.spent) = (played.history(), played.report.usage);
+    next.job.purse = purse(vec![Grant::Given]);
+    let played = next.play().await;
+    assert_eq!(answer(&played.report.stop), "ok");
+    assert_eq!(played.report.usage.model_requests, 2);
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt as _;
-use legwork_agent::{Files, Job, Report, Telling, Timeline, run_turn};
+use legwork_agent::{Files, Job, Past, Report, Telling, Timeline, run_turn};
 use legwork_domain::{
     Context, EventKind, Item, Kind, Limits, Message, MessageBody, MessageId, Timestamp, TurnId, UserId,
 };
@@ -268,15 +268,15 @@ impl Scene {
             sandbox: folder.clone(),
             timeline: Timeline::new(TurnId::from_u128(1), 1, sender),
             kind: Kind::Code,
-            history: Vec::new(),
-            files: Files::Kept,
+            past: Past { history: Vec::new(), files: Files::Kept, spent: legwork_domain::Usage::default() },
             input: "do it".into(),
             images: Vec::new(),
             checks: Vec::new(),
+            approve: Vec::new(),
             limits: Limits::default(),
-            spent: legwork_domain::Usage::default(),
             started: std::time::Instant::now(),
             cache_key: "key".into(),
+            purse: None,
             messages: steered,
             cancel: CancellationToken::new(),
         };
@@ -285,6 +285,12 @@ impl Scene {
 
     pub fn steer(&self, text: &str) {
         self.steer.try_send(steer(text)).unwrap();
+    }
+
+    /// Anything that a person may say.
+    pub fn say(&self, body: MessageBody) {
+        let id = MessageId::from_u128(7_000 + self.steer.capacity() as u128);
+        self.steer.try_send(Message { id, body, ..steer("") }).unwrap();
     }
 
     /// A way to steer while the turn runs.
@@ -387,7 +393,7 @@ fn line(entry: &Value) -> String {
             .join(" + ")
     };
     let origin = entry["origin"].as_str().unwrap();
-    let said = match entry["entry"].as_str().unwrap() {
+    let said = match entry["entry"].as_str().unwrap_or("(mark)") {
         "user" => parts(entry),
         "output" => format!("{} = {}", entry["id"].as_str().unwrap(), stable(&parts(entry))),
         "assistant" => entry["text"].as_str().unwrap().to_owned(),

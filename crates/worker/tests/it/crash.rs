@@ -1,7 +1,10 @@
-//! `kill -9` of the worker at each step of a turn: what is finished is not repeated.
+//! Workers and servers that go away in the middle of a turn: what is finished is not repeated.
+
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use legwork_domain::{EventKind, ItemBody, Outcome, Phase};
+use legwork_domain::{EventKind, ItemBody, ItemStatus, Outcome, Phase, State, TaskView};
+use tokio_util::sync::CancellationToken;
 
 use crate::world::{Run, World, be_a_worker, check};
 
@@ -43,10 +46,8 @@ async fn killed_at(is_the_moment: impl Fn(&EventKind) -> bool) -> (World, Run) {
     task.environment.checks.push(check("echo checking; sleep 1; grep three log"));
     let mut worker = world.start_process();
     let view = world.client.create_task(&task, "k").await.unwrap();
-    let mut events = Box::pin(world.client.events(view.attempts[0].attempt.id, 0));
-    while !is_the_moment(&events.next().await.expect("the moment comes").unwrap().kind) {}
+    until(&world, &view, is_the_moment).await;
     worker.kill();
-    drop(events);
     world.leases_lapse().await;
     let _another = world.start_process();
     let run = world.follow(&view).await;
@@ -136,4 +137,57 @@ async fn when_the_patch_is_saved() {
     let (world, run) = killed_at(|kind| matches!(kind, EventKind::Patch { .. })).await;
     is_whole(&run);
     assert_eq!(requests(&world), 4);
+}
+
+/// Waits until the log tells this.
+async fn until(world: &World, view: &TaskView, is_the_moment: impl Fn(&EventKind) -> bool) {
+    let mut events = Box::pin(world.client.events(view.attempts[0].attempt.id, 0));
+    while !is_the_moment(&events.next().await.expect("the moment comes").unwrap().kind) {}
+}
+
+fn is_ready(kind: &EventKind) -> bool {
+    matches!(kind, EventKind::ItemUpdated { delta, .. } if delta.contains("ready"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_is_told_to_stop_gives_its_turn_back() {
+    let world = World::without_worker().await;
+    let repository = world.repository(&[("a", "a\n")]);
+    let task =
+        world.task(&repository, world.model(&["echo one >> log; echo ready; sleep 1000", "echo two >> log"]));
+    let stop = CancellationToken::new();
+    let worker = world.start_worker_until(stop.clone());
+    let view = world.client.create_task(&task, "k").await.unwrap();
+    until(&world, &view, is_ready).await;
+    let told = Instant::now();
+    stop.cancel();
+    worker.await.unwrap().unwrap();
+    assert!(told.elapsed() < Duration::from_secs(30), "{:?}", told.elapsed());
+    let turn = world.client.task(view.task.id).await.unwrap().attempts[0].turns[0].clone();
+    assert_eq!((turn.state, turn.tries), (State::Queued, 0), "given back, and no try is lost");
+    assert!(turn.usage.worked_ms > 0);
+    world.start_worker();
+    let run = world.follow(&view).await;
+    assert_eq!(run.ended.outcome, Outcome::Succeeded, "{}", run.ended.sentence);
+    let patch = String::from_utf8_lossy(&run.patch);
+    assert!(patch.contains("+one\n+two\n"), "{patch}");
+    let command = run.items().find(|item| matches!(item.body, ItemBody::Command(_))).unwrap();
+    assert_eq!(command.status, ItemStatus::Cancelled);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_away_for_twenty_seconds_costs_nothing() {
+    let mut world = World::new().await;
+    let repository = world.repository(&[("a", "a\n")]);
+    let long = "echo one >> log; echo ready; sleep 15; echo two >> log";
+    let task = world.task(&repository, world.model(&[long, "echo three >> log"]));
+    let view = world.client.create_task(&task, "k").await.unwrap();
+    until(&world, &view, is_ready).await;
+    world.server_is_away(Duration::from_secs(20)).await;
+    let run = world.follow(&view).await;
+    assert_eq!(run.ended.outcome, Outcome::Succeeded, "{}", run.ended.sentence);
+    let patch = String::from_utf8_lossy(&run.patch);
+    assert!(patch.contains("+one\n+two\n+three\n"), "{patch}");
+    let turn = &world.client.task(view.task.id).await.unwrap().attempts[0].turns[0];
+    assert_eq!((turn.epoch, turn.tries), (1, 1), "one lease saw it through");
 }

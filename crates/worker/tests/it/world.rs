@@ -21,11 +21,14 @@ pub(crate) struct World {
     pub(crate) client: Client,
     url: String,
     shutdown: CancellationToken,
+    server_stop: CancellationToken,
+    server: tokio::task::JoinHandle<()>,
 }
 
 impl Drop for World {
     fn drop(&mut self) {
         self.shutdown.cancel();
+        self.server_stop.cancel();
     }
 }
 
@@ -74,6 +77,16 @@ pub(crate) async fn be_a_worker() {
     legwork_worker::run(config, CancellationToken::new()).await.unwrap();
 }
 
+fn serve(
+    listener: tokio::net::TcpListener,
+    directory: &Path,
+) -> (CancellationToken, tokio::task::JoinHandle<()>) {
+    let stop = CancellationToken::new();
+    let config = legwork_server::Config::new(directory.join("server"), TOKEN.into());
+    let serving = legwork_server::serve(listener, config, stop.clone());
+    (stop, tokio::spawn(async move { serving.await.unwrap() }))
+}
+
 fn worker_of(client: Client, directory: &Path) -> legwork_worker::Config {
     let options = Options { state: directory.join("sandboxes"), guest: guest() };
     legwork_worker::Config {
@@ -107,16 +120,32 @@ impl World {
             tempfile::Builder::new().prefix("world").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let shutdown = CancellationToken::new();
-        let config = legwork_server::Config::new(directory.path().join("server"), TOKEN.into());
-        tokio::spawn(legwork_server::serve(listener, config, shutdown.clone()));
+        let (server_stop, server) = serve(listener, directory.path());
         let client = Client::new(&url, TOKEN).unwrap();
-        Self { directory, client, url, shutdown }
+        Self { directory, client, url, shutdown: CancellationToken::new(), server_stop, server }
     }
 
     pub(crate) fn start_worker(&self) {
+        self.start_worker_until(self.shutdown.clone());
+    }
+
+    /// A worker that is told to stop by `shutdown`.
+    pub(crate) fn start_worker_until(
+        &self,
+        shutdown: CancellationToken,
+    ) -> tokio::task::JoinHandle<Result<(), legwork_worker::Error>> {
         let config = worker_of(self.client.clone(), self.directory.path());
-        tokio::spawn(legwork_worker::run(config, self.shutdown.clone()));
+        tokio::spawn(legwork_worker::run(config, shutdown))
+    }
+
+    /// Stops the server for so long and starts it again at the same place.
+    pub(crate) async fn server_is_away(&mut self, time: std::time::Duration) {
+        self.server_stop.cancel();
+        (&mut self.server).await.unwrap();
+        tokio::time::sleep(time).await;
+        let address = self.url.trim_start_matches("http://");
+        let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+        (self.server_stop, self.server) = serve(listener, self.directory.path());
     }
 
     /// The same in a process of its own, which can be killed.

@@ -1,5 +1,7 @@
 //! `legwork doctor`: what this machine can do, tried rather than guessed, and the exact command for what is missing.
 
+mod deep;
+
 use std::io::Write as _;
 use std::path::Path;
 use std::time::Instant;
@@ -8,7 +10,7 @@ use legwork_model::Catalog;
 use legwork_sandbox::{Backend as _, Command, Limits, Output, Spec, WORKSPACE};
 use serde::Serialize;
 
-use crate::config::{Config, Vars};
+use crate::config::{Config, Database, Vars};
 use crate::exit::{Exit, lines_of};
 use crate::run::home;
 use crate::text::{ACCENT, BAD, BOLD, DIM, GOOD, Line, PLAIN, WARN, pad};
@@ -27,6 +29,12 @@ pub struct Args {
     /// Write the findings as one JSON object.
     #[arg(long)]
     json: bool,
+    /// Look at what is kept instead: every log, record and blob is read and held against what must always be true.
+    #[arg(long)]
+    deep: bool,
+    /// With --deep: the database, as of legwork server. Default: the one that a server here would use.
+    #[arg(long, value_name = "URL", requires = "deep")]
+    database: Option<Database>,
 }
 
 /// How a finding stands.
@@ -69,6 +77,9 @@ impl Finding {
 /// # Errors
 /// If the findings cannot be written.
 pub async fn run(args: Args, config: &Config, vars: Vars<'_>) -> anyhow::Result<Exit> {
+    if args.deep {
+        return deep::run(args, config, vars).await;
+    }
     let mut findings = vec![
         Finding::needed("Machine", "git", git()),
         Finding::needed("Machine", "data directory", data(config)),

@@ -79,6 +79,7 @@ impl Host {
         let served = legwork_server::Config {
             database,
             private_hosts: config.server.private_hosts.clone(),
+            lease: config.server.lease.unwrap_or(legwork_server::LEASE),
             ..legwork_server::Config::new(config.home.clone(), token.clone())
         };
         let server = tokio::spawn(legwork_server::serve(listener, served, shutdown.clone()));

@@ -45,6 +45,17 @@ pub fn settings(config: &Config, vars: Vars<'_>) -> anyhow::Result<Settings> {
     Ok(Settings { providers, models: config.models.clone(), ..Settings::default() })
 }
 
+/// Every secret that the environment and the file give to providers.
+#[must_use]
+pub fn keys(config: &Config, vars: Vars<'_>) -> Vec<String> {
+    let builtin = builtin_providers();
+    let variables = builtin.iter().filter_map(|provider| provider.api_key_env);
+    let named = config.providers.values();
+    let variables = variables.chain(named.clone().filter_map(|file| file.api_key_env.as_deref()));
+    let keys = variables.filter_map(vars).map(|key| key.trim().to_owned());
+    keys.chain(named.flat_map(|file| file.headers.values().cloned())).collect()
+}
+
 fn merged(
     name: &str,
     known: Option<Provider>,

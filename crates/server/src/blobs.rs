@@ -4,7 +4,7 @@
 //! largest blob costs no more memory than the smallest.
 
 use std::fs::{self, DirBuilder};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -20,6 +20,9 @@ use crate::problem::Failure;
 
 /// The largest blob: a patch with large binary files, a long output. Larger things belong in the repository.
 pub(crate) const BLOB_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// What is read of a blob at a time.
+const CHUNK_BYTES: usize = 64 * 1024;
 
 /// A half-written file of this age has no writer: far above the time in which a client gives up.
 const STALE_AGE: Duration = Duration::from_secs(60 * 60);
@@ -87,6 +90,21 @@ impl Blobs {
         Ok(())
     }
 
+    /// All that is stored below `data`, each read to its end. None if there is no directory of blobs.
+    pub(crate) fn stored(data: &Path) -> io::Result<Vec<Stored>> {
+        let mut stored = Vec::new();
+        for folder in entries(&data.join("blobs"))? {
+            for path in entries(&folder)? {
+                let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+                // Half-written files have other names.
+                if let Ok(id) = name.parse() {
+                    stored.push(Stored::read(id, &path)?);
+                }
+            }
+        }
+        Ok(stored)
+    }
+
     /// Removes what writers left that were killed.
     pub(crate) fn sweep(&self) -> io::Result<()> {
         for entry in fs::read_dir(&self.unfinished)? {
@@ -97,6 +115,41 @@ impl Blobs {
             }
         }
         Ok(())
+    }
+}
+
+/// A blob as it lies on the disk.
+pub(crate) struct Stored {
+    /// Its name.
+    pub(crate) id: BlobId,
+    /// Its length.
+    pub(crate) bytes: u64,
+    /// What its name should be.
+    pub(crate) digest: String,
+}
+
+impl Stored {
+    fn read(id: BlobId, path: &Path) -> io::Result<Self> {
+        let mut file = fs::File::open(path)?;
+        let (mut digest, mut bytes) = (Sha256::new(), 0);
+        let mut chunk = vec![0; CHUNK_BYTES];
+        loop {
+            let read = file.read(&mut chunk)?;
+            if read == 0 {
+                return Ok(Self { id, bytes, digest: hex::encode(digest.finalize()) });
+            }
+            digest.update(&chunk[..read]);
+            bytes += read as u64;
+        }
+    }
+}
+
+/// What is in a directory; nothing in one that is not there.
+fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    match fs::read_dir(folder) {
+        Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
     }
 }
 

@@ -7,6 +7,7 @@
 mod auth;
 mod bells;
 mod blobs;
+mod deep;
 mod extract;
 mod metrics;
 mod outbound;
@@ -22,7 +23,7 @@ mod webhooks;
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,6 +44,7 @@ use streams::Streams;
 
 pub use auth::door::Door;
 pub use auth::rate::{Rate, Rates};
+pub use deep::{Deep, Findings, deep_look};
 pub use schema::{events_schema, openapi};
 
 /// How long open calls get to end after a shutdown began. Streams and waiting calls end at once; this is for a commit on
@@ -53,8 +55,9 @@ const GRACE: Duration = Duration::from_secs(5);
 /// same database.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// How long a lease holds without a word from its worker: some lost heartbeats and a restart of the server.
-const LEASE_MS: i64 = 30_000;
+/// How long a lease holds without a word from its worker, where nobody says: some lost heartbeats and a restart of the
+/// server.
+pub const LEASE: Duration = Duration::from_secs(30);
 
 /// What the server needs to know.
 #[derive(Clone)]
@@ -72,13 +75,15 @@ pub struct Config {
     /// Hosts that the server may call although they are private, as URLs name them. Where callers name URLs (webhooks),
     /// loopback, private and link-local addresses are refused otherwise.
     pub private_hosts: Vec<String>,
+    /// How long a lease holds without a word from its worker; [`LEASE`] where nobody says. Workers speak twice a second.
+    pub lease: Duration,
 }
 
 impl Config {
     /// A server over a file of SQLite, reached by its own address.
     #[must_use]
     pub fn new(data: PathBuf, token: String) -> Self {
-        Self { data, database: None, token, door: Door::default(), private_hosts: Vec::new() }
+        Self { data, database: None, token, door: Door::default(), private_hosts: Vec::new(), lease: LEASE }
     }
 }
 
@@ -115,6 +120,7 @@ struct Server {
     metrics: Metrics,
     readiness: Readiness,
     outbound: Outbound,
+    lease: Duration,
     shutdown: CancellationToken,
 }
 
@@ -154,10 +160,7 @@ impl Server {
     async fn open(config: &Config, shutdown: CancellationToken) -> Result<Self, Error> {
         let data = |source| Error::Data { path: config.data.clone(), source };
         let blobs = Blobs::open(&config.data).map_err(data)?;
-        let store = match &config.database {
-            Some(url) => Store::connect(url).await?,
-            None => Store::open(&config.data.join("legwork.db")).await?,
-        };
+        let store = open_store(&config.data, config.database.as_deref()).await?;
         Ok(Self {
             store,
             blobs,
@@ -169,8 +172,16 @@ impl Server {
             metrics: Metrics::default(),
             readiness: Readiness::default(),
             outbound: Outbound::new(config.private_hosts.clone()),
+            lease: config.lease,
             shutdown,
         })
+    }
+
+    /// The present and until when a lease that is given or renewed now holds.
+    fn term(&self) -> legwork_store::Renewal {
+        let now = now();
+        let lease_ms = i64::try_from(self.lease.as_millis()).unwrap_or(i64::MAX);
+        legwork_store::Renewal { now, until: now.plus_ms(lease_ms) }
     }
 
     /// Waits for a bell, but no longer than `limit` and [`LOOK_AGAIN`], and not beyond a shutdown.
@@ -184,13 +195,19 @@ impl Server {
     }
 }
 
+/// The file of SQLite in a data directory.
+fn database_in(data: &Path) -> PathBuf {
+    data.join("legwork.db")
+}
+
+async fn open_store(data: &Path, database: Option<&str>) -> Result<Store, legwork_store::Error> {
+    match database {
+        Some(url) => Store::connect(url).await,
+        None => Store::open(&database_in(data)).await,
+    }
+}
+
 /// The present, cut to what the database keeps.
 fn now() -> Timestamp {
     Timestamp::from_micros(jiff::Timestamp::now().as_microsecond())
-}
-
-/// The present and until when a lease that is given or renewed now holds.
-fn term() -> legwork_store::Renewal {
-    let now = now();
-    legwork_store::Renewal { now, until: now.plus_ms(LEASE_MS) }
 }

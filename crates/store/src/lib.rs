@@ -53,6 +53,7 @@ pub use census::Census;
 pub use changes::ChangePage;
 pub use create::{Sent, TaskIds};
 pub use deliveries::{After, DELIVERIES_PAGE_MAX, Parcel, Receipt};
+pub use deep::{Look, Seen};
 pub use error::Error;
 pub use exchange::{Exchange, Notice};
 pub use follow_up::FOLLOW_UPS_MAX;

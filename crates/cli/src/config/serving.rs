@@ -4,8 +4,12 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::Deserialize;
+
+use super::{Config, Vars, time};
+use crate::exit::Trouble;
 
 /// `[server]`. A flag of the command goes before each of these.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -20,6 +24,9 @@ pub struct ServerFile {
     pub behind_proxy: bool,
     /// Private hosts that webhooks may go to, as URLs name them.
     pub private_hosts: Vec<String>,
+    /// How long a worker may be silent before its turns go to another.
+    #[serde(deserialize_with = "lease")]
+    pub lease: Option<Duration>,
 }
 
 /// `[worker]`. A flag of the command goes before each of these.
@@ -44,6 +51,21 @@ pub enum Database {
 }
 
 impl Database {
+    /// The one that is meant: the command's own, that of `LEGWORK_DATABASE`, or the file's. `None`: the data directory's.
+    ///
+    /// # Errors
+    /// If the variable names none.
+    pub fn chosen(asked: Option<Self>, config: &Config, vars: Vars<'_>) -> Result<Option<Self>, Trouble> {
+        match (asked, vars("LEGWORK_DATABASE")) {
+            (Some(database), _) => Ok(Some(database)),
+            (None, Some(url)) => url.parse().map(Some).map_err(|why| {
+                let what = format!("LEGWORK_DATABASE cannot be used: {why}.");
+                Trouble::usage(what, "Correct it, or unset it.")
+            }),
+            (None, None) => Ok(config.server.database.clone()),
+        }
+    }
+
     /// As the server takes it.
     #[must_use]
     pub fn url(&self) -> String {
@@ -77,6 +99,20 @@ impl fmt::Debug for Database {
             Self::Sqlite(path) => f.debug_tuple("Sqlite").field(path).finish(),
             Self::Postgres(_) => f.write_str("Postgres(_)"),
         }
+    }
+}
+
+/// Some of a worker's heartbeats, which come twice a second.
+const LEASE_MS_MIN: u64 = 3000;
+/// Beyond this a dead worker's turn would look as if it were run.
+const LEASE_MS_MAX: u64 = 600_000;
+
+fn lease<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let ms = time(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)?;
+    if (LEASE_MS_MIN..=LEASE_MS_MAX).contains(&ms) {
+        Ok(Some(Duration::from_millis(ms)))
+    } else {
+        Err(serde::de::Error::custom("a lease is 3s to 10m long"))
     }
 }
 

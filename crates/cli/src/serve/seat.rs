@@ -95,6 +95,12 @@ impl Seat {
 }
 
 impl Address {
+    /// What the last server of this data directory said, whether it lives or not.
+    #[must_use]
+    pub fn left_in(home: &Path) -> Option<Self> {
+        serde_json::from_slice(&std::fs::read(home.join(FILE)).ok()?).ok()
+    }
+
     /// Where the server of this data directory listens, if one lives.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use super::seat::Seat;
 use super::stop::drained;
 use super::{Told, announce};
 use crate::config::{Config, Database, Vars};
-use crate::exit::{Exit, Trouble};
+use crate::exit::Exit;
 use crate::local::{self, Host};
 use crate::signals::Signals;
 
@@ -33,13 +33,7 @@ pub struct Args {
 pub async fn run(args: Args, config: &Config, vars: Vars<'_>) -> anyhow::Result<Exit> {
     let mut signals = Signals::new()?;
     let listen = args.listen.over(&config.server)?;
-    let database = match (args.database, vars("LEGWORK_DATABASE")) {
-        (Some(database), _) => Some(database),
-        (None, Some(url)) => Some(url.parse().map_err(|why| {
-            Trouble::usage(format!("LEGWORK_DATABASE cannot be used: {why}."), "Correct it, or unset it.")
-        })?),
-        (None, None) => config.server.database.clone(),
-    };
+    let database = Database::chosen(args.database, config, vars)?;
     config.make_home()?;
     let mut seat = match &database {
         // Its servers are many, on one machine or several.

@@ -19,7 +19,7 @@ use uuid::Uuid;
 use crate::auth::Worker;
 use crate::extract::{Body, Id};
 use crate::problem::{Failure, MEDIA_TYPE};
-use crate::{Server, now, term};
+use crate::{Server, now};
 
 /// The longest wait of a lease call, below the idle limits of common proxies.
 const WAIT_MAX: Duration = Duration::from_secs(30);
@@ -47,7 +47,7 @@ pub(super) async fn lease(
     loop {
         bell.mark_unchanged();
         let id = LeaseId::from_u128(Uuid::now_v7().as_u128());
-        let claim = Claim { id, worker: request.worker, task: request.task, term: term() };
+        let claim = Claim { id, worker: request.worker, task: request.task, term: server.term() };
         if let Some(assignment) = server.store.lease(&claim).await? {
             server.metrics.lease_given();
             server.bells.ring_both(assignment.attempt.id);
@@ -82,7 +82,7 @@ pub(super) async fn append(
 ) -> Result<Json<Accepted>, Failure> {
     let events = batch.events.len();
     let silent = batch.events.is_empty() && batch.transition.is_none();
-    let term = term();
+    let term = server.term();
     let recorded = server.store.append(turn, batch, term).await?;
     server.metrics.events_taken(events);
     if !silent {

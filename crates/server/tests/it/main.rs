@@ -7,6 +7,7 @@ mod attempts;
 mod blobs;
 mod budgets;
 mod changes;
+mod deep;
 mod events;
 mod matrix;
 mod operations;

@@ -92,14 +92,7 @@ impl World {
 
     /// HTTP without our client, with any token; with none if it is empty.
     pub(crate) fn as_one(&self, method: &str, path: &str, token: &str) -> reqwest::RequestBuilder {
-        let tls =
-            rustls::ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
-                .with_safe_default_protocol_versions()
-                .unwrap()
-                .with_root_certificates(rustls::RootCertStore::empty())
-                .with_no_client_auth();
-        let http = reqwest::Client::builder().no_proxy().tls_backend_preconfigured(tls).build().unwrap();
-        let request = http.request(method.parse().unwrap(), self.url(path));
+        let request = http_client().request(method.parse().unwrap(), self.url(path));
         if token.is_empty() { request } else { request.bearer_auth(token) }
     }
 
@@ -120,6 +113,15 @@ impl World {
     pub(crate) async fn append(&self, job: &Assignment, first: u64, events: Vec<NewEvent>) {
         self.client.append(job.turn.id, &batch(job, first, events)).await.unwrap();
     }
+}
+
+pub(crate) fn http_client() -> reqwest::Client {
+    let tls = rustls::ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    reqwest::Client::builder().no_proxy().tls_backend_preconfigured(tls).build().unwrap()
 }
 
 pub(crate) fn asks(wait_ms: u64, task: Option<TaskId>) -> LeaseRequest {

@@ -25,6 +25,7 @@ mod hostile_file_names;
 mod hostile_repository;
 mod images_and_limits;
 mod json_lines;
+mod killed_at_random;
 mod limits_stop;
 mod login_and_logout;
 mod model_faults;

@@ -39,10 +39,10 @@ fn decode(text: &str) -> Option<u128> {
 }
 
 macro_rules! ids {
-    ($($(#[$doc:meta])* $name:ident = $prefix:literal;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident = $prefix:literal, $pattern:literal;)*) => {$(
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, utoipa::ToSchema)]
-        #[schema(value_type = String)]
+        #[schema(value_type = String, pattern = $pattern)]
         pub struct $name(u128);
 
         impl $name {
@@ -102,29 +102,29 @@ macro_rules! ids {
 
 ids! {
     /// Names a task.
-    TaskId = "task";
+    TaskId = "task", "^task_[0-7][0-9a-hjkmnp-tv-z]{25}$";
     /// Names an attempt at a task.
-    AttemptId = "att";
+    AttemptId = "att", "^att_[0-7][0-9a-hjkmnp-tv-z]{25}$";
     /// Names a turn of an attempt.
-    TurnId = "turn";
+    TurnId = "turn", "^turn_[0-7][0-9a-hjkmnp-tv-z]{25}$";
     /// Names a lease of a turn.
-    LeaseId = "lease";
+    LeaseId = "lease", "^lease_[0-7][0-9a-hjkmnp-tv-z]{25}$";
     /// Names a worker process.
-    WorkerId = "wrk";
+    WorkerId = "wrk", "^wrk_[0-7][0-9a-hjkmnp-tv-z]{25}$";
     /// Names a stored environment.
-    EnvironmentId = "env";
+    EnvironmentId = "env", "^env_[0-7][0-9a-hjkmnp-tv-z]{25}$";
     /// Names a repository that the server knows.
-    RepositoryId = "repo";
+    RepositoryId = "repo", "^repo_[0-7][0-9a-hjkmnp-tv-z]{25}$";
     /// Names a person or a program that acts for one.
-    UserId = "usr";
+    UserId = "usr", "^usr_[0-7][0-9a-hjkmnp-tv-z]{25}$";
     /// Names an API token; it is not the token.
-    TokenId = "tok";
+    TokenId = "tok", "^tok_[0-7][0-9a-hjkmnp-tv-z]{25}$";
     /// Names what a person said to a turn that had begun.
-    MessageId = "msg";
+    MessageId = "msg", "^msg_[0-7][0-9a-hjkmnp-tv-z]{25}$";
     /// Names a webhook.
-    WebhookId = "hook";
+    WebhookId = "hook", "^hook_[0-7][0-9a-hjkmnp-tv-z]{25}$";
     /// Names a delivery of a webhook.
-    DeliveryId = "dlv";
+    DeliveryId = "dlv", "^dlv_[0-7][0-9a-hjkmnp-tv-z]{25}$";
 }
 
 impl UserId {

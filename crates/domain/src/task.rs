@@ -57,6 +57,7 @@ pub enum LocalChanges {
 #[serde(deny_unknown_fields)]
 pub struct Source {
     /// A URL, or an absolute path on the worker's machine.
+    #[schema(min_length = 1)]
     pub repository: String,
     /// Branch, tag or commit; `None`: what `HEAD` names.
     #[serde(default)]
@@ -74,13 +75,16 @@ pub struct NewTask {
     #[serde(default)]
     pub kind: Kind,
     /// What to do, in plain language; at most [`PROMPT_BYTES_MAX`] bytes.
+    #[schema(min_length = 1, pattern = r"\S")]
     pub prompt: String,
     /// On which code.
     pub source: Source,
     /// `provider/model`.
+    #[schema(pattern = "/")]
     pub model: String,
     /// Independent attempts, 1–4.
     #[serde(default = "one")]
+    #[schema(minimum = 1, maximum = 4)]
     pub attempts: u8,
     /// The recipe. Checks and set-up that the repository declares are added where this has none.
     #[serde(default)]

@@ -114,7 +114,7 @@ impl Store {
     /// # Errors
     /// [`Error::Corrupt`] if an entry was damaged.
     pub async fn audit(&self, before: Option<u64>) -> Result<AuditPage, Error> {
-        let before = before.and_then(|seq| i64::try_from(seq).ok()).unwrap_or(i64::MAX);
+        let before = before.map_or(Ok(i64::MAX), column)?;
         let rows = sqlx::query("SELECT line FROM audit WHERE seq < $1 ORDER BY seq DESC LIMIT $2")
             .bind(before)
             .bind(i64::from(AUDIT_PAGE_MAX))

@@ -24,7 +24,11 @@ use crate::{Server, now};
     params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 bytes, new for each task")),
     request_body = NewTask,
     responses(
-        (status = 201, description = "The task, queued", body = TaskView, headers(("Location" = String, description = "Where it is"))),
+        (status = 201, description = "The task, queued", body = TaskView, headers(("Location" = String, description = "Where it is")), links(
+            ("show" = (operation_id = "show_task", parameters(("task" = "$response.body#/task/id")))),
+            ("cancel" = (operation_id = "cancel_task", parameters(("task" = "$response.body#/task/id")))),
+            ("follow" = (operation_id = "follow_events", parameters(("attempt" = "$response.body#/attempts/0/attempt/id")))),
+        )),
         (status = 409, description = "The key came with another request before", body = Problem, content_type = MEDIA_TYPE),
         (status = "default", description = "Any other failure", body = Problem, content_type = MEDIA_TYPE),
     ),

@@ -31,7 +31,11 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
     post, path = "/v1/leases", tag = "worker", operation_id = "lease_turn",
     request_body = LeaseRequest,
     responses(
-        (status = 200, description = "A turn with all that is needed to run it", body = Assignment),
+        (status = 200, description = "A turn with all that is needed to run it", body = Assignment, links(
+            ("append" = (operation_id = "append_events", parameters(("turn" = "$response.body#/turn/id")))),
+            ("finish" = (operation_id = "finish_turn", parameters(("turn" = "$response.body#/turn/id")))),
+            ("reserve" = (operation_id = "reserve", parameters(("turn" = "$response.body#/turn/id")))),
+        )),
         (status = 204, description = "There was none in the time given"),
         (status = "default", description = "Any failure", body = Problem, content_type = MEDIA_TYPE),
     ),

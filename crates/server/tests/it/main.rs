@@ -17,13 +17,13 @@ mod operations;
 #[expect(dead_code, reason = "the store's tests use more of it")]
 mod postgres;
 mod problems;
-mod receiver;
 mod process;
+mod receiver;
 mod schema;
 mod sessions;
 mod several;
 mod tasks;
-mod webhooks;
 mod watcher;
+mod webhooks;
 mod workers;
 mod world;

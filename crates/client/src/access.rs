@@ -1,10 +1,12 @@
 //! Who may do what: users, roles, tokens, repositories, the audit log.
 
 use legwork_domain::{
-    AuditPage, AuditVerdict, GrantList, LinkDraft, LinkMade, Me, Repository, RepositoryDraft, RepositoryId,
-    RepositoryList, Role, RoleChoice, Token, TokenDraft, TokenId, TokenList, TokenMade, User, UserDraft,
-    UserId, UserList, UserView,
+    AuditPage, AuditVerdict, EnvironmentDraft, EnvironmentId, EnvironmentList, GrantList, LinkDraft,
+    LinkMade, Me, Repository, RepositoryDraft, RepositoryId, RepositoryList, Role, RoleChoice, SecretDraft,
+    StoredEnvironment, Token, TokenDraft, TokenId, TokenList, TokenMade, User, UserDraft, UserId, UserList,
+    UserView,
 };
+use reqwest::header::IF_MATCH;
 
 use crate::{Client, Error, escaped};
 
@@ -136,6 +138,87 @@ impl Client {
     pub async fn repositories(&self, cursor: Option<&str>) -> Result<RepositoryList, Error> {
         let path = format!("/v1/repositories?cursor={}", escaped(cursor.unwrap_or_default()));
         self.transport.json("list repositories", self.transport.get(&path)).await
+    }
+
+    /// Stores a recipe for a repository.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with `conflict` if the name is taken.
+    pub async fn create_environment(
+        &self,
+        repository: RepositoryId,
+        draft: &EnvironmentDraft,
+    ) -> Result<StoredEnvironment, Error> {
+        let request = self.transport.post(&format!("/v1/repositories/{repository}/environments")).json(draft);
+        self.transport.json("create an environment", request).await
+    }
+
+    /// A repository's recipes.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with `not_found`.
+    pub async fn environments(&self, repository: RepositoryId) -> Result<EnvironmentList, Error> {
+        let path = format!("/v1/repositories/{repository}/environments");
+        self.transport.json("list environments", self.transport.get(&path)).await
+    }
+
+    /// A recipe in its newest version, or in an earlier one.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with `not_found`.
+    pub async fn environment(
+        &self,
+        id: EnvironmentId,
+        version: Option<u64>,
+    ) -> Result<StoredEnvironment, Error> {
+        let query = version.map(|version| format!("?version={version}")).unwrap_or_default();
+        self.transport
+            .json("read an environment", self.transport.get(&format!("/v1/environments/{id}{query}")))
+            .await
+    }
+
+    /// Makes a recipe's next version out of version `seen`.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with `conflict` if there is a newer one.
+    pub async fn change_environment(
+        &self,
+        id: EnvironmentId,
+        seen: u64,
+        draft: &EnvironmentDraft,
+    ) -> Result<StoredEnvironment, Error> {
+        let request = self.transport.put(&format!("/v1/environments/{id}"));
+        self.transport
+            .json("change an environment", request.header(IF_MATCH, format!("\"{seen}\"")).json(draft))
+            .await
+    }
+
+    /// Removes a recipe and its secrets. A second call finds none.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with `not_found`.
+    pub async fn remove_environment(&self, id: EnvironmentId) -> Result<(), Error> {
+        self.transport
+            .empty("remove an environment", self.transport.delete(&format!("/v1/environments/{id}")))
+            .await
+    }
+
+    /// Keeps a secret for a recipe; nothing shows it again.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with `invalid` if name or value cannot be taken.
+    pub async fn put_secret(&self, id: EnvironmentId, name: &str, draft: &SecretDraft) -> Result<(), Error> {
+        let path = format!("/v1/environments/{id}/secrets/{}", escaped(name));
+        self.transport.empty("keep a secret", self.transport.put(&path).json(draft)).await
+    }
+
+    /// Forgets a secret. A second call changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with `not_found`.
+    pub async fn remove_secret(&self, id: EnvironmentId, name: &str) -> Result<(), Error> {
+        let path = format!("/v1/environments/{id}/secrets/{}", escaped(name));
+        self.transport.empty("forget a secret", self.transport.delete(&path)).await
     }
 
     /// A page of the audit log, newest first; `before` is the last page's `next`.

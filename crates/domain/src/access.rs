@@ -240,6 +240,21 @@ pub struct SessionDraft {
     pub link: String,
 }
 
+/// The body of a call that keeps a secret. There is no call that shows one.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SecretDraft {
+    /// The value, 8 to 8,192 bytes: a shorter one could not be told from ordinary text.
+    pub value: String,
+}
+
+/// Without the value.
+impl std::fmt::Debug for SecretDraft {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SecretDraft").finish_non_exhaustive()
+    }
+}
+
 /// The body of `POST /v1/repositories`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::Check;
+use crate::{Check, EnvironmentId, RepositoryId, Timestamp, UserId};
 
 /// Most patterns of [`Environment::approve`]: each is held against every command.
 pub const APPROVE_MAX: usize = 64;
@@ -52,6 +52,64 @@ impl Default for Environment {
             mounts: Vec::new(),
         }
     }
+}
+
+impl Environment {
+    /// This recipe, with what `stored` says where this one says nothing.
+    #[must_use]
+    pub fn or(self, stored: Self) -> Self {
+        let plain = Self::default();
+        Self {
+            image: if self.image == plain.image { stored.image } else { self.image },
+            setup: self.setup.or(stored.setup),
+            variables: stored.variables.into_iter().chain(self.variables).collect(),
+            network: if self.network == plain.network { stored.network } else { self.network },
+            checks: if self.checks.is_empty() { stored.checks } else { self.checks },
+            resources: if self.resources == plain.resources { stored.resources } else { self.resources },
+            // Both: what needs a person's yes by the record needs it whatever a task says.
+            approve: stored.approve.into_iter().chain(self.approve).collect(),
+            mounts: self.mounts,
+        }
+    }
+}
+
+/// A recipe on record, as its newest or one of its earlier versions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StoredEnvironment {
+    /// Its id.
+    pub id: EnvironmentId,
+    /// For which repository.
+    pub repository: RepositoryId,
+    /// Its name, unique in the repository.
+    pub name: String,
+    /// 1, 2, …: each change makes a new one.
+    pub version: u64,
+    /// The recipe.
+    pub recipe: Environment,
+    /// The names of the secrets that are kept for it. Their values are never shown.
+    pub secrets: Vec<String>,
+    /// When this version was made.
+    pub changed_at: Timestamp,
+    /// By whom.
+    pub changed_by: UserId,
+}
+
+/// The body of a call that makes or changes a stored recipe.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EnvironmentDraft {
+    /// Its name, 1 to 100 bytes.
+    pub name: String,
+    /// The recipe.
+    #[serde(default)]
+    pub recipe: Environment,
+}
+
+/// The stored recipes of a repository.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct EnvironmentList {
+    /// By name.
+    pub environments: Vec<StoredEnvironment>,
 }
 
 /// What may leave a sandbox.
@@ -103,5 +161,37 @@ impl Default for Resources {
             open_files: 65_536,
             command_ms: 30 * 60 * 1000,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_task_says_goes_before_what_is_stored() {
+        let check = |name: &str| Check { name: name.into(), command: "true".into() };
+        let variables = |pairs: &[(&str, &str)]| {
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        };
+        let stored = Environment {
+            setup: Some("stored".into()),
+            variables: variables(&[("A", "stored"), ("B", "stored")]),
+            checks: vec![check("stored")],
+            approve: vec!["rm *".into()],
+            resources: Resources { memory_mib: 1, ..Resources::default() },
+            ..Environment::default()
+        };
+        assert_eq!(Environment::default().or(stored.clone()), stored);
+        let said = Environment {
+            variables: variables(&[("A", "said")]),
+            checks: vec![check("said")],
+            approve: vec!["git push*".into()],
+            ..Environment::default()
+        };
+        let both = said.or(stored.clone());
+        assert_eq!(both.variables, variables(&[("A", "said"), ("B", "stored")]));
+        assert_eq!(both.approve, ["rm *", "git push*"]);
+        assert_eq!((both.checks, both.setup), (vec![check("said")], stored.setup));
     }
 }

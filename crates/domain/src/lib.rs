@@ -28,8 +28,8 @@ mod webhook;
 
 pub use access::{
     Access, Action, Denied, Grant, GrantList, LinkDraft, LinkMade, Me, Repository, RepositoryDraft,
-    RepositoryList, Role, RoleChoice, Scope, SessionDraft, Token, TokenDraft, TokenList, TokenMade, User,
-    UserDraft, UserList, UserView, Visible,
+    RepositoryList, Role, RoleChoice, Scope, SecretDraft, SessionDraft, Token, TokenDraft, TokenList,
+    TokenMade, User, UserDraft, UserList, UserView, Visible,
 };
 pub use assignment::{Accepted, Assignment, Bounds, Directive, EventBatch, Finish, LeaseRequest, NewEvent};
 pub use audit::{Actor, AuditEntry, AuditFault, AuditPage, AuditVerdict, Via};
@@ -39,7 +39,10 @@ pub use budget::{
 };
 pub use check::{Check, CheckRun, Judgement, Verdict};
 pub use day::Day;
-pub use environment::{APPROVE_BYTES_MAX, APPROVE_MAX, Environment, Mount, NetworkPolicy, Resources};
+pub use environment::{
+    APPROVE_BYTES_MAX, APPROVE_MAX, Environment, EnvironmentDraft, EnvironmentList, Mount, NetworkPolicy,
+    Resources, StoredEnvironment,
+};
 pub use event::{Context, ContextChange, Event, EventKind};
 pub use evidence::{Proof, TestClaim};
 pub use id::{

@@ -17,6 +17,7 @@ use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
 
 use crate::problem::Failure;
+use crate::redact::Known;
 
 /// The largest blob: a patch with large binary files, a long output. Larger things belong in the repository.
 pub(crate) const BLOB_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -69,10 +70,12 @@ impl Blobs {
 
     /// Stores a body that must have the digest `id`; on disk when it returns. A second time changes nothing, and one that
     /// fails or is cancelled leaves nothing.
-    pub(crate) async fn put(&self, id: &BlobId, body: Body) -> Result<(), Failure> {
+    ///
+    /// Bytes that hold the value of a secret are refused: they cannot be changed under their digest.
+    pub(crate) async fn put(&self, id: &BlobId, body: Body, known: &Known) -> Result<(), Failure> {
         let (file, path) = tempfile::NamedTempFile::new_in(&self.unfinished)?.into_parts();
         let mut file = File::from_std(file);
-        let digest = receive(body, &mut file).await?;
+        let digest = receive(body, &mut file, known).await?;
         if digest != id.as_str() {
             return Err(Failure::blob_mismatch(&digest));
         }
@@ -154,15 +157,21 @@ fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 /// Writes the body to the file and gives back its digest.
-async fn receive(body: Body, file: &mut File) -> Result<String, Failure> {
+async fn receive(body: Body, file: &mut File, known: &Known) -> Result<String, Failure> {
     let mut chunks = body.into_data_stream();
-    let (mut digest, mut length) = (Sha256::new(), 0);
+    let (mut digest, mut length, mut seen) = (Sha256::new(), 0, Vec::new());
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|_| Failure::broken_off())?;
         length += chunk.len();
         if length > BLOB_BYTES_MAX {
             return Err(Failure::too_large(BLOB_BYTES_MAX));
         }
+        // With the end of what came before, since a value may be cut by the chunks.
+        seen.extend_from_slice(&chunk);
+        if let Some(name) = known.found_in(&seen) {
+            return Err(Failure::secret_in_blob(name));
+        }
+        seen.drain(..seen.len().saturating_sub(known.longest()));
         digest.update(&chunk);
         file.write_all(&chunk).await?;
     }

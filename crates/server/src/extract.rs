@@ -1,16 +1,36 @@
 //! Extractors that refuse with a problem document.
 
+use std::sync::Arc;
+
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::Server;
 use crate::problem::Failure;
 
-/// A JSON body.
+/// A JSON body, without the values of secrets.
 pub(crate) struct Body<T>(pub(crate) T);
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+impl<T: Serialize + DeserializeOwned> FromRequest<Arc<Server>> for Body<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, server: &Arc<Server>) -> Result<Self, Failure> {
+        let axum::Json(body) = axum::Json::from_request(request, server).await?;
+        // It was read from JSON, so it can be written and, texts changed, be read again; else the text had a form to keep.
+        let clean = server.redactor.document(body);
+        clean.map(Self).map_err(|_| {
+            Failure::invalid("A secret stands where no text may be changed. Nothing was stored.")
+        })
+    }
+}
+
+/// A JSON body that holds a secret on purpose: it must not be stored as it is.
+pub(crate) struct Sensitive<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Sensitive<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {

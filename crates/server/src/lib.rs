@@ -14,11 +14,13 @@ mod outbound;
 mod problem;
 mod readiness;
 mod reconcile;
+mod redact;
 mod relay;
 mod routes;
 mod schema;
 mod streams;
 mod trace;
+mod vault;
 mod webhooks;
 
 use std::io;
@@ -40,12 +42,15 @@ use blobs::Blobs;
 use metrics::Metrics;
 use outbound::Outbound;
 use readiness::Readiness;
+use redact::{Held, RefreshError};
 use streams::Streams;
 
 pub use auth::door::Door;
 pub use auth::rate::{Rate, Rates};
 pub use deep::{Deep, Findings, deep_look};
+pub use redact::Redactor;
 pub use schema::{events_schema, openapi};
+pub use vault::{Key, KeyError};
 
 /// How long open calls get to end after a shutdown began. Streams and waiting calls end at once; this is for a commit on
 /// a slow disk, and below what process supervisors wait before they kill (10 s and more).
@@ -77,13 +82,26 @@ pub struct Config {
     pub private_hosts: Vec<String>,
     /// How long a lease holds without a word from its worker; [`LEASE`] where nobody says. Workers speak twice a second.
     pub lease: Duration,
+    /// What seals the secrets; `None`: the key in the file `secret.key` of `data`, made at the first start.
+    pub key: Option<Key>,
+    /// Knows the values of the secrets while the server runs.
+    pub redactor: Redactor,
 }
 
 impl Config {
     /// A server over a file of SQLite, reached by its own address.
     #[must_use]
     pub fn new(data: PathBuf, token: String) -> Self {
-        Self { data, database: None, token, door: Door::default(), private_hosts: Vec::new(), lease: LEASE }
+        Self {
+            data,
+            database: None,
+            token,
+            door: Door::default(),
+            private_hosts: Vec::new(),
+            lease: LEASE,
+            key: None,
+            redactor: Redactor::default(),
+        }
     }
 }
 
@@ -102,6 +120,12 @@ pub enum Error {
     /// The database cannot be opened.
     #[error("cannot open the database")]
     Store(#[from] legwork_store::Error),
+    /// There is no key for the secrets, or it is not the one that they were sealed with.
+    #[error("cannot open the secrets")]
+    Key(#[from] KeyError),
+    /// The secrets cannot be looked for.
+    #[error("cannot look for the secrets: {0}")]
+    Secrets(String),
     /// The listener failed.
     #[error("cannot take connections")]
     Listen(#[source] io::Error),
@@ -121,6 +145,9 @@ struct Server {
     readiness: Readiness,
     outbound: Outbound,
     lease: Duration,
+    vault: Key,
+    redactor: Redactor,
+    held: Held,
     shutdown: CancellationToken,
 }
 
@@ -161,6 +188,15 @@ impl Server {
         let data = |source| Error::Data { path: config.data.clone(), source };
         let blobs = Blobs::open(&config.data).map_err(data)?;
         let store = open_store(&config.data, config.database.as_deref()).await?;
+        let vault = match &config.key {
+            Some(key) => key.clone(),
+            None => Key::of(&config.data)?,
+        };
+        config.redactor.refresh(&store, &vault).await.map_err(|error| match error {
+            RefreshError::Store(error) => Error::Store(error),
+            RefreshError::Key(error) => Error::Key(error),
+            RefreshError::TooMany(error) => Error::Secrets(error.to_string()),
+        })?;
         Ok(Self {
             store,
             blobs,
@@ -173,6 +209,9 @@ impl Server {
             readiness: Readiness::default(),
             outbound: Outbound::new(config.private_hosts.clone()),
             lease: config.lease,
+            vault,
+            redactor: config.redactor.clone(),
+            held: Held::default(),
             shutdown,
         })
     }
@@ -182,6 +221,12 @@ impl Server {
         let now = now();
         let lease_ms = i64::try_from(self.lease.as_millis()).unwrap_or(i64::MAX);
         legwork_store::Renewal { now, until: now.plus_ms(lease_ms) }
+    /// Knows the secrets as they are on record now.
+    async fn reread_secrets(&self) -> Result<(), problem::Failure> {
+        self.redactor.refresh(&self.store, &self.vault).await.map_err(|error| {
+            tracing::error!(%error, "the secrets cannot be read: their values are not taken out of what comes in");
+            problem::Failure::internal()
+        })
     }
 
     /// Waits for a bell, but no longer than `limit` and [`LOOK_AGAIN`], and not beyond a shutdown.

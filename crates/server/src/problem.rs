@@ -9,11 +9,13 @@ use std::io;
 use std::time::Duration;
 
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use legwork_domain::{BlobId, Problem, Role};
 use legwork_store::Error as StoreError;
+
+use crate::redact::Redactor;
 
 /// Media type of RFC 9457, section 3.
 pub(crate) const MEDIA_TYPE: &str = "application/problem+json";
@@ -130,6 +132,13 @@ impl Failure {
             "The bytes have the digest {actual}, not the one in the address. Nothing was stored. Send them again."
         );
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "blob_mismatch", "The bytes are not those named", detail)
+    }
+
+    pub(crate) fn secret_in_blob(name: &str) -> Self {
+        let detail = format!(
+            "The bytes hold the value of the secret {name}. Nothing was stored. Take it out, then send them again."
+        );
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "secret_in_blob", "The bytes hold a secret", detail)
     }
 
     pub(crate) fn blob_missing(blob: &BlobId) -> Self {
@@ -290,6 +299,25 @@ impl IntoResponse for Failure {
             headers.insert(RETRY_AFTER, seconds);
         }
         response
+    }
+}
+
+/// The longest problem that is worth looking through.
+const PROBLEM_BYTES_MAX: usize = 64 * 1024;
+
+/// A problem may quote what came in an address or a header; the values of secrets are taken out of it as of all else.
+pub(crate) async fn without_secrets(answer: Response, redactor: &Redactor) -> Response {
+    let (mut head, body) = answer.into_parts();
+    let Ok(body) = axum::body::to_bytes(body, PROBLEM_BYTES_MAX).await else {
+        return Failure::internal().into();
+    };
+    let clean = serde_json::from_slice::<Problem>(&body).and_then(|problem| redactor.document(problem));
+    match clean.and_then(|problem| serde_json::to_vec(&problem)) {
+        Ok(clean) => {
+            head.headers.remove(CONTENT_LENGTH);
+            Response::from_parts(head, clean.into())
+        }
+        Err(_) => Failure::internal().into(),
     }
 }
 

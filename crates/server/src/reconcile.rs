@@ -37,6 +37,8 @@ pub(crate) async fn run(server: Arc<Server>) {
         let (done, what) = tokio::select! {
             _ = ticks.tick() => {
                 server.buckets.sweep();
+                // It has told the log if it failed; the next look tries again.
+                let _ = server.reread_secrets().await;
                 (expire(&server).await, "lapsed leases")
             }
             _ = funding.tick() => (wake_funded(&server).await, "budgets with room again"),

@@ -1,7 +1,8 @@
 //! Users, their roles, and what belongs to which repository.
 
 use legwork_domain::{
-    AttemptId, Grant, Repository, RepositoryId, Role, TaskId, Timestamp, TurnId, User, UserId, Visible,
+    AttemptId, EnvironmentId, Grant, Repository, RepositoryId, Role, TaskId, Timestamp, TurnId, User, UserId,
+    Visible,
 };
 use sqlx::Row as _;
 
@@ -26,6 +27,8 @@ pub enum Thing {
     Turn(TurnId),
     /// The repository itself.
     Repository(RepositoryId),
+    /// A stored recipe.
+    Environment(EnvironmentId),
 }
 
 impl Thing {
@@ -37,6 +40,7 @@ impl Thing {
             Self::Attempt(id) => ("attempt", id.to_string()),
             Self::Turn(id) => ("turn", id.to_string()),
             Self::Repository(id) => ("repository", id.to_string()),
+            Self::Environment(id) => ("environment", id.to_string()),
         };
         Error::NotFound { what, id }
     }
@@ -66,6 +70,10 @@ impl Store {
             Thing::Repository(repository) => {
                 ("SELECT id FROM repositories WHERE id = $1", repository.to_string())
             }
+            Thing::Environment(environment) => (
+                "SELECT repository AS id FROM environments WHERE id = $1 AND removed_at IS NULL",
+                environment.to_string(),
+            ),
         };
         let row = sqlx::query(statement).bind(key).fetch_optional(&self.readers).await?;
         let row = row.ok_or_else(|| thing.missing())?;

@@ -10,7 +10,7 @@ use crate::audit::Act;
 use crate::deliveries::{self, News};
 use crate::idempotency::{Call, taken_meanwhile};
 use crate::turn_row::{Ready, TurnRow, parsed, text};
-use crate::{Connection, Error, Store, blobs, budgets, listing, log, read};
+use crate::{Connection, Error, Store, blobs, budgets, environments, listing, log, read};
 
 /// The ids that a new task will have, drawn by the caller.
 #[derive(Clone, Debug)]
@@ -56,6 +56,7 @@ impl Store {
         if let Some(task) = call.made(&mut transaction).await? {
             return read::task(&mut transaction, parsed(&task)?).await;
         }
+        let request = environments::resolve(&mut transaction, request).await?;
         let view = new_task(request, ids, &sent.act);
         insert(&mut transaction, &view, ids.repository, &sent.act).await?;
         if !call.keep(&mut transaction, view.task.id, &view.task.id, sent.act.at).await? {

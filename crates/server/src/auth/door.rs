@@ -9,14 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::header::HOST;
+use axum::http::header::{CONTENT_TYPE, HOST};
 use axum::http::{HeaderMap, Method, Uri};
 use axum::middleware::Next;
 use axum::response::Response;
 
 use super::rate::Rates;
 use crate::Server;
-use crate::problem::Failure;
+use crate::problem::{self, Failure, MEDIA_TYPE};
 
 /// The longest that a call may take: above the longest wait of a lease call and the slowest commit.
 const CALL_LIMIT: Duration = Duration::from_secs(60);
@@ -93,7 +93,13 @@ pub(crate) async fn watch(State(server): State<Arc<Server>>, request: Request, n
     }
     let limit = limit(request.method(), request.uri());
     // Only until the answer begins: a stream may go on for days.
-    tokio::time::timeout(limit, next.run(request)).await.unwrap_or_else(|_| Failure::too_slow(limit).into())
+    let answer = tokio::time::timeout(limit, next.run(request)).await;
+    let answer = answer.unwrap_or_else(|_| Failure::too_slow(limit).into());
+    if answer.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes() == MEDIA_TYPE.as_bytes()) {
+        problem::without_secrets(answer, &server.redactor).await
+    } else {
+        answer
+    }
 }
 
 fn is_for_us(door: &Door, uri: &Uri, headers: &HeaderMap) -> bool {

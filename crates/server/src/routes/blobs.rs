@@ -24,7 +24,7 @@ use crate::problem::{Failure, MEDIA_TYPE};
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses(
         (status = 204, description = "It is stored"),
-        (status = 422, description = "The bytes have another digest", body = Problem, content_type = MEDIA_TYPE),
+        (status = 422, description = "The bytes have another digest, or hold the value of a secret", body = Problem, content_type = MEDIA_TYPE),
         (status = "default", description = "Any other failure", body = Problem, content_type = MEDIA_TYPE),
     ),
 )]
@@ -42,7 +42,7 @@ pub(super) async fn put(
     if announced.is_some_and(|length: usize| length > BLOB_BYTES_MAX) {
         return Err(Failure::too_large(BLOB_BYTES_MAX));
     }
-    server.blobs.put(&blob, body).await?;
+    server.blobs.put(&blob, body, &server.redactor.known()).await?;
     if let Identity::Person(caller) = &identity {
         server.store.blob_uploaded(&blob, caller.user()).await?;
     }

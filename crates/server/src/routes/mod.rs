@@ -5,6 +5,7 @@ mod audit;
 mod blobs;
 mod budgets;
 mod changes;
+mod environments;
 mod events;
 mod me;
 mod meta;
@@ -91,6 +92,13 @@ const EVENTS_BYTES_MAX: usize = 16 * 1024 * 1024;
         repositories::remove_grant,
         audit::read,
         audit::verify,
+        environments::create,
+        environments::list,
+        environments::show,
+        environments::change,
+        environments::remove,
+        environments::put_secret,
+        environments::remove_secret,
         session::link,
         session::log_in,
         session::log_out,
@@ -148,6 +156,18 @@ fn access() -> Router<Arc<Server>> {
         .route(
             "/v1/repositories/{repository}/grants/{user}",
             put(repositories::set_grant).delete(repositories::remove_grant),
+        )
+        .route(
+            "/v1/repositories/{repository}/environments",
+            post(environments::create).get(environments::list),
+        )
+        .route(
+            "/v1/environments/{environment}",
+            get(environments::show).put(environments::change).delete(environments::remove),
+        )
+        .route(
+            "/v1/environments/{environment}/secrets/{name}",
+            put(environments::put_secret).delete(environments::remove_secret),
         )
         .route("/v1/audit", get(audit::read))
         .route("/v1/audit/verdict", get(audit::verify))

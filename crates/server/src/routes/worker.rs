@@ -87,6 +87,7 @@ pub(super) async fn append(
     let events = batch.events.len();
     let silent = batch.events.is_empty() && batch.transition.is_none();
     let term = server.term();
+    let batch = server.held.pass(&server.redactor.known(), turn, batch);
     let recorded = server.store.append(turn, batch, term).await?;
     server.metrics.events_taken(events);
     if !silent {
@@ -136,6 +137,7 @@ pub(super) async fn finish(
     let turn = server.store.finish(turn, finish, now()).await?;
     server.metrics.events_taken(events);
     server.metrics.turn_finished(outcome);
+    server.held.forget(turn.id);
     server.bells.ring_both(turn.attempt);
     // The attempt's next turn may be ready now.
     server.bells.ring_queue();

@@ -20,6 +20,7 @@ mod problems;
 mod process;
 mod receiver;
 mod schema;
+mod secrets;
 mod sessions;
 mod several;
 mod tasks;

@@ -122,6 +122,13 @@ impl Things<'_> {
         self.client().create_user(&UserDraft { name }).await.unwrap()
     }
 
+    async fn environment(&self) -> String {
+        let path = format!("/v1/repositories/{}/environments", self.repository);
+        let body = json!({"name": format!("environment {}", self.number)});
+        let made = self.world.http("POST", &path).json(&body).send().await.unwrap();
+        made.json::<Value>().await.unwrap()["id"].as_str().unwrap().to_owned()
+    }
+
     async fn blob(&self) -> String {
         let bytes = format!("blob {}", self.number);
         hex::encode(Sha256::digest(bytes))
@@ -158,6 +165,8 @@ impl Things<'_> {
                 "repository" => self.repository.to_string(),
                 "webhook" => self.webhook().await,
                 "delivery" => self.delivery().await,
+                "environment" => self.environment().await,
+                "name" => "SECRET".to_owned(),
                 "period" => "total".to_owned(),
                 "sha256" => self.blob().await,
                 other => panic!("say here what a {other} is"),
@@ -189,9 +198,12 @@ impl Things<'_> {
             "steer" => json!({"text": "x"}),
             "answer" => json!({"reply": "answer", "item": "item_1", "text": "x"}),
             "set_budget" => json!({"tokens": 5}),
-            "create_user" => json!({"name": format!("new {}", self.number)}),
+            "create_user" | "create_environment" | "change_environment" => {
+                json!({"name": format!("new {}", self.number)})
+            }
             "set_user_role" | "set_grant" => json!({"role": "viewer"}),
             "create_token" => json!({"name": "t", "scope": {"for": "user", "role": "viewer"}}),
+            "put_secret" => json!({"value": format!("a value {}", self.number)}),
             "create_link" => json!({}),
             "log_in" => json!({"link": "lwl_nonsense"}),
             "create_webhook" => json!({"url": "http://192.0.2.1/"}),

@@ -1,0 +1,226 @@
+//! No registered secret in any event, log, error or artifact: the values are looked for at the server's door, in all that
+//! comes in, so that no sink behind it needs to think of it.
+//!
+//! A text gets `[redacted:NAME]` in place of the value. Bytes under a digest cannot be changed, so a blob that holds a value
+//! is refused. The values are in memory only, in one automaton that finds all of them in one pass; another server that
+//! shares the database hears of a change within seconds ([`Redactor::refresh`]).
+
+mod forms;
+mod held;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use aho_corasick::{AhoCorasick, MatchKind};
+use legwork_store::Store;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::vault::{Key, KeyError};
+
+pub(crate) use forms::PIECE_BYTES_MIN;
+pub(crate) use held::Held;
+
+/// Finds the values of secrets. Clones share what they know; one that knows nothing changes nothing.
+///
+/// The composition root may hold one and give it to the server ([`crate::Config::redactor`]): what it writes elsewhere (a
+/// log, a terminal) then passes through the same knowledge.
+#[derive(Clone, Default)]
+pub struct Redactor {
+    known: Arc<RwLock<Arc<Known>>>,
+}
+
+/// Without what is known.
+impl std::fmt::Debug for Redactor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Redactor").finish_non_exhaustive()
+    }
+}
+
+/// The values at one revision.
+#[derive(Default)]
+pub(crate) struct Known {
+    revision: Option<u64>,
+    /// `None` where there is no secret.
+    automaton: Option<AhoCorasick>,
+    /// The forms that are looked for, sorted, with the name of each one's secret.
+    forms: Vec<(String, String)>,
+    /// Length of the longest form.
+    longest: usize,
+}
+
+/// Why the secrets could not be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RefreshError {
+    #[error(transparent)]
+    Store(#[from] legwork_store::Error),
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error("the secrets are too many to look for")]
+    TooMany(#[from] aho_corasick::BuildError),
+}
+
+impl Redactor {
+    /// The text without the values of secrets.
+    #[must_use]
+    pub fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        self.known().text(text)
+    }
+
+    /// The same for a whole document. What holds no value is given back as it came.
+    pub(crate) fn document<T: Serialize + DeserializeOwned>(
+        &self,
+        document: T,
+    ) -> Result<T, serde_json::Error> {
+        let known = self.known();
+        if known.automaton.is_none() || !known.finds(&serde_json::to_string(&document)?) {
+            return Ok(document);
+        }
+        let mut value = serde_json::to_value(&document)?;
+        known.value(&mut value);
+        serde_json::from_value(value)
+    }
+
+    /// What is known now; it stays as it is while somebody holds it.
+    pub(crate) fn known(&self) -> Arc<Known> {
+        Arc::clone(&self.known.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Reads the secrets anew if one of them changed since.
+    pub(crate) async fn refresh(&self, store: &Store, key: &Key) -> Result<(), RefreshError> {
+        if self.known().revision == Some(store.secrets_revision().await?) {
+            return Ok(());
+        }
+        let (revision, sealed) = store.secrets().await?;
+        let mut values = Vec::with_capacity(sealed.len());
+        for secret in &sealed {
+            values.push((secret.name.clone(), key.open(secret)?));
+        }
+        let known = Known::of(values, Some(revision))?;
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
+        Ok(())
+    }
+}
+
+impl Known {
+    /// From names and values.
+    fn of(values: Vec<(String, String)>, revision: Option<u64>) -> Result<Self, RefreshError> {
+        let mut forms = BTreeMap::new();
+        for (name, value) in values {
+            for form in forms::of(&value) {
+                // Two secrets with one value: the first name stands for both.
+                forms.entry(form).or_insert_with(|| name.clone());
+            }
+        }
+        let forms: Vec<_> = forms.into_iter().collect();
+        let longest = forms.iter().map(|(form, _)| form.len()).max().unwrap_or(0);
+        let automaton = if forms.is_empty() {
+            None
+        } else {
+            let mut builder = AhoCorasick::builder();
+            builder.match_kind(MatchKind::LeftmostLongest);
+            Some(builder.build(forms.iter().map(|(form, _)| form))?)
+        };
+        Ok(Self { revision, automaton, forms, longest })
+    }
+
+    /// Length of the longest form.
+    pub(crate) const fn longest(&self) -> usize {
+        self.longest
+    }
+
+    /// The name of a secret whose value is in the bytes.
+    pub(crate) fn found_in(&self, bytes: &[u8]) -> Option<&str> {
+        let found = self.automaton.as_ref()?.find(bytes)?;
+        Some(&self.forms[found.pattern().as_usize()].1)
+    }
+
+    fn finds(&self, text: &str) -> bool {
+        self.automaton.as_ref().is_some_and(|automaton| automaton.is_match(text))
+    }
+
+    fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let Some(automaton) = self.automaton.as_ref().filter(|automaton| automaton.is_match(text)) else {
+            return Cow::Borrowed(text);
+        };
+        let mut clean = String::with_capacity(text.len());
+        automaton.replace_all_with(text, &mut clean, |found, _, clean| {
+            clean.push_str("[redacted:");
+            clean.push_str(&self.forms[found.pattern().as_usize()].1);
+            clean.push(']');
+            true
+        });
+        Cow::Owned(clean)
+    }
+
+    fn value(&self, value: &mut Value) {
+        match value {
+            Value::String(text) => {
+                if let Cow::Owned(clean) = self.text(text) {
+                    *text = clean;
+                }
+            }
+            Value::Array(values) => values.iter_mut().for_each(|value| self.value(value)),
+            Value::Object(fields) => {
+                let old = std::mem::take(fields);
+                for (name, mut value) in old {
+                    self.value(&mut value);
+                    fields.insert(self.text(&name).into_owned(), value);
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    pub(super) fn knows(values: &[(&str, &str)]) -> Redactor {
+        let values = values.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let known = Known::of(values.collect(), Some(1)).unwrap();
+        Redactor { known: Arc::new(RwLock::new(Arc::new(known))) }
+    }
+
+    #[test]
+    fn a_value_gives_way_to_its_name_in_every_form() {
+        let value = "p@ss \"word\"/é-1234";
+        let redactor = knows(&[("TOKEN", value), ("OTHER", "another-value")]);
+        for form in forms::of(value) {
+            assert_eq!(redactor.text(&format!("a {form} b")), "a [redacted:TOKEN] b", "{form}");
+        }
+        let two = format!("{value}another-value");
+        assert_eq!(redactor.text(&two), "[redacted:TOKEN][redacted:OTHER]");
+        assert!(matches!(redactor.text("nothing here"), Cow::Borrowed("nothing here")));
+    }
+
+    #[test]
+    fn a_document_is_searched_in_all_its_texts() {
+        let value = "line\n\"quoted\"";
+        let redactor = knows(&[("TOKEN", value)]);
+        let document = json!({"a": [format!("x{value}y"), 5, null], value: {"b": value}});
+        let clean = redactor.document(document).unwrap();
+        assert_eq!(
+            clean,
+            json!({"a": ["x[redacted:TOKEN]y", 5, null], "[redacted:TOKEN]": {"b": "[redacted:TOKEN]"}})
+        );
+    }
+
+    #[test]
+    fn the_longer_of_two_values_that_begin_alike_is_taken() {
+        let redactor = knows(&[("SHORT", "abcdefgh"), ("LONG", "abcdefgh-ijkl")]);
+        assert_eq!(redactor.text("abcdefgh-ijkl abcdefgh"), "[redacted:LONG] [redacted:SHORT]");
+    }
+
+    #[test]
+    fn who_knows_nothing_changes_nothing() {
+        let redactor = Redactor::default();
+        assert_eq!(redactor.text("anything"), "anything");
+        assert_eq!(redactor.document(json!({"a": 1})).unwrap(), json!({"a": 1}));
+    }
+}

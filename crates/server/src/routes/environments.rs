@@ -1,0 +1,227 @@
+//! Stored recipes and their secrets.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::IntoResponse;
+use legwork_domain::{
+    Action, Environment, EnvironmentDraft, EnvironmentId, EnvironmentList, Problem, RepositoryId,
+    SecretDraft, StoredEnvironment,
+};
+use legwork_store::Thing;
+use serde::Deserialize;
+use utoipa::IntoParams;
+use uuid::Uuid;
+
+use crate::Server;
+use crate::auth::Caller;
+use crate::extract::{Body, Id, Params, Sensitive, header as text_of};
+use crate::problem::{Failure, MEDIA_TYPE};
+use crate::redact::PIECE_BYTES_MIN;
+
+/// The longest secret: a large private key with its chain.
+const SECRET_BYTES_MAX: usize = 8 * 1024;
+
+/// Stores a recipe for a repository.
+#[utoipa::path(
+    post, path = "/v1/repositories/{repository}/environments", tag = "environments", operation_id = "create_environment",
+    params(("repository" = RepositoryId, Path, description = "For which repository")),
+    request_body = EnvironmentDraft,
+    responses(
+        (status = 201, description = "Its first version", body = StoredEnvironment),
+        (status = 409, description = "The name is taken", body = Problem, content_type = MEDIA_TYPE),
+        (status = "default", description = "Any other failure", body = Problem, content_type = MEDIA_TYPE),
+    ),
+)]
+pub(super) async fn create(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Id(repository): Id<RepositoryId>,
+    Body(draft): Body<EnvironmentDraft>,
+) -> Result<impl IntoResponse, Failure> {
+    caller.may(&server.store, Action::Configure, Thing::Repository(repository)).await?;
+    no_mounts(&draft.recipe)?;
+    let act = caller.act();
+    let new = StoredEnvironment {
+        id: EnvironmentId::from_u128(Uuid::now_v7().as_u128()),
+        repository,
+        name: draft.name,
+        version: 1,
+        recipe: draft.recipe,
+        secrets: Vec::new(),
+        changed_at: act.at,
+        changed_by: caller.user(),
+    };
+    let made = server.store.create_environment(new, &act).await?;
+    Ok((StatusCode::CREATED, tagged(made)))
+}
+
+/// Lists a repository's recipes.
+#[utoipa::path(
+    get, path = "/v1/repositories/{repository}/environments", tag = "environments", operation_id = "list_environments",
+    params(("repository" = RepositoryId, Path, description = "Of which repository")),
+    responses(
+        (status = 200, description = "All of them, in their newest versions", body = EnvironmentList),
+        (status = "default", description = "Any failure", body = Problem, content_type = MEDIA_TYPE),
+    ),
+)]
+pub(super) async fn list(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Id(repository): Id<RepositoryId>,
+) -> Result<Json<EnvironmentList>, Failure> {
+    caller.may(&server.store, Action::View, Thing::Repository(repository)).await?;
+    Ok(Json(EnvironmentList { environments: server.store.environments(repository).await? }))
+}
+
+/// Which version.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Version {
+    /// An earlier one; the newest if none is named.
+    version: Option<u64>,
+}
+
+/// Shows a recipe. Of its secrets only the names.
+#[utoipa::path(
+    get, path = "/v1/environments/{environment}", tag = "environments", operation_id = "show_environment",
+    params(("environment" = EnvironmentId, Path, description = "Which recipe"), Version),
+    responses(
+        (status = 200, description = "The recipe", body = StoredEnvironment, headers(("ETag" = String, description = "Its version"))),
+        (status = "default", description = "Any failure", body = Problem, content_type = MEDIA_TYPE),
+    ),
+)]
+pub(super) async fn show(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Id(id): Id<EnvironmentId>,
+    Params(Version { version }): Params<Version>,
+) -> Result<impl IntoResponse, Failure> {
+    caller.may(&server.store, Action::View, Thing::Environment(id)).await?;
+    Ok(tagged(server.store.environment(id, version).await?))
+}
+
+/// Makes a recipe's next version. Tasks that were made before keep theirs.
+#[utoipa::path(
+    put, path = "/v1/environments/{environment}", tag = "environments", operation_id = "change_environment",
+    params(
+        ("environment" = EnvironmentId, Path, description = "Which recipe"),
+        ("If-Match" = Option<String>, Header, description = "The ETag of the version that the change is made from"),
+    ),
+    request_body = EnvironmentDraft,
+    responses(
+        (status = 200, description = "The new version", body = StoredEnvironment, headers(("ETag" = String, description = "Its version"))),
+        (status = 409, description = "The name is taken, or there is a newer version", body = Problem, content_type = MEDIA_TYPE),
+        (status = "default", description = "Any other failure", body = Problem, content_type = MEDIA_TYPE),
+    ),
+)]
+pub(super) async fn change(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Id(id): Id<EnvironmentId>,
+    headers: HeaderMap,
+    Body(draft): Body<EnvironmentDraft>,
+) -> Result<impl IntoResponse, Failure> {
+    caller.may(&server.store, Action::Configure, Thing::Environment(id)).await?;
+    no_mounts(&draft.recipe)?;
+    let seen = text_of(&headers, header::IF_MATCH.as_str())?.map(|tag| tag.trim_matches('"').parse());
+    let seen =
+        seen.transpose().map_err(|_| Failure::invalid("If-Match is not the ETag of an environment."))?;
+    let next = (draft.name, draft.recipe);
+    Ok(tagged(server.store.change_environment(id, next, seen, &caller.act()).await?))
+}
+
+/// Removes a recipe and its secrets. Tasks that were made from it keep what they have.
+#[utoipa::path(
+    delete, path = "/v1/environments/{environment}", tag = "environments", operation_id = "remove_environment",
+    params(("environment" = EnvironmentId, Path, description = "Which recipe")),
+    responses(
+        (status = 204, description = "It is gone"),
+        (status = "default", description = "Any failure", body = Problem, content_type = MEDIA_TYPE),
+    ),
+)]
+pub(super) async fn remove(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Id(id): Id<EnvironmentId>,
+) -> Result<StatusCode, Failure> {
+    caller.may(&server.store, Action::Configure, Thing::Environment(id)).await?;
+    server.store.remove_environment(id, &caller.act()).await?;
+    server.reread_secrets().await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Which secret.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct Which {
+    /// Of which recipe.
+    environment: EnvironmentId,
+    /// Its name, as an environment variable has it.
+    name: String,
+}
+
+/// Keeps a secret, in place of the one that the name stood for. It is never shown again, and from now on its value is
+/// taken out of whatever is sent to the server.
+#[utoipa::path(
+    put, path = "/v1/environments/{environment}/secrets/{name}", tag = "environments", operation_id = "put_secret",
+    params(Which), request_body = SecretDraft,
+    responses(
+        (status = 204, description = "It is kept"),
+        (status = "default", description = "Any failure", body = Problem, content_type = MEDIA_TYPE),
+    ),
+)]
+pub(super) async fn put_secret(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    which: Result<Path<Which>, axum::extract::rejection::PathRejection>,
+    Sensitive(draft): Sensitive<SecretDraft>,
+) -> Result<StatusCode, Failure> {
+    let Path(Which { environment, name }) = which?;
+    caller.may(&server.store, Action::Configure, Thing::Environment(environment)).await?;
+    if !(PIECE_BYTES_MIN..=SECRET_BYTES_MAX).contains(&draft.value.len()) {
+        return Err(Failure::invalid(format!(
+            "A secret has {PIECE_BYTES_MIN} to {SECRET_BYTES_MAX} bytes: a shorter one could not be told from ordinary text."
+        )));
+    }
+    let sealed = server.vault.seal(environment, name, &draft.value)?;
+    server.store.put_secret(&sealed, &caller.act()).await?;
+    server.reread_secrets().await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Forgets a secret. A second time changes nothing.
+#[utoipa::path(
+    delete, path = "/v1/environments/{environment}/secrets/{name}", tag = "environments", operation_id = "remove_secret",
+    params(Which),
+    responses(
+        (status = 204, description = "There is none"),
+        (status = "default", description = "Any failure", body = Problem, content_type = MEDIA_TYPE),
+    ),
+)]
+pub(super) async fn remove_secret(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    which: Result<Path<Which>, axum::extract::rejection::PathRejection>,
+) -> Result<StatusCode, Failure> {
+    let Path(Which { environment, name }) = which?;
+    caller.may(&server.store, Action::Configure, Thing::Environment(environment)).await?;
+    server.store.remove_secret(environment, &name, &caller.act()).await?;
+    server.reread_secrets().await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// What a worker's machine shows inside is for its operator to say, not for a maintainer of a repository.
+fn no_mounts(recipe: &Environment) -> Result<(), Failure> {
+    if recipe.mounts.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::invalid("A stored environment shows no directory of a host inside. Leave `mounts` out."))
+    }
+}
+
+fn tagged(environment: StoredEnvironment) -> impl IntoResponse {
+    ([(header::ETAG, format!("\"{}\"", environment.version))], Json(environment))
+}

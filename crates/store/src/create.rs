@@ -57,6 +57,8 @@ impl Store {
             return read::task(&mut transaction, parsed(&task)?).await;
         }
         let request = environments::resolve(&mut transaction, request).await?;
+        // The two together must hold as well.
+        request.validate().map_err(Error::Invalid)?;
         let view = new_task(request, ids, &sent.act);
         insert(&mut transaction, &view, ids.repository, &sent.act).await?;
         if !call.keep(&mut transaction, view.task.id, &view.task.id, sent.act.at).await? {

@@ -221,6 +221,8 @@ impl Server {
         let now = now();
         let lease_ms = i64::try_from(self.lease.as_millis()).unwrap_or(i64::MAX);
         legwork_store::Renewal { now, until: now.plus_ms(lease_ms) }
+    }
+
     /// Knows the secrets as they are on record now.
     async fn reread_secrets(&self) -> Result<(), problem::Failure> {
         self.redactor.refresh(&self.store, &self.vault).await.map_err(|error| {

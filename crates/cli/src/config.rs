@@ -14,13 +14,13 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use legwork_domain::{Limits, Mount, Resources};
+use legwork_domain::{Limits, Resources};
 use legwork_model::ModelFacts;
 
 use crate::exit::Trouble;
 use crate::logins;
 
-pub use file::ProviderFile;
+pub use file::{MountFile, ProviderFile};
 pub use serving::{Database, ServerFile, WorkerFile};
 pub use units::{money, time, tokens};
 
@@ -59,7 +59,7 @@ pub struct Config {
     /// What a sandbox may take.
     pub resources: Resources,
     /// Host directories that every sandbox shows.
-    pub mounts: Vec<Mount>,
+    pub mounts: Vec<MountFile>,
     /// How a server of this machine serves.
     pub server: ServerFile,
     /// How a worker of this machine works.

@@ -12,12 +12,13 @@ use anyhow::Context as _;
 use legwork_client::Client;
 use legwork_domain::{TaskId, TaskQuery, WorkerId};
 use legwork_model::Catalog;
+use legwork_sandbox::Bind;
 use legwork_sandbox::local::{Local, Options};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, Database};
+use crate::config::{Config, Database, MountFile};
 
 /// Bytes of the token: 256 bits, as for any bearer token that nobody may guess.
 const TOKEN_BYTES: usize = 32;
@@ -157,13 +158,16 @@ impl Worker {
         catalog: Arc<Catalog>,
         share: Share,
     ) -> anyhow::Result<Self> {
+        let mut toolchains = legwork_sandbox::toolchains(&config.user_home, &config.path);
+        let mounts = config.mounts.iter().cloned();
+        toolchains.binds.extend(mounts.map(|MountFile { host, inside }| Bind { host, inside }));
         let worker = legwork_worker::Config {
             client,
             backend: Arc::new(backend(config)?),
             catalog,
             data: config.home.clone(),
             slots: share.slots.into(),
-            toolchains: legwork_sandbox::toolchains(&config.user_home, &config.path),
+            toolchains,
             id: WorkerId::from_u128(uuid::Uuid::now_v7().as_u128()),
             task: share.task,
             labels: share.labels,

@@ -198,7 +198,7 @@ pub(crate) async fn hand_over(
     request::without_login(&located)?;
     let mut new = request::of(order, config, model, located)?;
     if let Some(served) = served {
-        request::reachable(&mut new, served, config)?;
+        request::reachable(&new, served, config)?;
     }
     for image in request::images(&order.images)? {
         new.images.push(client.put_blob(image.into()).await?);

@@ -1,5 +1,5 @@
 //! The recipe of a sandbox. A recipe is data: it may come out of a hostile repository, so nothing in it can
-//! name a path of the host. What only an operator may say ([`Mount`]) is kept apart and never read from a checkout.
+//! name a path of the host. What of the host a sandbox shows is for the worker's operator alone to say.
 
 use std::collections::BTreeMap;
 
@@ -34,9 +34,6 @@ pub struct Environment {
     pub approve: Vec<String>,
     /// What the sandbox may take of the machine.
     pub resources: Resources,
-    /// Host directories that the operator shows inside.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub mounts: Vec<Mount>,
 }
 
 impl Default for Environment {
@@ -49,7 +46,6 @@ impl Default for Environment {
             checks: Vec::new(),
             approve: Vec::new(),
             resources: Resources::default(),
-            mounts: Vec::new(),
         }
     }
 }
@@ -119,16 +115,6 @@ pub enum NetworkPolicy {
     /// Nothing; loopback only.
     #[default]
     None,
-}
-
-/// A host directory shown read-only inside. Only an operator's word makes one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Mount {
-    /// Absolute path on the worker's machine.
-    pub host: String,
-    /// Absolute path inside.
-    pub inside: String,
 }
 
 /// What a sandbox may take of the machine.

@@ -40,8 +40,8 @@ pub use budget::{
 pub use check::{Check, CheckRun, Judgement, Verdict};
 pub use day::Day;
 pub use environment::{
-    APPROVE_BYTES_MAX, APPROVE_MAX, Environment, EnvironmentDraft, EnvironmentList, Mount, NetworkPolicy,
-    Resources, StoredEnvironment,
+    APPROVE_BYTES_MAX, APPROVE_MAX, Environment, EnvironmentDraft, EnvironmentList, NetworkPolicy, Resources,
+    StoredEnvironment,
 };
 pub use event::{Context, ContextChange, Event, EventKind};
 pub use evidence::{Proof, TestClaim};

@@ -48,7 +48,7 @@ pub struct Config {
     pub data: PathBuf,
     /// Turns at the same time, at least 1.
     pub slots: usize,
-    /// Toolchains of the machine that every turn sees.
+    /// Toolchains of the machine that every sandbox shows, and what else its operator wants shown.
     pub toolchains: Toolchains,
     /// Who it is.
     pub id: WorkerId,

@@ -64,13 +64,11 @@ impl Worker {
     /// A sandbox for commands of the repository or the agent.
     pub(crate) fn spec(&self, what: &str, layers: Vec<Layer>, environment: &Environment) -> Spec {
         let resources = environment.resources;
-        let mounts =
-            environment.mounts.iter().map(|mount| crate::clean::bind(mount.host.as_ref(), &mount.inside));
         let variables = environment.variables.iter().map(|(name, value)| (name.clone(), value.clone()));
         Spec {
             name: self.name(what),
             layers,
-            binds: self.config.toolchains.binds.iter().cloned().chain(mounts).collect(),
+            binds: self.config.toolchains.binds.clone(),
             workspace: Access::Write,
             env: self.config.toolchains.env.iter().cloned().chain(variables).collect(),
             limits: Limits {

@@ -1,9 +1,9 @@
 //! The form of the configuration file.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use legwork_domain::{Limits, Mount, Resources};
+use legwork_domain::{Limits, Resources};
 use legwork_model::{ModelFacts, Wire};
 use serde::{Deserialize, Deserializer, de};
 
@@ -20,9 +20,19 @@ pub(super) struct File {
     pub(super) models: BTreeMap<String, ModelFacts>,
     pub(super) limits: LimitsFile,
     pub(super) resources: Resources,
-    pub(super) mounts: Vec<Mount>,
+    pub(super) mounts: Vec<MountFile>,
     pub(super) server: ServerFile,
     pub(super) worker: WorkerFile,
+}
+
+/// `[[mounts]]`: a host directory that every sandbox of this machine's worker shows, read-only.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MountFile {
+    /// Absolute path on this machine.
+    pub host: PathBuf,
+    /// Absolute path inside.
+    pub inside: PathBuf,
 }
 
 /// `[providers.NAME]`: overrides a built-in provider key by key, or adds one (then `wire` and `base_url` are needed).

@@ -40,7 +40,6 @@ pub(super) fn of(
             setup: args.setup.clone(),
             checks: checks(&args.checks),
             resources: config.resources,
-            mounts: config.mounts.clone(),
             ..Environment::default()
         },
         limits: args.limits.over(config.limits),
@@ -66,12 +65,11 @@ pub(super) fn without_login(located: &Located) -> anyhow::Result<()> {
     Err(Trouble::usage(what, mend).into())
 }
 
-/// Refuses what a server elsewhere cannot have: a path of this machine. What an operator shows of this machine stays here.
-pub(super) fn reachable(new: &mut NewTask, served: &Served, config: &Config) -> anyhow::Result<()> {
+/// Refuses what a server elsewhere cannot have: a path of this machine.
+pub(super) fn reachable(new: &NewTask, served: &Served, config: &Config) -> anyhow::Result<()> {
     if served.place == Place::Here {
         return Ok(());
     }
-    new.environment.mounts.clear();
     let Some(path) = Some(&new.source.repository).filter(|text| text.starts_with('/')) else { return Ok(()) };
     let what = format!("The server {} cannot see {path}, which is on this machine.", served.url);
     let origin =

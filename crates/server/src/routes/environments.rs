@@ -7,8 +7,8 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use legwork_domain::{
-    Action, Environment, EnvironmentDraft, EnvironmentId, EnvironmentList, Problem, RepositoryId,
-    SecretDraft, StoredEnvironment,
+    Action, EnvironmentDraft, EnvironmentId, EnvironmentList, Problem, RepositoryId, SecretDraft,
+    StoredEnvironment,
 };
 use legwork_store::Thing;
 use serde::Deserialize;
@@ -42,7 +42,6 @@ pub(super) async fn create(
     Body(draft): Body<EnvironmentDraft>,
 ) -> Result<impl IntoResponse, Failure> {
     caller.may(&server.store, Action::Configure, Thing::Repository(repository)).await?;
-    no_mounts(&draft.recipe)?;
     let act = caller.act();
     let new = StoredEnvironment {
         id: EnvironmentId::from_u128(Uuid::now_v7().as_u128()),
@@ -125,7 +124,6 @@ pub(super) async fn change(
     Body(draft): Body<EnvironmentDraft>,
 ) -> Result<impl IntoResponse, Failure> {
     caller.may(&server.store, Action::Configure, Thing::Environment(id)).await?;
-    no_mounts(&draft.recipe)?;
     let seen = text_of(&headers, header::IF_MATCH.as_str())?.map(|tag| tag.trim_matches('"').parse());
     let seen =
         seen.transpose().map_err(|_| Failure::invalid("If-Match is not the ETag of an environment."))?;
@@ -211,15 +209,6 @@ pub(super) async fn remove_secret(
     server.store.remove_secret(environment, &name, &caller.act()).await?;
     server.reread_secrets().await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// What a worker's machine shows inside is for its operator to say, not for a maintainer of a repository.
-fn no_mounts(recipe: &Environment) -> Result<(), Failure> {
-    if recipe.mounts.is_empty() {
-        Ok(())
-    } else {
-        Err(Failure::invalid("A stored environment shows no directory of a host inside. Leave `mounts` out."))
-    }
 }
 
 fn tagged(environment: StoredEnvironment) -> impl IntoResponse {

@@ -22,7 +22,7 @@ use crate::logins;
 
 pub use file::{MountFile, ProviderFile};
 pub use serving::{Database, ServerFile, WorkerFile};
-pub use units::{money, time, tokens};
+pub use units::{lifetime, money, time, tokens};
 
 /// A reader of environment variables. A function, so that tests need not change the process's own.
 pub type Vars<'a> = &'a dyn Fn(&str) -> Option<String>;

@@ -111,8 +111,26 @@ pub fn lines_of(error: &anyhow::Error) -> Vec<Line> {
     for cause in error.chain().skip(1) {
         lines.push(Line::default().with(DIM, "  because ").with(PLAIN, &cause.to_string()));
     }
-    if let Some(trouble) = error.downcast_ref::<Trouble>() {
-        lines.extend(trouble.mend.lines().map(|line| Line::default().with(ACCENT, "  → ").with(PLAIN, line)));
-    }
+    let mend = match error.downcast_ref::<Trouble>() {
+        Some(trouble) => trouble.mend.as_str(),
+        None => error.chain().find_map(|cause| cause.downcast_ref()).map_or("", of_a_server),
+    };
+    lines.extend(mend.lines().map(|line| Line::default().with(ACCENT, "  → ").with(PLAIN, line)));
     lines
+}
+
+/// What to do about a call to a server that failed.
+fn of_a_server(error: &legwork_client::Error) -> &'static str {
+    match error.code() {
+        Some("unauthorized") => {
+            "The token is wrong, has expired or was revoked. Log in again: legwork login URL\nA worker's is made by: legwork token new NAME --worker"
+        }
+        Some("forbidden") => "Ask an owner for that role (legwork user grant), or use a token that has it.",
+        Some("not_found") => "List what there is for you: legwork task ls",
+        Some(_) => "",
+        None if error.is_retryable() => {
+            "Is it running? legwork up starts one on this machine; --server none does without one."
+        }
+        None => "Check the server's address and that it is of this version.",
+    }
 }

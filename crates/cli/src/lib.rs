@@ -3,7 +3,9 @@
 //! `run` and `demo` start server and worker inside this process and speak HTTP over loopback with them ([`local`]), so
 //! there is one path of a task, whoever asks. Each verb is a file: help text on the arguments, then the function.
 
+pub mod admin;
 pub mod apply_patch;
+pub mod call;
 pub mod choice;
 pub mod clean;
 pub mod completions;
@@ -19,6 +21,7 @@ pub mod login;
 pub mod logins;
 pub mod man;
 pub mod models;
+mod people;
 pub mod reach;
 mod ready;
 pub mod record;
@@ -29,9 +32,12 @@ pub mod serve;
 pub mod signals;
 pub mod steps;
 pub mod summary;
+pub mod table;
 pub mod task;
 pub mod text;
+pub mod token;
 pub mod traces;
+pub mod user;
 
 use anyhow::Context as _;
 

@@ -4,7 +4,6 @@ use std::io::{BufRead as _, IsTerminal as _, Read as _, Write as _};
 
 use anyhow::Context as _;
 use legwork_client::Client;
-use legwork_domain::TaskQuery;
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 
 use crate::config::{Config, Vars};
@@ -64,15 +63,13 @@ pub async fn login(args: LoginArgs, config: &Config, vars: Vars<'_>) -> anyhow::
     }
     let token = token(&url)?;
     let client = Client::new(&url, &token)?;
-    // The cheapest call that needs the token.
-    let query = TaskQuery { limit: Some(1), ..TaskQuery::default() };
-    client.tasks(&query).await.map_err(|error| refused(&url, error))?;
+    let me = client.me().await.map_err(|error| refused(&url, error))?;
     logins.add(&url, &token);
     logins.write(&config.logins)?;
     if args.json {
-        crate::json::line(&mut std::io::stdout(), &serde_json::json!({ "url": url }))?;
+        crate::json::line(&mut std::io::stdout(), &serde_json::json!({ "url": url, "me": me }))?;
     } else {
-        let kept = format!("; the token is in {}", config.logins.display());
+        let kept = format!(" as {}; the token is in {}", me.user.name, config.logins.display());
         home::write(&[Line::default().with(GOOD, "Logged in to ").with(ACCENT, &url).with(DIM, &kept)])?;
     }
     Ok(Exit::Done)

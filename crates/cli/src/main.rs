@@ -6,7 +6,9 @@ use clap::{CommandFactory as _, Parser};
 use legwork_cli::config::{self, Config};
 use legwork_cli::exit::{Exit, code_of};
 use legwork_cli::serve::{server, up, worker};
-use legwork_cli::{Life, apply_patch, completions, demo, doctor, log, login, man, run, runtime, task};
+use legwork_cli::{
+    Life, admin, apply_patch, completions, demo, doctor, log, login, man, run, runtime, task, token, user,
+};
 
 /// Hands a task on a repository to a coding agent in an isolated sandbox and brings back a reviewed, evidenced patch.
 #[derive(Parser)]
@@ -48,6 +50,12 @@ enum Work {
     Server(server::Args),
     /// Starts a worker for a server elsewhere, and stays.
     Worker(worker::Args),
+    /// Makes, lists and revokes API tokens.
+    Token(token::Args),
+    /// Says who may do what on a server.
+    User(user::Args),
+    /// Keeps a server: budgets, spending, repositories, the audit log.
+    Admin(admin::Args),
     /// Logs in to a server, which commands then use.
     Login(login::LoginArgs),
     /// Forgets a server's token.
@@ -73,6 +81,9 @@ impl Work {
             | Self::Task(_)
             | Self::Demo(_)
             | Self::Doctor(_)
+            | Self::Token(_)
+            | Self::User(_)
+            | Self::Admin(_)
             | Self::Login(_)
             | Self::Logout(_) => Life::Command,
         }
@@ -116,6 +127,9 @@ fn perform(work: Work) -> anyhow::Result<Exit> {
             Work::Up(args) => Box::pin(up::run(args, &config, vars)).await,
             Work::Server(args) => Box::pin(server::run(args, &config, vars)).await,
             Work::Worker(args) => Box::pin(worker::run(args, &config, vars)).await,
+            Work::Token(args) => Box::pin(token::run(args, &config, vars)).await,
+            Work::User(args) => Box::pin(user::run(args, &config, vars)).await,
+            Work::Admin(args) => Box::pin(admin::run(args, &config, vars)).await,
             Work::Login(args) => login::login(args, &config, vars).await,
             Work::Logout(args) => login::logout(args, &config),
         }

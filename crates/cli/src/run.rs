@@ -81,6 +81,9 @@ pub struct OrderArgs {
     /// An image for the prompt. May be given several times.
     #[arg(long = "image-input", value_name = "FILE", action = ArgAction::Append)]
     pub images: Vec<PathBuf>,
+    /// What all turns of the task together may cost, in US dollars. At the end of it the task waits for a top-up.
+    #[arg(long, value_name = "DOLLARS", value_parser = money)]
+    pub budget: Option<u64>,
     /// What a worker must have to run it. May be given several times.
     #[arg(long = "label", value_name = "LABEL", action = ArgAction::Append)]
     pub labels: Vec<String>,

@@ -10,27 +10,20 @@ mod ls;
 
 mod resume;
 mod show;
+pub(crate) mod top_up;
 mod wait;
 mod watch;
 
-use legwork_client::Client;
-use serde::Serialize;
-
+use crate::call::{Call, CallArgs, Form};
 use crate::config::{Config, Vars};
 use crate::exit::Exit;
-use crate::reach::{Reach, Served, ServerArg};
-use crate::run::home;
-use crate::text::Line;
 
 /// Hands tasks over, follows them and uses their results.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Which server.
+    /// What every such command takes.
     #[command(flatten)]
-    server: ServerArg,
-    /// Answer with JSON on standard output.
-    #[arg(long, global = true)]
-    json: bool,
+    call: CallArgs,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -55,6 +48,8 @@ enum Verb {
     Apply(apply::Args),
     /// Cancels a task that is queued or running.
     Cancel(Which),
+    /// Adds to what a task may spend in all.
+    TopUp(top_up::Args),
     /// Takes up a task whose command was killed, and shows it to its end.
     Resume(Which),
 }
@@ -69,52 +64,15 @@ pub struct Which {
     pub attempt: Option<u8>,
 }
 
-/// How a verb answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
-    /// For a person.
-    Words,
-    /// One JSON value a line.
-    Json,
-}
-
-/// What a verb works with.
-pub(crate) struct Call<'a> {
-    pub(crate) client: &'a Client,
-    pub(crate) form: Form,
-    pub(crate) config: &'a Config,
-    pub(crate) vars: Vars<'a>,
-    /// Where the client leads, if that is not this process.
-    pub(crate) served: Option<Served>,
-}
-
-impl Call<'_> {
-    /// Answers with `value`, or for a person with `lines`.
-    pub(crate) fn answer(&self, value: &impl Serialize, lines: &[Line]) -> anyhow::Result<Exit> {
-        match self.form {
-            Form::Json => crate::json::line(&mut std::io::stdout().lock(), value)?,
-            Form::Words => home::write(lines)?,
-        }
-        Ok(Exit::Done)
-    }
-}
-
 /// Runs the verb.
 ///
 /// # Errors
 /// If there is no such task, or the server cannot be reached.
 pub async fn run(args: Args, config: &Config, vars: Vars<'_>) -> anyhow::Result<Exit> {
-    let served = args.server.served(config, vars).await?;
-    let reach = Reach::to(served.as_ref(), config).await?;
-    let form = if args.json { Form::Json } else { Form::Words };
-    let done = {
-        let call = Call { client: &reach.client, form, config, vars, served };
-        verb_on(args.verb, &call, &reach).await
-    };
-    reach.end(done).await
+    args.call.with(config, vars, async |call| verb_on(args.verb, call).await).await
 }
 
-async fn verb_on(verb: Verb, call: &Call<'_>, reach: &Reach) -> anyhow::Result<Exit> {
+async fn verb_on(verb: Verb, call: &Call<'_>) -> anyhow::Result<Exit> {
     match verb {
         Verb::New(args) => Box::pin(create::run(&args, call)).await,
         Verb::Ls(args) => ls::run(&args, call).await,
@@ -125,6 +83,7 @@ async fn verb_on(verb: Verb, call: &Call<'_>, reach: &Reach) -> anyhow::Result<E
         Verb::Diff(which) => diff::run(&which, call).await,
         Verb::Apply(args) => apply::run(&args, call).await,
         Verb::Cancel(which) => cancel::run(&which, call).await,
-        Verb::Resume(which) => Box::pin(resume::run(&which, call, reach.host())).await,
+        Verb::TopUp(args) => top_up::run(&args, call).await,
+        Verb::Resume(which) => Box::pin(resume::run(&which, call)).await,
     }
 }

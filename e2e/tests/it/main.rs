@@ -37,3 +37,4 @@ mod the_documented_curl;
 mod up_is_killed_and_returns;
 mod up_stops_in_good_order;
 mod wait_tells_by_exit_code;
+mod who_may_do_what;

@@ -28,13 +28,21 @@ pub(super) async fn run(verb: &Verb, call: &Call<'_>) -> anyhow::Result<Exit> {
 async fn verify(call: &Call<'_>) -> anyhow::Result<Exit> {
     let verdict = call.client.verify_audit().await?;
     let Some(fault) = &verdict.fault else {
-        let whole = format!("The audit log is whole: {}.", count(verdict.entries, "entry").replace("entrys", "entries"));
+        let whole = format!(
+            "The audit log is whole: {}.",
+            count(verdict.entries, "entry").replace("entrys", "entries")
+        );
         let head = format!("  Keep its head elsewhere, to compare later: {}", verdict.head);
-        return call.answer(&verdict, &[Line::default().with(GOOD, &whole), Line::default().with(DIM, &head)]);
+        return call
+            .answer(&verdict, &[Line::default().with(GOOD, &whole), Line::default().with(DIM, &head)]);
     };
     call.answer(&verdict, &[])?;
     let what = format!("The audit log was changed at entry {}: {}.", fault.seq, fault.what);
-    Err(Trouble::failed(what, "Compare with a backup from before, and find out who could write to the database.").into())
+    Err(Trouble::failed(
+        what,
+        "Compare with a backup from before, and find out who could write to the database.",
+    )
+    .into())
 }
 
 async fn list(limit: u16, call: &Call<'_>) -> anyhow::Result<Exit> {

@@ -67,8 +67,7 @@ pub(super) async fn run(verb: &Verb, call: &Call<'_>) -> anyhow::Result<Exit> {
             call.list(&budgets, &table::fitted(&["WHOSE", "PER", "SPENT"], rows, table::columns()))
         }
         Verb::Set { of, limit } => {
-            let limit =
-                Allowance { cost_microusd: limit.cost, tokens: limit.tokens, wall_ms: limit.time };
+            let limit = Allowance { cost_microusd: limit.cost, tokens: limit.tokens, wall_ms: limit.time };
             let budget = call.client.set_budget(spender(of, call).await?, of.per, &limit).await?;
             call.answer(&budget, &[top_up::line(&budget)])
         }
@@ -76,7 +75,10 @@ pub(super) async fn run(verb: &Verb, call: &Call<'_>) -> anyhow::Result<Exit> {
             let spender = spender(of, call).await?;
             call.client.remove_budget(spender, of.per).await?;
             let gone = serde_json::json!({ "spender": spender, "period": of.per });
-            call.answer(&gone, &[Line::default().with(GOOD, "It is gone: nothing is limited by it any more.")])
+            call.answer(
+                &gone,
+                &[Line::default().with(GOOD, "It is gone: nothing is limited by it any more.")],
+            )
         }
     }
 }

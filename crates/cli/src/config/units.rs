@@ -16,6 +16,20 @@ pub fn time(text: &str) -> Result<u64, String> {
     number.checked_mul(unit).filter(|ms| *ms > 0).ok_or_else(expected)
 }
 
+/// Milliseconds of `30d`, or of what [`time`] reads.
+///
+/// # Errors
+/// What is expected, for the person who wrote it.
+pub fn lifetime(text: &str) -> Result<u64, String> {
+    let days = text.strip_suffix('d').and_then(|days| days.parse::<u64>().ok());
+    match days.and_then(|days| days.checked_mul(24 * 3_600_000)) {
+        Some(ms) if ms > 0 => Ok(ms),
+        Some(_) | None => {
+            time(text).map_err(|_| format!("{text:?} is no length of time; write it as 30d or 12h"))
+        }
+    }
+}
+
 /// Tokens of `50000`, `200k`, `2M`.
 ///
 /// # Errors

@@ -4,7 +4,9 @@ use std::io::Read as _;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use legwork_domain::{Check, Environment, Kind, Limits, LocalChanges, NewTask, PROMPT_BYTES_MAX, Source};
+use legwork_domain::{
+    Allowance, Check, Environment, Kind, Limits, LocalChanges, NewTask, PROMPT_BYTES_MAX, Source,
+};
 
 use super::{LimitArgs, OrderArgs, TakeArgs};
 use crate::config::Config;
@@ -44,6 +46,7 @@ pub(super) fn of(
         },
         limits: args.limits.over(config.limits),
         labels: args.labels.clone(),
+        budget: args.budget.map(|cost| Allowance { cost_microusd: Some(cost), ..Allowance::default() }),
         priority: args.priority,
         ..NewTask::new(prompt(&args.prompt)?, source, model)
     };

@@ -13,10 +13,10 @@ pub(super) struct Args {
 
 /// The id alone goes to standard output, so that a script can keep it; advice goes to standard error.
 pub(super) async fn run(args: &Args, call: &Call<'_>) -> anyhow::Result<Exit> {
-    let view = run::hand_over(&args.order, call.served.as_ref(), call.client, call.config, call.vars).await?;
+    let view = run::hand_over(&args.order, call.served, call.client, call.config, call.vars).await?;
     let id = view.task.id;
     call.answer(&view, &[Line::of(&id.to_string())])?;
-    match &call.served {
+    match call.served {
         Some(_) => run::say(
             &Line::default()
                 .with(DIM, "Follow it: ")

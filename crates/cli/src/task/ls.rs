@@ -1,18 +1,22 @@
-use std::io::IsTerminal as _;
-
-use legwork_domain::{DiffStat, TaskQuery, TaskRow, TaskState, Timestamp};
+use anstyle::Style;
+use legwork_domain::{Archived, DiffStat, TaskQuery, TaskRow, TaskState, Timestamp};
 use legwork_git::Repository;
 
 use super::{Call, Form};
 use crate::exit::{Exit, Trouble};
-use crate::run::home;
-use crate::screen;
-use crate::text::{ACCENT, BAD, BOLD, DIM, GOOD, Line, PLAIN, WARN, dollars, pad};
+use crate::people;
+use crate::run::say;
+use crate::table;
+use crate::text::{ACCENT, BAD, BOLD, DIM, GOOD, Line, PLAIN, WARN, dollars};
 
-/// Columns of a title that are worth having; below, the other columns give way.
-const TITLE_MIN: usize = 16;
-/// Columns where standard output is no terminal.
-const COLUMNS_PIPED: usize = 160;
+/// Columns of a terminal from which on patch, checks and cost are shown.
+const FOR_DETAILS: usize = 90;
+/// From which on the repository is.
+const FOR_REPOSITORY: usize = 120;
+/// From which on ids are shown whole.
+const FOR_IDS: usize = 140;
+/// Characters of an id where they are not: its end tells tasks apart, since its start is the time.
+const ID_CHARS: usize = 8;
 
 /// Lists tasks, newest first.
 #[derive(Debug, clap::Args)]
@@ -20,93 +24,135 @@ pub(super) struct Args {
     /// How many at most.
     #[arg(long, short = 'n', value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
     limit: u16,
+    /// Only in this state: queued, running, parked, succeeded, no_change, limit_reached, failed, cancelled.
+    #[arg(long, value_name = "STATE", value_parser = state)]
+    state: Option<TaskState>,
+    /// Only of this repository, as the tasks name it.
+    #[arg(long, value_name = "PATH-OR-URL")]
+    repo: Option<String>,
+    /// Only handed over by this user, by name or id; me: by you.
+    #[arg(long, value_name = "USER")]
+    user: Option<String>,
+    /// Only with these words in their titles.
+    #[arg(long, value_name = "WORDS")]
+    title: Option<String>,
+    /// With the archived ones.
+    #[arg(long, conflicts_with = "archived")]
+    all: bool,
+    /// Only the archived ones.
+    #[arg(long)]
+    archived: bool,
+    /// Where the list before ended; it says so.
+    #[arg(long, value_name = "CURSOR")]
+    cursor: Option<String>,
+}
+
+fn state(text: &str) -> Result<TaskState, String> {
+    let states = [
+        TaskState::Queued,
+        TaskState::Running,
+        TaskState::Parked,
+        TaskState::Succeeded,
+        TaskState::NoChange,
+        TaskState::LimitReached,
+        TaskState::Failed,
+        TaskState::Cancelled,
+    ];
+    let names = states.map(TaskState::name).join(", ");
+    states.into_iter().find(|state| state.name() == text).ok_or_else(|| format!("it is one of {names}"))
 }
 
 pub(super) async fn run(args: &Args, call: &Call<'_>) -> anyhow::Result<Exit> {
+    let mut query = args.query(call).await?;
+    let limit = usize::from(args.limit);
     let mut tasks: Vec<TaskRow> = Vec::new();
-    let mut query = TaskQuery { limit: Some(args.limit.into()), ..TaskQuery::default() };
-    while tasks.len() < usize::from(args.limit) {
+    loop {
+        query.limit = u32::try_from(limit - tasks.len()).ok();
         let page = call.client.tasks(&query).await?;
         tasks.extend(page.tasks);
         query.cursor = page.next;
-        if query.cursor.is_none() {
+        if query.cursor.is_none() || tasks.len() >= limit {
             break;
         }
     }
-    tasks.truncate(args.limit.into());
-    if call.form == Form::Json {
-        let mut out = std::io::stdout().lock();
-        tasks.iter().try_for_each(|task| crate::json::line(&mut out, task))?;
-        return Ok(Exit::Done);
+    if call.form == Form::Words && tasks.is_empty() {
+        return Err(args.none().into());
     }
-    if tasks.is_empty() {
-        return Err(Trouble::failed(
-            "There are no tasks yet.",
-            "Start one: legwork run \"…\", or legwork demo",
-        )
-        .into());
+    let (now, columns) = (people::now(), table::columns());
+    let rows = tasks.iter().map(|task| row(task, now, columns)).collect();
+    call.list(&tasks, &table::fitted(&heads(columns), rows, columns))?;
+    if let Some(cursor) = &query.cursor {
+        say(&Line::default().with(DIM, "There are more: --cursor ").with(ACCENT, cursor));
     }
-    let columns = if std::io::stdout().is_terminal() { screen::size().0 } else { COLUMNS_PIPED };
-    let now = Timestamp::from_micros(jiff::Timestamp::now().as_microsecond());
-    let mut lines = vec![Layout::of(columns).head()];
-    lines.extend(tasks.iter().map(|task| Layout::of(columns).row(task, now).cut(columns)));
-    home::write(&lines)?;
     Ok(Exit::Done)
 }
 
-/// Which columns there is room for.
-#[derive(Clone, Copy)]
-struct Layout {
-    /// Characters of the id; its end tells tasks apart, since its start is the time.
-    id: usize,
-    repository: usize,
-    details: bool,
-    title: usize,
+impl Args {
+    async fn query(&self, call: &Call<'_>) -> anyhow::Result<TaskQuery> {
+        let created_by = match self.user.as_deref() {
+            None => None,
+            Some("me") => Some(call.client.me().await?.user.id),
+            Some(name) => Some(people::user(name, call.client).await?.id),
+        };
+        let archived = match (self.all, self.archived) {
+            (true, _) => Archived::With,
+            (false, true) => Archived::Only,
+            (false, false) => Archived::Without,
+        };
+        Ok(TaskQuery {
+            state: self.state,
+            repository: self.repo.clone(),
+            created_by,
+            archived,
+            title: self.title.clone(),
+            cursor: self.cursor.clone(),
+            ..TaskQuery::default()
+        })
+    }
+
+    fn none(&self) -> Trouble {
+        let filtered = self.state.is_some()
+            || self.repo.is_some()
+            || self.user.is_some()
+            || self.title.is_some()
+            || self.archived
+            || self.cursor.is_some();
+        if filtered {
+            Trouble::failed("There are no such tasks.", "List all of them: legwork task ls --all")
+        } else {
+            Trouble::failed("There are no tasks yet.", "Start one: legwork run \"…\", or legwork demo")
+        }
+    }
 }
 
-const STATE: usize = 20;
-const AGE: usize = 5;
-const DETAILS: usize = 36;
+fn heads(columns: usize) -> Vec<&'static str> {
+    let details = (columns >= FOR_DETAILS).then_some("PATCH, CHECKS, COST");
+    let repository = (columns >= FOR_REPOSITORY).then_some("REPOSITORY");
+    ["TASK", "STATE", "AGE", "TOOK"].into_iter().chain(details).chain(repository).chain(["TITLE"]).collect()
+}
 
-impl Layout {
-    fn of(columns: usize) -> Self {
-        let id = if columns >= 140 { 31 } else { 8 };
-        let details = columns >= 90;
-        let repository = if columns >= 120 { 20 } else { 0 };
-        let used = id + 2 + STATE + 2 + AGE + 2 + if details { DETAILS + 2 } else { 0 } + repository + 2;
-        Self { id, repository, details, title: columns.saturating_sub(used).max(TITLE_MIN) }
+fn row(task: &TaskRow, now: Timestamp, columns: usize) -> Vec<Line> {
+    let id = task.id.to_string();
+    let shown = if columns >= FOR_IDS { id.len() } else { ID_CHARS };
+    let (style, word) = word_for(task);
+    let took = task.ended_at.map_or_else(String::new, |ended| people::span(ended.ms_since(task.created_at)));
+    let mut cells = vec![
+        Line::default().with(DIM, &id[id.len() - shown..]),
+        Line::default().with(style, word),
+        Line::default().with(DIM, &people::span(now.ms_since(task.created_at))),
+        Line::default().with(DIM, &took),
+    ];
+    if columns >= FOR_DETAILS {
+        cells.push(details(task));
     }
-
-    fn head(self) -> Line {
-        let mut text = format!("{}  {}  {}  ", pad("TASK", self.id), pad("STATE", STATE), pad("AGE", AGE));
-        if self.details {
-            text.push_str(&format!("{}  ", pad("PATCH, CHECKS, COST", DETAILS)));
-        }
-        if self.repository > 0 {
-            text.push_str(&format!("{}  ", pad("REPOSITORY", self.repository)));
-        }
-        Line::default().with(DIM, &format!("{text}TITLE"))
+    if columns >= FOR_REPOSITORY {
+        let path = repository(&task.repository);
+        let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_owned();
+        cells.push(Line::default().with(DIM, &name));
     }
-
-    fn row(self, task: &TaskRow, now: Timestamp) -> Line {
-        let id = task.id.to_string();
-        let (style, word) = word_for_state(task);
-        let mut line = Line::default()
-            .with(DIM, &id[id.len() - self.id..])
-            .with(style, &format!("  {}", pad(word, STATE)))
-            .with(DIM, &format!("  {}  ", pad(&age(now.ms_since(task.created_at)), AGE)));
-        if self.details {
-            let details = details(task).cut(DETAILS);
-            let blanks = " ".repeat(DETAILS + 2 - details.width());
-            line = line.then(details).with(PLAIN, &blanks);
-        }
-        if self.repository > 0 {
-            let path = repository(&task.repository);
-            let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_owned();
-            line.push(DIM, &format!("{}  ", pad(&name, self.repository)));
-        }
-        line.then(Line::default().with(BOLD, &task.title).cut(self.title))
-    }
+    // What nobody has looked at yet stands out.
+    cells.push(Line::default().with(if task.unread { BOLD } else { PLAIN }, &task.title));
+    cells
 }
 
 /// The repository without what may be secret in its URL.
@@ -114,9 +160,10 @@ pub(super) fn repository(text: &str) -> String {
     Repository::parse(text).map_or_else(|_| "(unreadable)".to_owned(), |repository| repository.public())
 }
 
-fn word_for_state(task: &TaskRow) -> (anstyle::Style, &'static str) {
+fn word_for(task: &TaskRow) -> (Style, &'static str) {
     match task.state {
-        TaskState::Queued | TaskState::Running | TaskState::Parked => (ACCENT, task.state.name()),
+        TaskState::Queued | TaskState::Running => (ACCENT, task.state.name()),
+        TaskState::Parked => (WARN.bold(), "Needs you"),
         TaskState::Succeeded => (GOOD.bold(), "Done"),
         TaskState::NoChange => (GOOD.bold(), "Done, no change"),
         TaskState::Failed if task.checks.broken + task.checks.still_failing + task.checks.flaky > 0 => {
@@ -144,14 +191,4 @@ fn details(task: &TaskRow) -> Line {
         line.push(DIM, &format!("{comma}{}", dollars(task.spent.cost_microusd)));
     }
     line
-}
-
-/// `40s`, `5m`, `3h`, `12d`.
-fn age(ms: u64) -> String {
-    match ms / 1000 {
-        seconds @ 0..60 => format!("{seconds}s"),
-        seconds @ 60..3600 => format!("{}m", seconds / 60),
-        seconds @ 3600..86_400 => format!("{}h", seconds / 3600),
-        seconds => format!("{}d", seconds / 86_400),
-    }
 }

@@ -4,14 +4,13 @@ use legwork_model::Catalog;
 
 use super::{Call, Which, find};
 use crate::exit::{Exit, Trouble};
-use crate::local::Host;
 use crate::run::{self, Attended, Shown};
 use crate::signals::Signals;
 use crate::{models, ready};
 
 /// Takes up a task whose command was killed. Its turns are queued again once their leases have lapsed, half a minute
 /// after the last sign of life; of one that lives, only the events are shown.
-pub(super) async fn run(which: &Which, call: &Call<'_>, host: Option<&Host>) -> anyhow::Result<Exit> {
+pub(super) async fn run(which: &Which, call: &Call<'_>) -> anyhow::Result<Exit> {
     let signals = Signals::new()?;
     let view = find::task(which, call.client).await?;
     if view
@@ -25,7 +24,7 @@ pub(super) async fn run(which: &Which, call: &Call<'_>, host: Option<&Host>) -> 
             Trouble::usage(what, format!("See its result: legwork task show {}", view.task.id)).into()
         );
     }
-    let Some(host) = host else {
+    let Some(host) = call.host else {
         let what = "The server's workers take it up by themselves.";
         return Err(Trouble::usage(what, format!("Follow it: legwork task watch {}", view.task.id)).into());
     };

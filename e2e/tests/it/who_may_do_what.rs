@@ -1,0 +1,62 @@
+use crate::repo::{FIX, with_a_bug};
+use crate::script::Script;
+use crate::world::{Outcome, Running, World};
+
+#[test]
+fn a_server_and_a_worker_apart_do_a_task() {
+    let (machine, rack) = (World::new(), World::new());
+    let repo = with_a_bug(machine.repo("project"));
+    let server = machine.serve(&["server"]);
+    let token = machine.legwork_says(&["token", "new", "rack", "--worker"]);
+    std::fs::write(rack.path("token"), &token.exits(0).stdout).unwrap();
+    let id =
+        machine.hand_over(&repo, &Script::new().patch(FIX).says("Changed the sign."), &["Make add.sh add"]);
+
+    let mut command = rack.legwork();
+    command.args(["worker", "--server", &server.url, "--slots", "1", "--token-file"]).arg(rack.path("token"));
+    let worker = Running::spawn(command);
+    machine.legwork_says(&["task", "wait", &id]).exits(0);
+    worker.terminate();
+    worker.end().exits(0);
+    assert!(machine.legwork_says(&["task", "diff", &id]).stdout.contains("+echo $(($1 + $2))"));
+}
+
+#[test]
+fn a_worker_with_a_wrong_token_ends_and_says_why() {
+    let machine = World::new();
+    let server = machine.serve(&["server"]);
+    let mut command = machine.legwork();
+    command.args(["worker", "--server", &server.url]).env("LEGWORK_WORKER_TOKEN", "wrong");
+    let refused = Running::spawn(command).end();
+    refused.exits(1);
+    assert!(refused.stderr.contains("refuses this worker"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("legwork token new NAME --worker"), "{}", refused.stderr);
+}
+
+#[test]
+fn a_viewer_sees_and_cannot_act_and_a_revoked_token_opens_nothing() {
+    let machine = World::new();
+    let repo = with_a_bug(machine.repo("project"));
+    let server = machine.serve(&["server"]);
+    let id = machine.hand_over(&repo, &Script::new().says("Never asked."), &["Look"]);
+    machine.legwork_says(&["user", "new", "ada", "--role", "runner"]).exits(0);
+    let token = machine.legwork_says(&["token", "new", "read", "--user", "ada", "--role", "viewer"]).stdout;
+    let as_ada = |arguments: &[&str]| -> Outcome {
+        let mut command = machine.legwork();
+        command.args(arguments).args(["--server", &server.url]).env("LEGWORK_TOKEN", token.trim());
+        Running::spawn(command).end()
+    };
+
+    assert!(as_ada(&["user", "me"]).exits(0).stdout.contains("runner on everything"));
+    as_ada(&["task", "show", &id]).exits(0);
+    let refused = as_ada(&["task", "cancel", &id]);
+    refused.exits(1);
+    assert!(refused.stderr.contains("runner"), "it says what one would have to be: {}", refused.stderr);
+
+    let list = machine.legwork_says(&["token", "ls", "--user", "ada", "--json"]);
+    let made = list.exits(0).events[0]["id"].as_str().unwrap();
+    machine.legwork_says(&["token", "revoke", made]).exits(0);
+    as_ada(&["task", "show", &id]).exits(1);
+    machine.legwork_says(&["admin", "audit", "verify"]).exits(0);
+    assert!(machine.legwork_says(&["admin", "audit", "ls"]).stdout.contains("token.revoke"));
+}

@@ -4,11 +4,12 @@ mod audit;
 mod budget;
 mod usage;
 
-use legwork_domain::RepositoryDraft;
+use legwork_domain::{LinkDraft, RepositoryDraft};
 
 use crate::call::CallArgs;
 use crate::config::{Config, Vars};
 use crate::exit::Exit;
+use crate::people;
 use crate::text::Line;
 
 /// Keeps a server: budgets, spending, repositories, the audit log.
@@ -31,6 +32,12 @@ enum Verb {
     /// Who changed what about who may do what.
     #[command(subcommand)]
     Audit(audit::Verb),
+    /// Makes a link that logs a user in with a browser, once, within 15 minutes.
+    Link {
+        /// Whom, by name or id. Default: you.
+        #[arg(long, value_name = "USER")]
+        user: Option<String>,
+    },
     /// Makes a repository known before its first task, so that roles on it can be given.
     Repository {
         /// The URL by which tasks will name it.
@@ -48,6 +55,14 @@ pub async fn run(args: Args, config: &Config, vars: Vars<'_>) -> anyhow::Result<
             Verb::Budget(verb) => budget::run(verb, call).await,
             Verb::Usage(args) => usage::run(args, call).await,
             Verb::Audit(verb) => audit::run(verb, call).await,
+            Verb::Link { user } => {
+                let user = match user {
+                    Some(name) => Some(people::user(name, call.client).await?.id),
+                    None => None,
+                };
+                let link = call.client.create_link(&LinkDraft { user }).await?;
+                call.answer(&link, &[Line::of(&link.url)])
+            }
             Verb::Repository { url } => {
                 let known = call.client.create_repository(&RepositoryDraft { url: url.clone() }).await?;
                 call.answer(&known, &[Line::of(&known.id.to_string())])

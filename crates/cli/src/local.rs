@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, Database, MountFile};
+use crate::config::{Config, MountFile};
 
 /// Bytes of the token: 256 bits, as for any bearer token that nobody may guess.
 const TOKEN_BYTES: usize = 32;
@@ -58,31 +58,23 @@ impl Host {
     /// If the directory or the port cannot be had.
     pub async fn start(config: &Config) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("No loopback port could be had.")?;
-        Self::on(listener, config, token()?, None)
+        Self::on(listener, served(config, token()?), config)
     }
 
-    /// Starts a server on the data directory, at `listener`. `token` opens everything. Without a `database` it is in that
-    /// directory too.
+    /// Starts a server at `listener`.
     ///
     /// # Errors
-    /// If the directory cannot be had.
+    /// If the data directory cannot be had.
     pub fn on(
         listener: TcpListener,
+        served: legwork_server::Config,
         config: &Config,
-        token: String,
-        database: Option<&Database>,
     ) -> anyhow::Result<Self> {
         config.make_home()?;
         let url = format!("http://{}", listener.local_addr()?);
+        let token = served.token.clone();
         let client = Client::new(&url, &token)?;
         let shutdown = CancellationToken::new();
-        let database = database.map(Database::url);
-        let served = legwork_server::Config {
-            database,
-            private_hosts: config.server.private_hosts.clone(),
-            lease: config.server.lease.unwrap_or(legwork_server::LEASE),
-            ..legwork_server::Config::new(config.home.clone(), token.clone())
-        };
         let server = tokio::spawn(legwork_server::serve(listener, served, shutdown.clone()));
         Ok(Self { client, url, token, shutdown, server })
     }
@@ -208,6 +200,16 @@ pub fn backend(config: &Config) -> anyhow::Result<Local> {
 #[must_use]
 pub fn sandboxes(config: &Config) -> PathBuf {
     config.home.join("sandboxes")
+}
+
+/// What a server on the data directory is told, which `token` opens.
+#[must_use]
+pub fn served(config: &Config, token: String) -> legwork_server::Config {
+    legwork_server::Config {
+        private_hosts: config.server.private_hosts.clone(),
+        lease: config.server.lease.unwrap_or(legwork_server::LEASE),
+        ..legwork_server::Config::new(config.home.clone(), token)
+    }
 }
 
 /// A new token for a server.

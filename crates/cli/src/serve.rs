@@ -13,7 +13,12 @@ pub mod worker;
 
 pub use seat::Address;
 
+use std::path::Path;
+
+use legwork_domain::LinkDraft;
+
 use crate::config::Config;
+use crate::exit::Trouble;
 use crate::local::Host;
 use crate::run::home;
 use crate::text::{ACCENT, BOLD, DIM, Line, PLAIN};
@@ -29,9 +34,16 @@ struct Told<'a> {
 }
 
 /// Says where the server listens: to commands on this machine by the seat, to a person or a program on standard output.
-fn announce(seat: Option<&mut Seat>, host: &Host, config: &Config, told: &Told<'_>) -> anyhow::Result<()> {
+async fn announce(
+    seat: Option<&mut Seat>,
+    host: &Host,
+    config: &Config,
+    told: &Told<'_>,
+) -> anyhow::Result<()> {
     let address = Address { url: host.url.clone(), pid: std::process::id(), token: host.token.clone() };
+    let mut first = false;
     if let Some(seat) = seat {
+        first = seat.before().is_none();
         seat.announce(&address)?;
     }
     if told.json {
@@ -39,14 +51,36 @@ fn announce(seat: Option<&mut Seat>, host: &Host, config: &Config, told: &Told<'
         return Ok(crate::json::line(&mut std::io::stdout(), &object)?);
     }
     let row = |name: &str| Line::default().with(DIM, &format!("  {name:<9} "));
-    home::write(&[
+    let mut lines = vec![
         Line::default().with(BOLD, "Legwork listens at ").with(ACCENT, &address.url),
         row("data").with(PLAIN, &config.home.display().to_string()),
         row("worker").with(PLAIN, told.worker),
         row("hand over")
             .with(ACCENT, "legwork task new \"…\"")
             .with(DIM, "  in another terminal; it finds this server"),
-        row("stop").with(PLAIN, "Ctrl-C; what is under way goes on at the next start"),
-    ])?;
+        row("token").with(ACCENT, "legwork token new NAME").with(DIM, "  for curl, other machines, workers"),
+    ];
+    if first {
+        let link = host.client.create_link(&LinkDraft { user: None }).await?;
+        lines.push(
+            row("log in").with(ACCENT, &link.url).with(DIM, "  with a browser, once, within 15 minutes"),
+        );
+    }
+    lines.push(row("stop").with(PLAIN, "Ctrl-C; what is under way goes on at the next start"));
+    home::write(&lines)?;
     Ok(())
+}
+
+/// The secret that a file holds.
+fn secret_of(file: &Path) -> Result<String, Trouble> {
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        let what = format!("The token file {} cannot be read: {error}.", file.display());
+        Trouble::usage(what, "Name a file that holds the token and nothing else.")
+    })?;
+    let token = text.trim();
+    if token.is_empty() {
+        let what = format!("The token file {} is empty.", file.display());
+        return Err(Trouble::usage(what, "Name a file that holds the token and nothing else."));
+    }
+    Ok(token.to_owned())
 }

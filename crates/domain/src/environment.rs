@@ -64,7 +64,6 @@ impl Environment {
             resources: if self.resources == plain.resources { stored.resources } else { self.resources },
             // Both: what needs a person's yes by the record needs it whatever a task says.
             approve: stored.approve.into_iter().chain(self.approve).collect(),
-            mounts: self.mounts,
         }
     }
 }

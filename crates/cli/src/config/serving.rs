@@ -27,6 +27,10 @@ pub struct ServerFile {
     /// How long a worker may be silent before its turns go to another.
     #[serde(deserialize_with = "lease")]
     pub lease: Option<Duration>,
+    /// The URL by which browsers reach the server, where something stands in front.
+    pub public_url: Option<String>,
+    /// Further names by which the server may be called.
+    pub hosts: Vec<String>,
 }
 
 /// `[worker]`. A flag of the command goes before each of these.

@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::Context as _;
+use legwork_server::Door;
 use tokio::net::TcpListener;
 
 use crate::config::ServerFile;
@@ -13,7 +14,7 @@ use crate::exit::Trouble;
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 7433);
 
 /// Where to listen.
-#[derive(Clone, Copy, Debug, Default, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub(super) struct ListenArgs {
     /// The address to listen at. Port 0 takes a free one. Default: 127.0.0.1:7433.
     #[arg(long, value_name = "IP:PORT")]
@@ -21,6 +22,21 @@ pub(super) struct ListenArgs {
     /// Something in front speaks TLS with the world and plain HTTP with this server: allows other addresses than loopback.
     #[arg(long)]
     behind_proxy: bool,
+    /// The URL by which it is reached through what is in front, for example https://legwork.example. With https it implies
+    /// --behind-proxy.
+    #[arg(long, value_name = "URL", value_parser = url)]
+    public_url: Option<String>,
+    /// A further name by which it may be called. May be given several times.
+    #[arg(long = "host", value_name = "NAME")]
+    hosts: Vec<String>,
+}
+
+fn url(text: &str) -> Result<String, String> {
+    if text.starts_with("https://") || text.starts_with("http://") {
+        Ok(text.trim_end_matches('/').to_owned())
+    } else {
+        Err("it begins with https:// or http://".to_owned())
+    }
 }
 
 impl ListenArgs {
@@ -28,13 +44,24 @@ impl ListenArgs {
     ///
     /// # Errors
     /// If it is not this machine's own and nothing is said to be in front.
-    pub(super) fn over(self, file: &ServerFile) -> Result<SocketAddr, Trouble> {
+    pub(super) fn over(&self, file: &ServerFile) -> Result<SocketAddr, Trouble> {
         let listen = self.listen.or(file.listen).unwrap_or(LISTEN);
-        if listen.ip().is_loopback() || self.behind_proxy || file.behind_proxy {
+        let tls = self.public_url(file).is_some_and(|url| url.starts_with("https://"));
+        if listen.ip().is_loopback() || self.behind_proxy || file.behind_proxy || tls {
             Ok(listen)
         } else {
             Err(in_the_open(listen))
         }
+    }
+
+    fn public_url<'a>(&'a self, file: &'a ServerFile) -> Option<&'a str> {
+        self.public_url.as_deref().or(file.public_url.as_deref())
+    }
+
+    /// What the server is called from outside.
+    pub(super) fn door(&self, file: &ServerFile) -> Door {
+        let hosts = if self.hosts.is_empty() { &file.hosts } else { &self.hosts };
+        Door { public_url: self.public_url(file).map(str::to_owned), hosts: hosts.clone(), ..Door::default() }
     }
 }
 
@@ -60,7 +87,8 @@ fn in_the_open(listen: SocketAddr) -> Trouble {
             "{listen} can be reached from other machines, and this server speaks plain HTTP: tokens, prompts and code \
              would cross the network for anyone to read. Nothing was started."
         ),
-        "Let a proxy that speaks TLS (Caddy, nginx, a cloud's load balancer) stand in front and say --behind-proxy, \
+        "Let a proxy that speaks TLS (Caddy, nginx, a cloud's load balancer) stand in front and say --public-url https://NAME \
+         (or --behind-proxy), \
          or listen at loopback and come by ssh -L 7433:127.0.0.1:7433.",
     )
 }

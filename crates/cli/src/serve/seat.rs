@@ -73,13 +73,14 @@ impl Seat {
     /// # Errors
     /// If the system has no random numbers.
     pub(super) fn token(&mut self) -> anyhow::Result<String> {
+        self.before().map_or_else(local::token, |before| Ok(before.token))
+    }
+
+    /// What the server before said.
+    pub(super) fn before(&mut self) -> Option<Address> {
         let mut text = Vec::new();
-        // What cannot be read back is made anew.
-        let read = self.file.rewind().and_then(|()| self.file.read_to_end(&mut text));
-        match (read, serde_json::from_slice::<Address>(&text)) {
-            (Ok(_), Ok(before)) => Ok(before.token),
-            _ => local::token(),
-        }
+        self.file.rewind().and_then(|()| self.file.read_to_end(&mut text)).ok()?;
+        serde_json::from_slice(&text).ok()
     }
 
     /// Says where the server listens.

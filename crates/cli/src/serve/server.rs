@@ -1,5 +1,7 @@
 //! `legwork server`: the API without a worker.
 
+use std::path::PathBuf;
+
 use super::address::{self, ListenArgs};
 use super::seat::Seat;
 use super::stop::drained;
@@ -21,6 +23,10 @@ pub struct Args {
     /// showing it to other users of this machine. Default: a file in the data directory.
     #[arg(long, value_name = "URL")]
     database: Option<Database>,
+    /// A file with a token that opens everything: for the first steps on a machine without a data directory to read. Default: a
+    /// new one, in the data directory.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
     /// Write the address as one JSON object.
     #[arg(long)]
     json: bool,
@@ -35,16 +41,25 @@ pub async fn run(args: Args, config: &Config, vars: Vars<'_>) -> anyhow::Result<
     let listen = args.listen.over(&config.server)?;
     let database = Database::chosen(args.database, config, vars)?;
     config.make_home()?;
+    let taken = Seat::take(&config.home).await;
     let mut seat = match &database {
-        // Its servers are many, on one machine or several.
-        Some(Database::Postgres(_)) => None,
-        Some(Database::Sqlite(_)) | None => Some(Seat::take(&config.home).await?),
+        // Its servers are many; the first on a machine is the one that commands there use.
+        Some(Database::Postgres(_)) => taken.ok(),
+        Some(Database::Sqlite(_)) | None => Some(taken?),
     };
-    let token = seat.as_mut().map_or_else(local::token, Seat::token)?;
-    let mut host = Host::on(address::bind(listen).await?, config, token, database.as_ref())?;
+    let token = match &args.token_file {
+        Some(file) => super::secret_of(file)?,
+        None => seat.as_mut().map_or_else(local::token, Seat::token)?,
+    };
+    let served = legwork_server::Config {
+        database: database.as_ref().map(Database::url),
+        door: args.listen.door(&config.server),
+        ..local::served(config, token)
+    };
+    let mut host = Host::on(address::bind(listen).await?, served, config)?;
     host.ready().await?;
     let works = format!("none here: legwork worker --server {}", host.url);
-    announce(seat.as_mut(), &host, config, &Told { json: args.json, worker: &works })?;
+    announce(seat.as_mut(), &host, config, &Told { json: args.json, worker: &works }).await?;
     tokio::select! {
         () = signals.next() => {}
         error = host.failure() => return Err(error),

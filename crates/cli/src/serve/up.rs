@@ -11,7 +11,7 @@ use super::worker::ShareArgs;
 use super::{Told, announce};
 use crate::config::{Config, Vars};
 use crate::exit::Exit;
-use crate::local::{Host, Worker};
+use crate::local::{self, Host, Worker};
 use crate::signals::Signals;
 use crate::{models, ready};
 
@@ -44,12 +44,16 @@ pub async fn run(args: Args, config: &Config, vars: Vars<'_>) -> anyhow::Result<
     ready::check(config).await?;
     let catalog = Arc::new(Catalog::new(models::settings(config, vars)?)?);
     let mut seat = Seat::take(&config.home).await?;
-    let mut host = Host::on(address::bind(listen).await?, config, seat.token()?, None)?;
+    let served = legwork_server::Config {
+        door: args.listen.door(&config.server),
+        ..local::served(config, seat.token()?)
+    };
+    let mut host = Host::on(address::bind(listen).await?, served, config)?;
     let slots = share.slots;
     let mut worker = Worker::start(config, host.client.clone(), catalog, share)?;
     host.ready().await?;
     let works = format!("{slots} turns at the same time");
-    announce(Some(&mut seat), &host, config, &Told { json: args.json, worker: &works })?;
+    announce(Some(&mut seat), &host, config, &Told { json: args.json, worker: &works }).await?;
     tokio::select! {
         () = signals.next() => {}
         error = worker.failure() => return Err(error),

@@ -109,13 +109,7 @@ pub async fn run(args: Args, config: &Config, vars: Vars<'_>) -> anyhow::Result<
 
 fn token(file: Option<&Path>, vars: Vars<'_>) -> anyhow::Result<String> {
     if let Some(file) = file {
-        let text = std::fs::read_to_string(file).map_err(|error| {
-            Trouble::usage(
-                format!("The token file {} cannot be read: {error}.", file.display()),
-                "Name a file that holds the worker's token and nothing else.",
-            )
-        })?;
-        return Ok(text.trim().to_owned());
+        return Ok(super::secret_of(file)?);
     }
     vars("LEGWORK_WORKER_TOKEN").ok_or_else(|| {
         Trouble::usage(

@@ -24,6 +24,7 @@ use crate::{models, ready, repository};
 
 pub use follow::Ends;
 pub(crate) use follow::{OnSignal, Watcher, follow, read, say, settled};
+pub(crate) use request::{images, words};
 
 /// Runs a task on a repository and shows what happens. Ends with a patch or an answer.
 ///

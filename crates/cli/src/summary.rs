@@ -197,6 +197,9 @@ pub fn next_steps(record: &Record, task: &Task, wanted: Wanted) -> Vec<Line> {
         }
         steps.push(("save the patch", format!("legwork task diff {id} > change.patch")));
     }
+    if record.ended.is_some() {
+        steps.push(("go on from here", format!("legwork task send {id} \"…\"")));
+    }
     if task.request.kind == Kind::Code || !steps.is_empty() {
         steps.push(("read every step", format!("legwork task logs {id}")));
     }

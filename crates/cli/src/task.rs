@@ -1,5 +1,6 @@
 //! `legwork task`: everything about tasks that are handed over, over the same API whoever serves it.
 
+mod answer;
 mod apply;
 mod cancel;
 mod create;
@@ -9,6 +10,7 @@ mod logs;
 mod ls;
 
 mod resume;
+mod send;
 mod show;
 pub(crate) mod top_up;
 mod wait;
@@ -46,6 +48,10 @@ enum Verb {
     Diff(Which),
     /// Applies a task's patch to its repository.
     Apply(apply::Args),
+    /// Says something to a task: to the turn that runs, or as a follow-up.
+    Send(send::Args),
+    /// Answers what a task asked, or decides on an action.
+    Answer(answer::Args),
     /// Cancels a task that is queued or running.
     Cancel(Which),
     /// Adds to what a task may spend in all.
@@ -82,6 +88,8 @@ async fn verb_on(verb: Verb, call: &Call<'_>) -> anyhow::Result<Exit> {
         Verb::Logs(which) => logs::run(&which, call).await,
         Verb::Diff(which) => diff::run(&which, call).await,
         Verb::Apply(args) => apply::run(&args, call).await,
+        Verb::Send(args) => send::run(&args, call).await,
+        Verb::Answer(args) => answer::run(&args, call).await,
         Verb::Cancel(which) => cancel::run(&which, call).await,
         Verb::TopUp(args) => top_up::run(&args, call).await,
         Verb::Resume(which) => Box::pin(resume::run(&which, call)).await,

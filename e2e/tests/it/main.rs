@@ -11,6 +11,7 @@ mod script;
 mod service;
 mod world;
 
+mod a_follow_up_continues;
 mod a_remote_repository;
 mod agent_lies_about_tests;
 mod apply_and_branch;
@@ -32,6 +33,7 @@ mod model_faults;
 mod no_sandbox;
 mod ordinary_user;
 mod spans_and_logs_hold_no_content;
+mod steer_reaches_the_running_turn;
 mod tasks_are_kept;
 mod the_documented_curl;
 mod up_is_killed_and_returns;

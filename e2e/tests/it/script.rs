@@ -88,6 +88,12 @@ impl Script {
         self
     }
 
+    /// The answer before is given only if the request holds this text.
+    pub(crate) fn expects(mut self, text: &str) -> Self {
+        let _ = writeln!(self.turns, "expect = {}", quoted(text));
+        self
+    }
+
     /// The next answer first fails so.
     pub(crate) fn fault(mut self, fault: Fault) -> Self {
         self.faults.push(fault.toml());

@@ -48,7 +48,7 @@ pub(super) fn of(
         labels: args.labels.clone(),
         budget: args.budget.map(|cost| Allowance { cost_microusd: Some(cost), ..Allowance::default() }),
         priority: args.priority,
-        ..NewTask::new(prompt(&args.prompt)?, source, model)
+        ..NewTask::new(words(&args.prompt)?, source, model)
     };
     let usage = |what: String| Trouble::usage(what, "See legwork run --help.");
     new.validate().map_err(usage)?;
@@ -112,8 +112,8 @@ impl TakeArgs {
     }
 }
 
-/// The prompt itself; `-` reads standard input, no further than a prompt may go.
-fn prompt(argument: &str) -> anyhow::Result<String> {
+/// What a person says; `-` reads standard input, no further than a prompt may go.
+pub(crate) fn words(argument: &str) -> anyhow::Result<String> {
     if argument != "-" {
         return Ok(argument.to_owned());
     }
@@ -143,7 +143,7 @@ fn checks(commands: &[String]) -> Vec<Check> {
 }
 
 /// The contents of the image files.
-pub(super) fn images(files: &[PathBuf]) -> anyhow::Result<Vec<Vec<u8>>> {
+pub(crate) fn images(files: &[PathBuf]) -> anyhow::Result<Vec<Vec<u8>>> {
     files.iter().map(image).collect()
 }
 

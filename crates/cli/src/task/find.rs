@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use futures::TryStreamExt as _;
 use legwork_client::Client;
-use legwork_domain::{Archived, AttemptView, Event, TaskId, TaskQuery, TaskView};
+use legwork_domain::{Archived, AttemptId, AttemptView, Event, TaskId, TaskQuery, TaskView};
 
-use super::Which;
+use super::{Call, Which};
 use crate::choice;
 use crate::exit::Trouble;
 use crate::record::Record;
+use crate::run::say;
 use crate::text::count;
+use crate::text::{ACCENT, DIM, Line, WARN};
 
 /// Fewest characters of an id that are taken for it.
 const CHARS_MIN: usize = 4;
@@ -70,12 +72,41 @@ pub(super) fn short(id: TaskId) -> String {
     text[text.len() - CHARS_SHOWN..].to_owned()
 }
 
+/// Tells on standard error how to follow what was handed over, or that nobody works on it yet.
+pub(super) fn tell_who_works(id: TaskId, call: &Call<'_>) {
+    let id = short(id);
+    say(&match call.served {
+        Some(_) => Line::default().with(DIM, "Follow it: ").with(ACCENT, &format!("legwork task watch {id}")),
+        None => Line::default()
+            .with(WARN, "No server works on this data directory, so it waits for one. ")
+            .with(DIM, "Start it: ")
+            .with(ACCENT, "legwork up")
+            .with(DIM, ", or do this one task: ")
+            .with(ACCENT, &format!("legwork task resume {id}")),
+    });
+}
+
+/// The id of the attempt with that number.
+pub(super) fn id_of(view: &TaskView, number: u8) -> anyhow::Result<AttemptId> {
+    let found = view.attempts.iter().find(|view| view.attempt.number == number);
+    found.map(|view| view.attempt.id).ok_or_else(|| no_attempt(view, number).into())
+}
+
+/// Whether none of the attempt's turns is to run.
+pub(super) fn is_over(attempt: &AttemptView) -> bool {
+    attempt.turns.iter().all(|turn| turn.state.ended().is_some())
+}
+
+fn no_attempt(view: &TaskView, number: u8) -> Trouble {
+    let what =
+        format!("The task has {} attempts, so there is no attempt {number}.", view.task.request.attempts);
+    Trouble::usage(what, "See legwork task show.")
+}
+
 /// Fails unless the task has an attempt left to look at.
 pub(super) fn some_attempt(view: &TaskView, number: u8) -> anyhow::Result<()> {
     if view.attempts.is_empty() {
-        let what =
-            format!("The task has {} attempts, so there is no attempt {number}.", view.task.request.attempts);
-        return Err(Trouble::usage(what, "See legwork task show.").into());
+        return Err(no_attempt(view, number).into());
     }
     Ok(())
 }

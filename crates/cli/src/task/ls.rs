@@ -1,5 +1,5 @@
 use anstyle::Style;
-use legwork_domain::{Archived, DiffStat, TaskQuery, TaskRow, TaskState, Timestamp};
+use legwork_domain::{Archived, DiffStat, TaskId, TaskQuery, TaskRow, TaskState, Timestamp};
 use legwork_git::Repository;
 
 use super::{Call, Form};
@@ -15,6 +15,8 @@ const FOR_DETAILS: usize = 90;
 const FOR_REPOSITORY: usize = 120;
 /// From which on ids are shown whole.
 const FOR_IDS: usize = 140;
+/// Tasks of a page of the server's.
+const PAGE_MAX: usize = 100;
 /// Characters of an id where they are not: its end tells tasks apart, since its start is the time.
 const ID_CHARS: usize = 8;
 
@@ -44,7 +46,7 @@ pub(super) struct Args {
     archived: bool,
     /// Where the list before ended; it says so.
     #[arg(long, value_name = "CURSOR")]
-    cursor: Option<String>,
+    cursor: Option<TaskId>,
 }
 
 fn state(text: &str) -> Result<TaskState, String> {
@@ -67,7 +69,7 @@ pub(super) async fn run(args: &Args, call: &Call<'_>) -> anyhow::Result<Exit> {
     let limit = usize::from(args.limit);
     let mut tasks: Vec<TaskRow> = Vec::new();
     loop {
-        query.limit = u32::try_from(limit - tasks.len()).ok();
+        query.limit = u32::try_from((limit - tasks.len()).min(PAGE_MAX)).ok();
         let page = call.client.tasks(&query).await?;
         tasks.extend(page.tasks);
         query.cursor = page.next;
@@ -82,7 +84,7 @@ pub(super) async fn run(args: &Args, call: &Call<'_>) -> anyhow::Result<Exit> {
     let rows = tasks.iter().map(|task| row(task, now, columns)).collect();
     call.list(&tasks, &table::fitted(&heads(columns), rows, columns))?;
     if let Some(cursor) = &query.cursor {
-        say(&Line::default().with(DIM, "There are more: --cursor ").with(ACCENT, cursor));
+        say(&Line::default().with(DIM, "There are more: --cursor ").with(ACCENT, &cursor.to_string()));
     }
     Ok(Exit::Done)
 }
@@ -105,7 +107,7 @@ impl Args {
             created_by,
             archived,
             title: self.title.clone(),
-            cursor: self.cursor.clone(),
+            cursor: self.cursor,
             ..TaskQuery::default()
         })
     }

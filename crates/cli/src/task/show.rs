@@ -39,5 +39,6 @@ pub(super) async fn run(which: &Which, call: &Call<'_>) -> anyhow::Result<Exit> 
     lines.extend(summary::needs(record, &view.task));
     lines.extend(summary::next_steps(record, &view.task, summary::Wanted::Later));
     home::write(&lines)?;
+    call.client.see(view.task.id).await?;
     Ok(Exit::Done)
 }

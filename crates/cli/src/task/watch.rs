@@ -21,5 +21,7 @@ pub(super) async fn run(which: &Which, call: &Call<'_>) -> anyhow::Result<Exit> 
         on_signal: OnSignal::Leave,
     };
     let ends = run::follow(watcher, &mut screen).await?;
-    home::bring(call.client, &view.task, &ends, &shown, call.config).await
+    let exit = home::bring(call.client, &view.task, &ends, &shown, call.config).await?;
+    call.client.see(view.task.id).await?;
+    Ok(exit)
 }

@@ -59,12 +59,12 @@ pub(super) async fn what_is_deleted_but_open_counts(backend: Arc<dyn Backend>) -
 
 pub(super) async fn what_lies_deep_counts(backend: Arc<dyn Backend>) -> Outcome {
     let script = "i=0; while [ $i -lt 300 ]; do mkdir d && cd d || exit 1; i=$((i+1)); done
-        for i in 1 2 3 4 5 6; do head -c 20000000 /dev/zero > f$i; done; exec sleep 20";
+        for i in 1 2 3 4 5 6; do head -c 20000000 /dev/zero > f$i; done; exec sleep 60";
     deadly(&backend, "deep", script).await
 }
 
 pub(super) async fn files_without_content_count(backend: Arc<dyn Backend>) -> Outcome {
-    deadly(&backend, "inodes", "seq 20000 | xargs touch; exec sleep 20").await
+    deadly(&backend, "inodes", "seq 20000 | xargs touch; exec sleep 60").await
 }
 
 pub(super) async fn the_temporary_directory_is_limited(backend: Arc<dyn Backend>) -> Outcome {

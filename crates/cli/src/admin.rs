@@ -1,12 +1,13 @@
 //! `legwork admin`: budgets, spending, repositories and the audit log of a server.
 
 mod audit;
+mod backup;
 mod budget;
 mod usage;
 
 use legwork_domain::{LinkDraft, RepositoryDraft};
 
-use crate::call::CallArgs;
+use crate::call::{Call, CallArgs};
 use crate::config::{Config, Vars};
 use crate::exit::Exit;
 use crate::people;
@@ -24,6 +25,24 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
+    #[command(flatten)]
+    Api(Api),
+    #[command(flatten)]
+    Here(Here),
+}
+
+/// What is done on this machine's data directory itself.
+#[derive(Debug, clap::Subcommand)]
+enum Here {
+    /// Copies all that this machine's server keeps to a new directory, while it runs.
+    Backup(backup::BackupArgs),
+    /// Puts a backup in the place of this machine's database, which is set aside. No server may run on it.
+    Restore(backup::RestoreArgs),
+}
+
+/// What is asked of a server.
+#[derive(Debug, clap::Subcommand)]
+enum Api {
     /// What the server, a user or a task may spend.
     #[command(subcommand)]
     Budget(budget::Verb),
@@ -50,23 +69,30 @@ enum Verb {
 /// # Errors
 /// What the server says.
 pub async fn run(args: Args, config: &Config, vars: Vars<'_>) -> anyhow::Result<Exit> {
-    args.call
-        .with(config, vars, async |call| match &args.verb {
-            Verb::Budget(verb) => budget::run(verb, call).await,
-            Verb::Usage(args) => usage::run(args, call).await,
-            Verb::Audit(verb) => audit::run(verb, call).await,
-            Verb::Link { user } => {
-                let user = match user {
-                    Some(name) => Some(people::user(name, call.client).await?.id),
-                    None => None,
-                };
-                let link = call.client.create_link(&LinkDraft { user }).await?;
-                call.answer(&link, &[Line::of(&link.url)])
-            }
-            Verb::Repository { url } => {
-                let known = call.client.create_repository(&RepositoryDraft { url: url.clone() }).await?;
-                call.answer(&known, &[Line::of(&known.id.to_string())])
-            }
-        })
-        .await
+    let form = args.call.form();
+    match args.verb {
+        Verb::Here(Here::Backup(of)) => backup::backup(of, form, config, vars).await,
+        Verb::Here(Here::Restore(of)) => backup::restore(of, form, config, vars).await,
+        Verb::Api(verb) => args.call.with(config, vars, async |call| over_the_api(&verb, call).await).await,
+    }
+}
+
+async fn over_the_api(verb: &Api, call: &Call<'_>) -> anyhow::Result<Exit> {
+    match verb {
+        Api::Budget(verb) => budget::run(verb, call).await,
+        Api::Usage(args) => usage::run(args, call).await,
+        Api::Audit(verb) => audit::run(verb, call).await,
+        Api::Link { user } => {
+            let user = match user {
+                Some(name) => Some(people::user(name, call.client).await?.id),
+                None => None,
+            };
+            let link = call.client.create_link(&LinkDraft { user }).await?;
+            call.answer(&link, &[Line::of(&link.url)])
+        }
+        Api::Repository { url } => {
+            let known = call.client.create_repository(&RepositoryDraft { url: url.clone() }).await?;
+            call.answer(&known, &[Line::of(&known.id.to_string())])
+        }
+    }
 }

@@ -43,6 +43,11 @@ pub(crate) struct Call<'a> {
 }
 
 impl CallArgs {
+    /// How the command is to answer.
+    pub(crate) const fn form(&self) -> Form {
+        if self.json { Form::Json } else { Form::Words }
+    }
+
     /// Does `work` with a server, and ends what was started for it.
     pub(crate) async fn with(
         self,
@@ -52,7 +57,7 @@ impl CallArgs {
     ) -> anyhow::Result<Exit> {
         let served = self.server.served(config, vars).await?;
         let reach = Reach::to(served.as_ref(), config).await?;
-        let form = if self.json { Form::Json } else { Form::Words };
+        let form = self.form();
         let call =
             Call { client: &reach.client, form, config, vars, served: served.as_ref(), host: reach.host() };
         let done = work(&call).await;

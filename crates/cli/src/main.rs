@@ -7,7 +7,8 @@ use legwork_cli::config::{self, Config};
 use legwork_cli::exit::{Exit, code_of};
 use legwork_cli::serve::{server, up, worker};
 use legwork_cli::{
-    Life, admin, apply_patch, completions, demo, doctor, log, login, man, run, runtime, task, token, user,
+    Life, admin, apply_patch, completions, demo, doctor, env, log, login, man, run, runtime, task, token,
+    user,
 };
 
 /// Hands a task on a repository to a coding agent in an isolated sandbox and brings back a reviewed, evidenced patch.
@@ -50,6 +51,8 @@ enum Work {
     Server(server::Args),
     /// Starts a worker for a server elsewhere, and stays.
     Worker(worker::Args),
+    /// Keeps recipes of sandboxes on a server, and their secrets.
+    Env(env::Args),
     /// Makes, lists and revokes API tokens.
     Token(token::Args),
     /// Says who may do what on a server.
@@ -81,6 +84,7 @@ impl Work {
             | Self::Task(_)
             | Self::Demo(_)
             | Self::Doctor(_)
+            | Self::Env(_)
             | Self::Token(_)
             | Self::User(_)
             | Self::Admin(_)
@@ -127,6 +131,7 @@ fn perform(work: Work) -> anyhow::Result<Exit> {
             Work::Up(args) => Box::pin(up::run(args, &config, vars)).await,
             Work::Server(args) => Box::pin(server::run(args, &config, vars)).await,
             Work::Worker(args) => Box::pin(worker::run(args, &config, vars)).await,
+            Work::Env(args) => Box::pin(env::run(args, &config, vars)).await,
             Work::Token(args) => Box::pin(token::run(args, &config, vars)).await,
             Work::User(args) => Box::pin(user::run(args, &config, vars)).await,
             Work::Admin(args) => Box::pin(admin::run(args, &config, vars)).await,

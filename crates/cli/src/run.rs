@@ -14,13 +14,13 @@ use legwork_domain::{NewTask, Priority, TaskView};
 use legwork_model::Catalog;
 
 use crate::config::{Config, Vars, money, time, tokens};
-use crate::exit::Exit;
+use crate::exit::{Exit, Trouble};
 use crate::local::Host;
 use crate::reach::{Place, Served, ServerArg};
 use crate::screen::{Mode, Screen};
 use crate::signals::Signals;
 use crate::text::{DIM, Line, Paint};
-use crate::{models, ready, repository};
+use crate::{env, models, ready, repository};
 
 pub use follow::Ends;
 pub(crate) use follow::{OnSignal, Watcher, follow, read, say, settled};
@@ -85,6 +85,9 @@ pub struct OrderArgs {
     /// What all turns of the task together may cost, in US dollars. At the end of it the task waits for a top-up.
     #[arg(long, value_name = "DOLLARS", value_parser = money)]
     pub budget: Option<u64>,
+    /// A recipe that the server keeps for the repository, by name; what the other options say goes before it.
+    #[arg(long, value_name = "NAME")]
+    pub environment: Option<String>,
     /// What a worker must have to run it. May be given several times.
     #[arg(long = "label", value_name = "LABEL", action = ArgAction::Append)]
     pub labels: Vec<String>,
@@ -140,6 +143,12 @@ pub async fn run(args: Args, config: &Config, vars: Vars<'_>) -> anyhow::Result<
     let shown = Shown { json: args.json, take: args.take };
     if let Some(served) = args.server.served(config, vars).await? {
         return Box::pin(on_a_server(&args.order, &served, shown, config, vars)).await;
+    }
+    if args.order.environment.is_some() {
+        let what = "--environment names a recipe that a server keeps, and this command has no server.";
+        return Err(
+            Trouble::usage(what, "Start one: legwork up. Or say what it says: --setup, --check").into()
+        );
     }
     let settings = models::settings(config, vars)?;
     let catalog = Arc::new(Catalog::new(settings.clone())?);
@@ -203,6 +212,9 @@ pub(crate) async fn hand_over(
     let mut new = request::of(order, config, model, located)?;
     if let Some(served) = served {
         request::reachable(&new, served, config)?;
+    }
+    if let Some(name) = &order.environment {
+        new.environment_id = Some(env::named(name, &new.source.repository, client).await?);
     }
     for image in request::images(&order.images)? {
         new.images.push(client.put_blob(image.into()).await?);

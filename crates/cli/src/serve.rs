@@ -12,6 +12,7 @@ pub mod up;
 pub mod worker;
 
 pub use seat::Address;
+pub(crate) use seat::Seat;
 
 use std::path::Path;
 
@@ -22,8 +23,6 @@ use crate::exit::Trouble;
 use crate::local::Host;
 use crate::run::home;
 use crate::text::{ACCENT, BOLD, DIM, Line, PLAIN};
-
-use seat::Seat;
 
 /// How a server that has started says so.
 struct Told<'a> {

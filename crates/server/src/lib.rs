@@ -5,6 +5,7 @@
 //! notice that is missed delays and never loses; the in-process bells only make it quick.
 
 mod auth;
+mod backup;
 mod bells;
 mod blobs;
 mod deep;
@@ -47,6 +48,7 @@ use streams::Streams;
 
 pub use auth::door::Door;
 pub use auth::rate::{Rate, Rates};
+pub use backup::{backup, restore};
 pub use deep::{Deep, Findings, deep_look};
 pub use redact::Redactor;
 pub use schema::{events_schema, openapi};

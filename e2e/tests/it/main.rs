@@ -13,9 +13,11 @@ mod world;
 
 mod a_follow_up_continues;
 mod a_remote_repository;
+mod a_stored_recipe;
 mod agent_lies_about_tests;
 mod apply_and_branch;
 mod ask_changes_nothing;
+mod backup_and_restore;
 mod cancel_keeps_the_partial_patch;
 mod demo_and_doctor;
 mod environment_of_a_repository;

@@ -38,7 +38,7 @@ pub struct Address {
 }
 
 /// The right to serve a data directory, given back when it is dropped.
-pub(super) struct Seat {
+pub(crate) struct Seat {
     file: File,
 }
 
@@ -47,7 +47,7 @@ impl Seat {
     ///
     /// # Errors
     /// If another server sits there.
-    pub(super) async fn take(home: &Path) -> anyhow::Result<Self> {
+    pub(crate) async fn take(home: &Path) -> anyhow::Result<Self> {
         let path = home.join(FILE);
         let mut options = File::options();
         let open = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);

@@ -1,0 +1,196 @@
+//! `legwork env`: recipes of sandboxes that a server keeps for a repository, and their secrets.
+
+use std::path::{Path, PathBuf};
+
+use legwork_client::Client;
+use legwork_domain::{
+    Environment, EnvironmentDraft, EnvironmentId, RepositoryId, SecretDraft, StoredEnvironment,
+};
+
+use crate::call::{Call, CallArgs};
+use crate::config::{Config, Vars};
+use crate::exit::{Exit, Trouble};
+use crate::run::words;
+use crate::text::{DIM, GOOD, Line, PLAIN};
+use crate::{people, repository, table};
+
+/// Keeps recipes of sandboxes on a server, and their secrets.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// What every such command takes.
+    #[command(flatten)]
+    call: CallArgs,
+    /// Of which repository, by URL, path or id. Default: the one around the current directory.
+    #[arg(long, value_name = "REPOSITORY", global = true)]
+    repo: Option<String>,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// Lists a repository's recipes.
+    Ls,
+    /// Shows a recipe.
+    Show {
+        /// Its name.
+        name: String,
+        /// An earlier version.
+        #[arg(long, value_name = "N")]
+        version: Option<u64>,
+    },
+    /// Makes a recipe, or its next version, from a file.
+    Set {
+        /// Its name.
+        name: String,
+        /// The recipe as TOML, with the keys of `environment` in the API; - reads standard input.
+        #[arg(long, value_name = "FILE", default_value = "-")]
+        file: PathBuf,
+    },
+    /// Removes a recipe and its secrets.
+    Rm {
+        /// Its name.
+        name: String,
+    },
+    /// Keeps a secret for a recipe; the value is read from standard input.
+    Secret {
+        /// The recipe's name.
+        name: String,
+        /// The secret's.
+        secret: String,
+        /// Forget it instead.
+        #[arg(long)]
+        rm: bool,
+    },
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// What the server says.
+pub async fn run(args: Args, config: &Config, vars: Vars<'_>) -> anyhow::Result<Exit> {
+    let Args { call, repo, verb } = args;
+    call.with(config, vars, async |call| {
+        let repository = of(repo.as_deref(), call).await?;
+        verb_on(&verb, repository, call).await
+    })
+    .await
+}
+
+async fn verb_on(verb: &Verb, repository: RepositoryId, call: &Call<'_>) -> anyhow::Result<Exit> {
+    match verb {
+        Verb::Ls => list(repository, call).await,
+        Verb::Show { name, version } => {
+            let id = found(name, repository, call.client).await?.id;
+            let environment = call.client.environment(id, *version).await?;
+            call.answer(&environment, &shown(&environment)?)
+        }
+        Verb::Set { name, file } => set(name, file, repository, call).await,
+        Verb::Rm { name } => {
+            let environment = found(name, repository, call.client).await?;
+            call.client.remove_environment(environment.id).await?;
+            call.answer(&environment, &[Line::default().with(GOOD, "Removed ").with(PLAIN, name)])
+        }
+        Verb::Secret { name, secret, rm } => {
+            let id = found(name, repository, call.client).await?.id;
+            let told = if *rm {
+                call.client.remove_secret(id, secret).await?;
+                "Forgotten: "
+            } else {
+                let value = words("-")?.trim_end_matches(['\r', '\n']).to_owned();
+                call.client.put_secret(id, secret, &SecretDraft { value }).await?;
+                "Kept: "
+            };
+            let environment = call.client.environment(id, None).await?;
+            call.answer(&environment, &[Line::default().with(GOOD, told).with(PLAIN, secret)])
+        }
+    }
+}
+
+/// The recipe of that name for the repository that tasks name so.
+///
+/// # Errors
+/// If there is none.
+pub(crate) async fn named(name: &str, repository: &str, client: &Client) -> anyhow::Result<EnvironmentId> {
+    let known = people::repository(Some(repository), client).await?;
+    let missing =
+        || Trouble::usage(format!("The server knows no repository {repository}."), "Name one with --repo.");
+    Ok(found(name, known.ok_or_else(missing)?, client).await?.id)
+}
+
+/// The repository that is meant, as the server knows it.
+async fn of(wanted: Option<&str>, call: &Call<'_>) -> anyhow::Result<RepositoryId> {
+    if let Some(id) = wanted.and_then(|text| text.parse().ok()) {
+        return Ok(id);
+    }
+    let name = repository::locate(wanted)?.name;
+    let known = people::repository(Some(&name), call.client).await?;
+    let missing =
+        || Trouble::usage(format!("The server knows no repository {name}."), "Name one with --repo.");
+    Ok(known.ok_or_else(missing)?)
+}
+
+async fn list(repository: RepositoryId, call: &Call<'_>) -> anyhow::Result<Exit> {
+    let environments = call.client.environments(repository).await?.environments;
+    let rows = environments.iter().map(row).collect();
+    let heads = ["NAME", "VERSION", "CHANGED", "SECRETS"];
+    call.list(&environments, &table::fitted(&heads, rows, table::columns()))
+}
+
+fn row(environment: &StoredEnvironment) -> Vec<Line> {
+    let age = people::span(people::now().ms_since(environment.changed_at));
+    vec![
+        Line::of(&environment.name),
+        Line::default().with(DIM, &environment.version.to_string()),
+        Line::default().with(DIM, &format!("{age} ago")),
+        Line::default().with(DIM, &environment.secrets.join(", ")),
+    ]
+}
+
+/// The recipe of that name.
+async fn found(name: &str, repository: RepositoryId, client: &Client) -> anyhow::Result<StoredEnvironment> {
+    let environments = client.environments(repository).await?.environments;
+    let found = environments.into_iter().find(|environment| environment.name == name);
+    let missing =
+        || Trouble::usage(format!("The repository has no recipe {name:?}."), "List them: legwork env ls");
+    Ok(found.ok_or_else(missing)?)
+}
+
+async fn set(name: &str, file: &Path, repository: RepositoryId, call: &Call<'_>) -> anyhow::Result<Exit> {
+    let draft = EnvironmentDraft { name: name.to_owned(), recipe: recipe(file)? };
+    let known = call.client.environments(repository).await?.environments;
+    let environment = match known.into_iter().find(|environment| environment.name == name) {
+        Some(old) => call.client.change_environment(old.id, old.version, &draft).await?,
+        None => call.client.create_environment(repository, &draft).await?,
+    };
+    let version = format!(", version {}", environment.version);
+    call.answer(&environment, &[Line::default().with(GOOD, "Kept ").with(PLAIN, name).with(DIM, &version)])
+}
+
+fn recipe(file: &Path) -> anyhow::Result<Environment> {
+    let text = if file == Path::new("-") {
+        words("-")?
+    } else {
+        std::fs::read_to_string(file).map_err(|error| {
+            Trouble::usage(
+                format!("The recipe {} cannot be read: {error}.", file.display()),
+                "Name a file of TOML, or send it on standard input.",
+            )
+        })?
+    };
+    toml::from_str(&text).map_err(|error| {
+        let what = format!("The recipe {} is not one: {error}", file.display());
+        Trouble::usage(what, "Its keys are those of `environment` in schema/openapi.json.").into()
+    })
+}
+
+fn shown(environment: &StoredEnvironment) -> anyhow::Result<Vec<Line>> {
+    let head = format!("# {}, version {}", environment.name, environment.version);
+    let recipe = toml::to_string(&environment.recipe)?;
+    let secrets = format!("# secrets: {}", environment.secrets.join(", "));
+    let lines = recipe.lines().map(Line::of);
+    Ok(std::iter::once(Line::default().with(DIM, &head))
+        .chain(lines)
+        .chain((!environment.secrets.is_empty()).then(|| Line::default().with(DIM, &secrets)))
+        .collect())
+}

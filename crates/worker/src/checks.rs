@@ -4,7 +4,7 @@
 //! pass only where the agent worked fail here. A run that fails is repeated once, to tell a failure from chance. The two
 //! sides run at the same time: a machine that can run one test suite can mostly run two.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use legwork_agent::{Timeline, now};
 use legwork_domain::{Check, CheckRun, Environment, EventKind, Phase, Verdict};
@@ -36,6 +36,16 @@ struct Applied<'a> {
     tree: &'a str,
 }
 
+/// A file that is gone with this, also when the turn is cancelled.
+struct LaidOut(PathBuf);
+
+impl Drop for LaidOut {
+    fn drop(&mut self) {
+        // One that stays costs a little disk, never a turn.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
 impl Room<'_> {
     /// Judges all declared checks, in their order. A tree that was not changed is base and patched at once: its runs count
     /// for both sides, and a check that fails on it is *still failing*.
@@ -50,16 +60,21 @@ impl Room<'_> {
             let base = self.side(None).await?;
             return Ok(self.tell(base.clone(), base).await);
         };
-        let directory = self.worker.config.data.join("patches");
-        std::fs::create_dir_all(&directory).map_err(End::internal)?;
-        let file = directory.join(saved.patch.blob.as_str());
-        std::fs::write(&file, &saved.bytes).map_err(End::internal)?;
-        make_readable(&file).map_err(End::internal)?;
-        let applied = Applied { file: &file, tree: &saved.patch.tree };
+        let file = self.lay_out(saved).map_err(End::internal)?;
+        let applied = Applied { file: &file.0, tree: &saved.patch.tree };
         let (base, patched) = tokio::join!(self.side(None), self.side(Some(&applied)));
-        // Another turn with the same patch writes it again; one that reads it now has it open.
-        let _ = std::fs::remove_file(&file);
         Ok(self.tell(base?, patched?).await)
+    }
+
+    /// Writes the patch where a sandbox can be shown it. The name is this turn's alone: attempts at one task often come to
+    /// the same patch, and the one that is done first takes its file away.
+    fn lay_out(&self, saved: &Saved) -> std::io::Result<LaidOut> {
+        let directory = self.worker.config.data.join("patches");
+        std::fs::create_dir_all(&directory)?;
+        let file = LaidOut(directory.join(self.worker.name("patch")));
+        std::fs::write(&file.0, &saved.bytes)?;
+        make_readable(&file.0)?;
+        Ok(file)
     }
 
     async fn tell(&self, base: Vec<Vec<CheckRun>>, patched: Vec<Vec<CheckRun>>) -> Vec<Verdict> {

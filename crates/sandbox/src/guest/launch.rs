@@ -5,20 +5,25 @@ use std::os::fd::OwnedFd;
 use nix::sched::{CloneFlags, unshare};
 use seccompiler::BpfProgram;
 
-use super::mounts::Sources;
+use super::mounts::{Sources, clone_devices};
 use super::wire::Wire;
 use super::{Fault, Step, lockdown, serve};
 use crate::protocol::{Reply, Request, Setup};
 
 /// Process 1: its exit status.
 ///
-/// What needs nothing of the host's is done before the set-up is read: the host makes it at the same time.
+/// What is the same for all is done before the set-up is read: that comes when somebody needs a sandbox.
 pub(super) fn run(mut wire: Wire, gate: &OwnedFd, filter: &BpfProgram) -> i32 {
-    if let Err(fault) = make_empty() {
-        return fail(&mut wire, fault);
-    }
+    let devices = match make_empty() {
+        Ok(devices) => devices,
+        Err(fault) => return fail(&mut wire, fault),
+    };
     let Some(Request::Setup(setup)) = wire.wait() else { return 2 };
-    if let Err(fault) = make_machine(&mut wire, gate, &setup, filter) {
+    let made = enter_groups(&setup.doors).and_then(|()| Sources::open(&setup, devices)).and_then(|sources| {
+        wait_at(gate);
+        make_machine(&mut wire, sources, &setup, filter)
+    });
+    if let Err(fault) = made {
         return fail(&mut wire, fault);
     }
     wire.send(&Reply::Ready);
@@ -26,15 +31,14 @@ pub(super) fn run(mut wire: Wire, gate: &OwnedFd, filter: &BpfProgram) -> i32 {
     serve::run(wire, &setup)
 }
 
-fn make_empty() -> Result<(), Fault> {
+fn make_empty() -> Result<Vec<OwnedFd>, Fault> {
     lockdown::raise_loopback()?;
-    rustix::system::sethostname(b"sandbox").step("set the host name")
+    rustix::system::sethostname(b"sandbox").step("set the host name")?;
+    clone_devices()
 }
 
-fn make_machine(wire: &mut Wire, gate: &OwnedFd, setup: &Setup, filter: &BpfProgram) -> Result<(), Fault> {
-    enter_groups(&setup.doors)?;
-    let sources = Sources::open(setup)?;
-    wait_at(gate);
+/// The ids must be mapped.
+fn make_machine(wire: &mut Wire, sources: Sources, setup: &Setup, filter: &BpfProgram) -> Result<(), Fault> {
     sources.mount(setup)?;
     lockdown::forbid_namespaces()?;
     super::mounts::mask_proc()?;

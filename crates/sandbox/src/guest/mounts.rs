@@ -13,8 +13,7 @@ use nix::libc;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2, symlinkat};
 use rustix::io::Errno;
 use rustix::mount::{
-    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount, mount_change,
-    move_mount, open_tree, unmount,
+    MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount, move_mount, open_tree, unmount,
 };
 
 use super::{Fault, Step, USER_ID};
@@ -59,15 +58,10 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    /// Finds everything, with the rights of the user outside.
-    pub(super) fn open(setup: &Setup) -> Result<Self, Fault> {
-        mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
-            .step("make mounts private")?;
-        Ok(Self {
-            trees: clone_trees(&setup.binds)?,
-            devices: clone_devices()?,
-            layers: Layers::open(setup)?,
-        })
+    /// Finds everything, with the rights of the user outside. What is mounted here does not show on the host: the mounts
+    /// of a new user namespace are no one's peers (`mount_namespaces(7)`).
+    pub(super) fn open(setup: &Setup, devices: Vec<OwnedFd>) -> Result<Self, Fault> {
+        Ok(Self { trees: clone_trees(&setup.binds)?, devices, layers: Layers::open(setup)? })
     }
 
     /// Becomes the inside's user, makes the file system and moves into it. Afterwards nothing of the host's tree can be
@@ -120,7 +114,8 @@ fn clone_trees(binds: &[(String, String)]) -> Result<Vec<OwnedFd>, Fault> {
     binds.iter().map(clone).collect()
 }
 
-fn clone_devices() -> Result<Vec<OwnedFd>, Fault> {
+/// The host's device nodes, cloned like its directories.
+pub(super) fn clone_devices() -> Result<Vec<OwnedFd>, Fault> {
     let clone = |name: &&str| {
         let tree = clone_tree(&format!("/dev/{name}")).step(format!("open /dev/{name}"))?;
         set_attributes(&tree, libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC)
@@ -136,9 +131,10 @@ fn clone_tree(path: &str) -> Result<OwnedFd, Errno> {
     open_tree(CWD, path, flags)
 }
 
-/// `mount_setattr` on a whole cloned tree.
+/// `mount_setattr` on a whole cloned tree, which from now on sees no mount that the host makes below it.
 fn set_attributes(tree: &OwnedFd, attributes: u64) -> Result<(), Errno> {
-    let change = libc::mount_attr { attr_set: attributes, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    let change =
+        libc::mount_attr { attr_set: attributes, attr_clr: 0, propagation: libc::MS_PRIVATE, userns_fd: 0 };
     let flags = libc::AT_EMPTY_PATH | libc::AT_RECURSIVE;
     // SAFETY: the path is an empty C string, the structure lives through the call, and its size is given.
     let result = unsafe {

@@ -10,7 +10,6 @@ use std::path::Path;
 use std::sync::{Arc, mpsc};
 
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::sync::oneshot;
 
 use super::cgroup::{Cgroup, Control};
@@ -55,8 +54,9 @@ impl Host {
         let base = Base::open(&state)?;
         let guest = File::open(guest).step(format!("open {}", guest.display()))?;
         let (jobs, queue) = mpsc::channel::<Job>();
+        let birth = Birth { ids: state.ids };
         let work = move || {
-            let mut zygote = Zygote::start(guest);
+            let mut zygote = Zygote::start(guest, birth);
             queue.iter().for_each(|job| job(&mut zygote));
         };
         std::thread::Builder::new()
@@ -82,11 +82,16 @@ impl Host {
         launched.await.map_err(|_| Error::Gone)?
     }
 
-    /// The zygote clones while we make what the guest will need.
+    /// Has the next sandbox's guest cloned, while nobody waits for it. A backend that ends has no next sandbox.
+    pub(super) fn prepare(&self) {
+        let _ = self.jobs.send(Box::new(Zygote::order_ahead));
+    }
+
+    /// The zygote clones, if it has not yet, while we make what the guest will need.
     fn start(&self, zygote: &mut Zygote, order: Order) -> Result<Launched, Error> {
-        let socket = zygote.order(Birth { ids: self.state.ids })?;
+        let socket = zygote.order()?;
         let furnished = self.furnish(order, &socket);
-        let born = zygote.born().and_then(hold);
+        let born = zygote.born();
         match (furnished, born) {
             (Ok((live, cgroup)), Ok((pid, init))) => {
                 live.note_guest(pid);
@@ -150,10 +155,4 @@ impl Host {
         }
         rustix::io::ioctl_fionbio(socket, true).step("speak to the guest")
     }
-}
-
-/// Holds a process that is our child, so that its number cannot be another's.
-fn hold(pid: i32) -> Result<(i32, OwnedFd), Error> {
-    let number = Pid::from_raw(pid).ok_or(Errno::INVAL).step("learn of the guest")?;
-    Ok((pid, pidfd_open(number, PidfdFlags::empty()).step("learn of the guest")?))
 }

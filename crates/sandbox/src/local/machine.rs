@@ -74,6 +74,7 @@ pub(super) async fn create(host: &Arc<Host>, spec: Spec) -> Result<Machine, Erro
         Ok(Err(error)) => return Err(draft.bury(error).await),
         Err(_) => return Err(draft.bury(timed_out()).await),
     };
+    host.prepare();
     let link = Arc::new(Link::start(stream, rest, move || {
         let _ = pidfd_send_signal(&killer, Signal::KILL);
     }));

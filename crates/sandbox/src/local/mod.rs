@@ -11,6 +11,7 @@ mod link;
 mod machine;
 mod process;
 mod remains;
+mod size;
 mod state;
 mod tree;
 mod unlinked;

@@ -4,31 +4,20 @@
 //! so it is walked only when the whole file system has lost as much room as would bring the layer over its limit, and
 //! seldom otherwise. What has no name any more but is open is counted too. A sandbox that is over its limit ends.
 
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, openat};
-use rustix::io::Errno;
-
-use super::blocking;
-use super::unlinked::{self, Unlinked};
+use super::size::{ENTRY_BYTES, Size};
+use super::{blocking, unlinked};
 
 /// Between two looks at the file system's room: one system call.
 const PERIOD: Duration = Duration::from_millis(250);
 
 /// A walk at least so often, for room that others free hides what is taken.
-const WALK_PERIOD: Duration = Duration::from_secs(30);
+const WALK_PERIOD: Duration = Duration::from_secs(10);
 
 /// A walk may take this share of the time at most.
 const WALK_SHARE: u32 = 10;
-
-/// What a file costs beside its blocks. An inode and its name take less, but there are not many inodes: ext4 makes one
-/// for each 16 KiB (`mke2fs.conf`), and a sandbox must not take all of them with files that hold nothing.
-const ENTRY_BYTES: u64 = 4096;
-
-/// Directories below which the walk does not go, for each level holds a descriptor. No build makes them so deep.
-const DEPTH_MAX: usize = 128;
 
 /// A file system with less room or fewer free inodes than this cannot take the worker's own files any more: what a fast
 /// disk takes between two looks. Of a small one, a twentieth.
@@ -106,7 +95,7 @@ impl Warden {
             return None;
         }
         let (upper, guest) = (self.upper.clone(), self.guest);
-        let size = blocking(move || Ok(size(&upper).with(unlinked::measure(guest)))).await.ok()?;
+        let size = blocking(move || Ok(Size::of(&upper).with(unlinked::measure(guest)))).await.ok()?;
         // What cannot be seen is held to be all that the file system has lost.
         let unseen = if size.is_whole { 0 } else { self.room_at_first.saturating_sub(room) };
         self.used = size.bytes.max(unseen);
@@ -132,54 +121,4 @@ fn room(path: &Path) -> Option<Room> {
     let is_scarce =
         free < ROOM_MIN.min(all / SMALL_SHARE) || found.f_ffree < INODES_MIN.min(found.f_files / SMALL_SHARE);
     Some(Room { bytes: free.saturating_add(inodes), is_scarce })
-}
-
-/// What a sandbox holds of the disk.
-struct Size {
-    bytes: u64,
-    /// Whether all was seen.
-    is_whole: bool,
-}
-
-impl Size {
-    fn with(self, unlinked: Unlinked) -> Self {
-        Self { bytes: self.bytes + unlinked.bytes, is_whole: self.is_whole && unlinked.is_whole }
-    }
-}
-
-/// The size of a tree that changes at this moment, and that hostile commands change: no link is followed.
-fn size(path: &Path) -> Size {
-    let mut size = Size { bytes: 0, is_whole: true };
-    let Ok(top) = open_directory(CWD, path) else { return size };
-    let Ok(entries) = Dir::new(top) else { return size };
-    let mut stack = vec![entries];
-    while !stack.is_empty() {
-        let may_descend = stack.len() < DEPTH_MAX;
-        let Some(entries) = stack.last_mut() else { break };
-        let Some(Ok(entry)) = entries.read() else {
-            stack.pop();
-            continue;
-        };
-        let name = entry.file_name();
-        if name == c"." || name == c".." {
-            continue;
-        }
-        let Ok(at) = entries.fd() else { continue };
-        let Ok(stat) = rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
-        size.bytes += ENTRY_BYTES + u64::try_from(stat.st_blocks).unwrap_or(0) * 512;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
-            continue;
-        }
-        match open_directory(at, name).and_then(Dir::new) {
-            Ok(below) if may_descend => stack.push(below),
-            Ok(_) => size.is_whole = false,
-            // It is gone already, or closed even to us: an ordinary user's own directory without rights.
-            Err(error) => size.is_whole &= error == Errno::NOENT,
-        }
-    }
-    size
-}
-
-fn open_directory<F: std::os::fd::AsFd, P: rustix::path::Arg>(at: F, path: P) -> rustix::io::Result<OwnedFd> {
-    openat(at, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
 }

@@ -14,18 +14,26 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
     recv, sendmsg, socketpair,
 };
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::Step;
 use super::machine::{SETUP_WAIT, explain};
+use super::remains::end;
 use crate::Error;
 use crate::guest::MARK;
 use crate::protocol::{self, Birth, REPLY_BYTES_MAX, Reply};
 
 /// The process that guests are cloned from, whether it runs or not.
+///
+/// It is one guest ahead: new namespaces cost as much as all else that a sandbox needs, and the guest that waits for its
+/// set-up in them has nothing yet that would differ from one sandbox to the next.
 pub(super) struct Zygote {
     /// Held open: the guest of tomorrow is this program, whatever lies at its path by then.
     program: File,
     running: Option<Running>,
+    birth: Birth,
+    /// The socket of the guest that was ordered before anybody needs it.
+    spare: Option<OwnedFd>,
 }
 
 /// It ends with this.
@@ -36,17 +44,35 @@ struct Running {
 
 impl Zygote {
     /// Starts it, so that the first sandbox does not wait for that. One that does not start is tried again then.
-    pub(super) fn start(program: File) -> Self {
+    pub(super) fn start(program: File, birth: Birth) -> Self {
         let running = Running::start(&program).ok();
-        Self { program, running }
+        Self { program, running, birth, spare: None }
     }
 
-    /// Orders a guest and gives the worker's end of its socket. [`Self::born`] tells its number.
-    pub(super) fn order(&mut self, birth: Birth) -> Result<OwnedFd, Error> {
+    /// The worker's end of a new guest's socket. [`Self::born`] tells the guest's number.
+    pub(super) fn order(&mut self) -> Result<OwnedFd, Error> {
+        match self.spare.take() {
+            Some(spare) if is_open(&spare) => Ok(spare),
+            Some(killed) => {
+                self.dismiss(killed);
+                self.order_anew()
+            }
+            None => self.order_anew(),
+        }
+    }
+
+    /// Orders the guest of the next sandbox. If that fails, the next sandbox orders its own and says why.
+    pub(super) fn order_ahead(&mut self) {
+        if self.spare.is_none() {
+            self.spare = self.order_anew().ok();
+        }
+    }
+
+    fn order_anew(&mut self) -> Result<OwnedFd, Error> {
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
             .step("make a socket pair")?;
         let mut frame = Vec::new();
-        protocol::encode(&birth, REPLY_BYTES_MAX, &mut frame)
+        protocol::encode(&self.birth, REPLY_BYTES_MAX, &mut frame)
             .map_err(|error| Error::Protocol(error.to_string()))?;
         if let Some(running) = &self.running
             && running.send(&frame, &theirs).is_ok()
@@ -61,11 +87,19 @@ impl Zygote {
         Ok(ours)
     }
 
-    /// Waits until the guest that was ordered last exists: its number.
-    pub(super) fn born(&mut self) -> Result<i32, Error> {
+    /// Ends the guest of this socket, which was ordered last, and collects it.
+    fn dismiss(&mut self, guest: OwnedFd) {
+        drop(guest);
+        if let Ok((_, init)) = self.born() {
+            let _ = end(&init);
+        }
+    }
+
+    /// Waits until the guest that was ordered last exists: its number, and itself, so that the number cannot be another's.
+    pub(super) fn born(&mut self) -> Result<(i32, OwnedFd), Error> {
         let heard = self.running.as_ref().ok_or(Error::Gone).and_then(Running::hear);
         match heard {
-            Ok(Reply::Cloned(pid)) => Ok(pid),
+            Ok(Reply::Cloned(pid)) => hold(pid),
             Ok(Reply::Failed(step, errno)) => Err(explain(step, errno)),
             other => {
                 // Whatever it is up to, its answers no longer fit our orders.
@@ -74,6 +108,25 @@ impl Zygote {
             }
         }
     }
+}
+
+impl Drop for Zygote {
+    fn drop(&mut self) {
+        if let Some(spare) = self.spare.take() {
+            self.dismiss(spare);
+        }
+    }
+}
+
+/// Whether somebody holds the other end, or has left word why not.
+fn is_open(socket: &OwnedFd) -> bool {
+    !matches!(recv(socket, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT), Ok((0, _)))
+}
+
+/// Holds a process that is our child.
+fn hold(pid: i32) -> Result<(i32, OwnedFd), Error> {
+    let number = Pid::from_raw(pid).ok_or(Errno::INVAL).step("learn of the guest")?;
+    Ok((pid, pidfd_open(number, PidfdFlags::empty()).step("learn of the guest")?))
 }
 
 impl Running {

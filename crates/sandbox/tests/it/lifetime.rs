@@ -13,6 +13,9 @@ use crate::world::{World, command, guest, sh, spec};
 /// Set in the process that is to be killed: its state directory.
 const VICTIM: &str = "LEGWORK_TEST_VICTIM";
 
+/// Set in the process that kills its own children.
+const KILLER: &str = "LEGWORK_TEST_KILLER";
+
 /// Waits for something that another process does.
 fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let until = Instant::now() + Duration::from_secs(20);
@@ -121,6 +124,47 @@ async fn everything_dies_with_a_killed_worker_and_the_next_one_reaps() {
     let layer = world.backend.salvage("kept").await.unwrap().unwrap();
     let sandbox = world.backend.create(Spec { layers: vec![layer], ..spec("later") }).await.unwrap();
     assert_eq!(sh(&sandbox, "cat file").await.0, "kept\n");
+}
+
+/// The living children of this process: zygote, guests, and the guest that waits for a sandbox.
+fn children() -> Vec<String> {
+    let parent = std::process::id().to_string();
+    let is_child = |pid: &String| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let fields: Vec<_> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        matches!(fields[..], [state, ppid, ..] if state != "Z" && ppid == parent)
+    };
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let mut pids: Vec<_> = entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
+    pids.retain(is_child);
+    pids.sort_by_key(|pid| pid.parse::<u32>().unwrap_or(0));
+    pids
+}
+
+/// Not a test: it runs in a process whose children are one backend's.
+#[tokio::test]
+async fn killer() {
+    if std::env::var_os(KILLER).is_none() {
+        return;
+    }
+    let world = World::new();
+    for victim in [0, 1, 1, 0] {
+        world.sandbox().await.destroy().await.unwrap();
+        eventually("a zygote and a guest that waits", || children().len() == 2);
+        assert!(Command::new("kill").args(["-9", &children()[victim]]).status().unwrap().success());
+        eventually("one of them", || children().len() == 1);
+    }
+    assert_eq!(sh(&world.sandbox().await, "echo well").await.0, "well\n");
+    drop(world);
+    eventually("no child", || children().is_empty());
+}
+
+#[test]
+fn a_guest_that_is_killed_while_it_waits_costs_no_sandbox() {
+    let mut killer = Command::new(std::env::current_exe().unwrap());
+    let killer = killer.args(["--exact", "lifetime::killer", "--nocapture"]).env(KILLER, "1");
+    let output = killer.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[tokio::test]

@@ -6,6 +6,10 @@
 
 #![expect(clippy::unwrap_used, reason = "the helpers are test code too")]
 
+mod fleet;
+#[path = "../../../crates/store/tests/it/postgres.rs"]
+#[expect(dead_code, reason = "the store's tests use more of it")]
+mod postgres;
 mod repo;
 mod script;
 mod service;

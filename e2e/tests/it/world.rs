@@ -67,7 +67,10 @@ impl World {
     /// The arguments that name a scripted model.
     pub(crate) fn model(&self, script: &Script) -> [OsString; 2] {
         let file = self.path("script.toml");
-        std::fs::write(&file, script.to_toml()).unwrap();
+        // At once: a task of the same script may be under way.
+        let draft = self.path("script.draft");
+        std::fs::write(&draft, script.to_toml()).unwrap();
+        std::fs::rename(&draft, &file).unwrap();
         ["--model".into(), format!("scripted/{}", file.display()).into()]
     }
 

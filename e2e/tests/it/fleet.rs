@@ -101,6 +101,17 @@ impl Fleet {
         Self { workers: (0..workers).map(worker).collect(), servers, database, urls, token }
     }
 
+    /// Waits until every server takes work again.
+    pub(crate) fn recovers(&self) {
+        for url in &self.urls {
+            let ready =
+                || Command::new("curl").args(["-sf", "-o/dev/null"]).arg(format!("{url}/v1/ready")).status();
+            while !ready().unwrap().success() {
+                thread::sleep(Duration::from_millis(50));
+            }
+        }
+    }
+
     /// What the command line needs to find what is kept.
     pub(crate) fn database_arguments(&self) -> Vec<String> {
         self.database.iter().flat_map(|cluster| ["--database".to_owned(), cluster.url()]).collect()

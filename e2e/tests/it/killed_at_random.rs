@@ -142,6 +142,8 @@ fn generation(world: &World, fleet: &mut Fleet, rng: &mut Rng) {
         })
         .collect();
     suffer(fleet, rng);
+    // The command line looks for the server of this machine, and would open the data directory itself without one.
+    fleet.recovers();
     for (task, stays, cut) in watched {
         judge(world, &task, stays, cut);
     }

@@ -140,7 +140,7 @@ async fn when_the_patch_is_saved() {
 }
 
 /// Waits until the log tells this.
-async fn until(world: &World, view: &TaskView, is_the_moment: impl Fn(&EventKind) -> bool) {
+pub(crate) async fn until(world: &World, view: &TaskView, is_the_moment: impl Fn(&EventKind) -> bool) {
     let mut events = Box::pin(world.client.events(view.attempts[0].attempt.id, 0));
     while !is_the_moment(&events.next().await.expect("the moment comes").unwrap().kind) {}
 }

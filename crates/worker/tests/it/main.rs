@@ -13,5 +13,6 @@ mod crash;
 mod exact;
 mod hostile;
 mod stops;
+mod talk;
 mod turns;
 mod world;

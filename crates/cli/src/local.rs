@@ -160,6 +160,7 @@ impl Worker {
             data: config.home.clone(),
             slots: share.slots.into(),
             toolchains,
+            keep: config.worker.keep(),
             id: WorkerId::from_u128(uuid::Uuid::now_v7().as_u128()),
             task: share.task,
             labels: share.labels,

@@ -3,6 +3,9 @@ use std::path::PathBuf;
 /// Where the checkout stands inside every sandbox.
 pub const WORKSPACE: &str = "/workspace";
 
+/// Layers of one sandbox. Overlayfs takes 500, but the names of all must fit into one page of mount options.
+pub const LAYERS_MAX: usize = 64;
+
 /// What a sandbox is made of.
 #[derive(Clone, Debug)]
 pub struct Spec {

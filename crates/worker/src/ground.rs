@@ -4,12 +4,12 @@
 //! for what that sandbox left; then nothing that was done is lost. Where it is not to be had (another machine, another
 //! disk), the last frozen layers are what there is, and the agent is told which of its calls they have not seen.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use legwork_agent::Files;
 use legwork_domain::{Environment, EventKind, Failure, Kind, Level};
-use legwork_sandbox::{Access, IfLost, Layer, Sandbox};
+use legwork_sandbox::{Access, IfLost, LAYERS_MAX, Layer, Sandbox};
 
 use crate::checkout::{self, Checkout};
 use crate::end::End;
@@ -115,6 +115,8 @@ impl Turn {
                 "A command removed or replaced the work tree itself (/workspace), so there is nothing to make a patch of. Run the task again.",
             ));
         }
+        // Before they are there: a crash on the way leaves nothing that nobody knows.
+        self.worker.shelf.used(layers::halves(layer).iter().map(PathBuf::as_path));
         stack.push(layer).map_err(End::internal)?;
         self.worker.shelf.used(stack.paths());
         Ok(())
@@ -122,6 +124,12 @@ impl Turn {
 
     /// Makes the agent's sandbox and tells the log its name, so that what it leaves can be found.
     pub(crate) async fn sandbox(&self, ground: &Ground) -> Result<Arc<dyn Sandbox>, End> {
+        if ground.stack.all().len() > LAYERS_MAX {
+            return Err(End::failed(
+                Failure::Sandbox,
+                "This attempt was taken up so often that its files lie in more layers than a sandbox can stand on. Its patches are kept; start a new task from the last one.",
+            ));
+        }
         let mut spec = self.worker.spec("turn", ground.stack.all(), &ground.environment);
         if self.assignment.task.request.kind == Kind::Ask {
             spec.workspace = Access::Read;

@@ -74,18 +74,19 @@ impl Stack {
     /// # Errors
     /// If the layer's directories cannot be renamed.
     pub(crate) fn push(&mut self, layer: &Layer) -> io::Result<()> {
-        let (work, rest) = split(&layer.path)?;
-        self.work.extend(work);
-        self.rest.push(rest);
+        let (work, rest) = split(layer)?;
+        // A half without a change would only make the stack deeper, and its depth is bounded.
+        self.work.extend(work.filter(|work| changes(&work.path.join(WORKSPACE.trim_start_matches('/')))));
+        self.rest.extend(Some(rest).filter(|rest| changes(&rest.path)));
         Ok(())
     }
 }
 
 /// The half with the work tree, if there is one, and the rest. The sandbox has ended, so nothing changes meanwhile. A layer
 /// that was divided before, or half-way, by a worker that is lost since, gives the same.
-fn split(path: &Path) -> io::Result<(Option<Layer>, Layer)> {
+fn split(layer: &Layer) -> io::Result<(Option<Layer>, Layer)> {
     let inside = WORKSPACE.trim_start_matches('/');
-    let (work, rest) = (half(path, WORK), half(path, REST));
+    let (path, [work, rest]) = (&layer.path, halves(layer));
     let tree = path.join(inside);
     if let Some(metadata) = std::fs::symlink_metadata(&tree).ok().filter(std::fs::Metadata::is_dir) {
         // Moving a directory writes its "..", for which it must be writable; a command may have taken that away.
@@ -98,6 +99,11 @@ fn split(path: &Path) -> io::Result<(Option<Layer>, Layer)> {
         std::fs::rename(path, &rest)?;
     }
     Ok((work.join(inside).is_dir().then_some(Layer { path: work }), Layer { path: rest }))
+}
+
+/// Where the halves of a layer are once it is divided.
+pub(crate) fn halves(layer: &Layer) -> [PathBuf; 2] {
+    [half(&layer.path, WORK), half(&layer.path, REST)]
 }
 
 fn half(path: &Path, ending: &str) -> PathBuf {
@@ -121,6 +127,12 @@ pub(crate) fn work_tree_is_gone(frozen: &Layer) -> bool {
 fn is_opaque(directory: &Path) -> bool {
     let marked = |name| rustix::fs::getxattr(directory, name, &mut [0_u8; 8][..]).is_ok_and(|size| size > 0);
     marked("user.overlay.opaque") || marked("trusted.overlay.opaque")
+}
+
+/// Whether a layer's directory changes anything below it: it has entries, or hides those of others. One that cannot be read
+/// may.
+fn changes(directory: &Path) -> bool {
+    is_opaque(directory) || std::fs::read_dir(directory).map_or(true, |mut entries| entries.next().is_some())
 }
 
 /// Whether a layer's half changes the work tree beside its `.git`.

@@ -7,6 +7,7 @@ use legwork_domain::LeaseRequest;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
 use crate::turn::{self, Worker};
@@ -18,11 +19,15 @@ const WAIT_MS: u64 = 30_000;
 /// How long a stop may take in all: below the 30 s that supervisors give.
 const DRAIN_MAX: Duration = Duration::from_secs(28);
 
+/// Between two looks for what may go: hours are short beside the days that things are kept.
+const TEND_PERIOD: Duration = Duration::from_secs(60 * 60);
+
 /// Leases while there are free slots. A slot is taken *before* the server is asked, so that a turn is never leased that
 /// nobody here could start at once.
 pub(crate) async fn run(worker: Arc<Worker>, shutdown: CancellationToken) -> Result<(), Error> {
     // Dead workers' sandboxes are no reason to wait: reaping is safe beside live ones.
     let reaper = tokio::spawn(reap(Arc::clone(&worker)));
+    let _tends = AbortOnDropHandle::new(tokio::spawn(tend(Arc::clone(&worker))));
     let slots = Arc::new(Semaphore::new(worker.config.slots.max(1)));
     let request = LeaseRequest {
         worker: worker.config.id,
@@ -82,6 +87,16 @@ async fn reap(worker: Arc<Worker>) -> Result<(), legwork_sandbox::Error> {
         tracing::info!(reaped, "removed what sandboxes of dead workers left behind");
     }
     Ok(())
+}
+
+/// Cleans up again and again: a worker may run for months.
+async fn tend(worker: Arc<Worker>) {
+    loop {
+        tokio::time::sleep(TEND_PERIOD).await;
+        if let Err(error) = reap(Arc::clone(&worker)).await {
+            tracing::warn!(%error, "could not clean up; the next time is in an hour");
+        }
+    }
 }
 
 async fn pause(time: Duration, shutdown: &CancellationToken) {

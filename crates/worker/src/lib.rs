@@ -36,6 +36,8 @@ use legwork_model::Catalog;
 use legwork_sandbox::{Backend, Toolchains};
 use tokio_util::sync::CancellationToken;
 
+pub use shelf::Keep;
+
 /// What a worker is made of.
 pub struct Config {
     /// To the server.
@@ -48,6 +50,8 @@ pub struct Config {
     pub data: PathBuf,
     /// Turns at the same time, at least 1.
     pub slots: usize,
+    /// How long files are kept that nothing uses.
+    pub keep: Keep,
     /// Toolchains of the machine that every sandbox shows, and what else its operator wants shown.
     pub toolchains: Toolchains,
     /// Who it is.

@@ -45,7 +45,7 @@ impl Worker {
     pub(crate) fn new(config: Config) -> Self {
         let checkouts = Cache::new(config.data.join("checkouts"));
         let setups = Cache::new(config.data.join("setups"));
-        let shelf = Shelf::new(config.data.clone());
+        let shelf = Shelf::new(config.data.clone(), config.keep);
         Self {
             config,
             checkouts,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use legwork_worker::Keep;
 use serde::Deserialize;
 
 use super::{Config, Vars, time};
@@ -43,6 +44,24 @@ pub struct WorkerFile {
     pub slots: Option<u16>,
     /// What this worker has.
     pub labels: Vec<String>,
+    /// Days that the files of attempts are kept when nothing uses them.
+    pub keep_days: Option<u16>,
+    /// Gibibytes of them on the disk, above which the longest unused go first.
+    pub keep_gib: Option<u32>,
+}
+
+impl WorkerFile {
+    /// How long files are kept that nothing uses.
+    #[must_use]
+    pub fn keep(&self) -> Keep {
+        const DAY: u64 = 24 * 60 * 60;
+        let default = Keep::default();
+        let days = |days: u16| Duration::from_secs(u64::from(days) * DAY);
+        Keep {
+            unused: self.keep_days.map_or(default.unused, days),
+            disk_bytes: self.keep_gib.map(|gib| u64::from(gib) << 30),
+        }
+    }
 }
 
 /// Where tasks and logs are kept.

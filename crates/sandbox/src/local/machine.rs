@@ -22,13 +22,12 @@ use super::warden::Warden;
 use super::{Step, blocking};
 use crate::guest::{HOME, USER};
 use crate::protocol::{self, CHUNK_BYTES, REPLY_BYTES_MAX, Reply, Request, Setup, Start, Writing};
-use crate::{Access, Command, Error, File, IfLost, Layer, Limits, Output, Process, Sandbox, Spec, Stdin};
+use crate::{
+    Access, Command, Error, File, IfLost, LAYERS_MAX, Layer, Limits, Output, Process, Sandbox, Spec, Stdin,
+};
 
 /// Commands and transfers at the same time; an agent has a handful. It bounds what the guest holds for us.
 pub(super) const REQUESTS_MAX: usize = 256;
-
-/// Layers of one sandbox. Overlayfs takes 500, but the names of all must fit into one page of mount options.
-const LAYERS_MAX: usize = 64;
 
 /// Binds of one sandbox: each costs a mount at every start.
 const BINDS_MAX: usize = 64;

@@ -95,6 +95,7 @@ fn worker_of(client: Client, directory: &Path) -> legwork_worker::Config {
         catalog: Arc::new(Catalog::new(Settings::default()).unwrap()),
         data: directory.join("worker"),
         slots: 2,
+        keep: legwork_worker::Keep::default(),
         toolchains: Toolchains { binds: Vec::new(), env: Vec::new() },
         id: WorkerId::from_u128(u128::from(std::process::id())),
         task: None,

@@ -17,6 +17,10 @@ use crate::layers::{self, Stack};
 use crate::turn::Turn;
 use crate::{recipe, setup};
 
+/// Layers beyond which they are merged before a turn goes on. A turn adds up to two, so that happens every eleventh turn or
+/// later, and each failure to open a file looks into fewer directories than this.
+const DEPTH_MAX: usize = 24;
+
 /// What the agent starts from.
 pub(crate) struct Ground {
     pub(crate) checkout: Checkout,
@@ -47,7 +51,8 @@ impl Turn {
                 End::failed(Failure::Setup, sentence)
             })?;
         let clean = setup::layers(&self.worker, &self.timeline, &checkout, &environment).await?;
-        let (stack, files) = self.earlier_work(&clean).await?;
+        let (mut stack, files) = self.earlier_work(&clean).await?;
+        self.make_shallow(&mut stack).await;
         self.worker.shelf.used(clean.paths().chain(stack.paths()));
         Ok(Ground { checkout, environment, clean, stack, files })
     }
@@ -107,6 +112,16 @@ impl Turn {
         Ok((clean.clone(), Files::AsOf(0)))
     }
 
+    /// Makes few layers of many. Where that fails, the turn goes on as it is, for as long as a sandbox takes so many.
+    async fn make_shallow(&self, stack: &mut Stack) {
+        let backend = self.worker.config.backend.as_ref();
+        if stack.depth() > DEPTH_MAX
+            && let Err(error) = stack.merge(backend, &self.worker.shelf).await
+        {
+            tracing::warn!(error, depth = stack.depth(), "an attempt's layers could not be merged");
+        }
+    }
+
     /// Puts what a sandbox left on top of what it stood on.
     pub(crate) fn put_on(&self, stack: &mut Stack, layer: &Layer) -> Result<(), End> {
         if layers::work_tree_is_gone(layer) {
@@ -124,7 +139,7 @@ impl Turn {
 
     /// Makes the agent's sandbox and tells the log its name, so that what it leaves can be found.
     pub(crate) async fn sandbox(&self, ground: &Ground) -> Result<Arc<dyn Sandbox>, End> {
-        if ground.stack.all().len() > LAYERS_MAX {
+        if ground.stack.depth() > LAYERS_MAX {
             return Err(End::failed(
                 Failure::Sandbox,
                 "This attempt was taken up so often that its files lie in more layers than a sandbox can stand on. Its patches are kept; start a new task from the last one.",

@@ -4,11 +4,14 @@
 //! changes of everything else (`/etc/ld.so.preload`, say), which no program of ours may ever run over. So a layer is split
 //! in two when it is frozen: one rename of its work tree's directory, whatever its size.
 
+use std::error::Error;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use legwork_sandbox::{Layer, WORKSPACE};
+use legwork_sandbox::{Backend, Layer, WORKSPACE};
+
+use crate::shelf::Shelf;
 
 /// The endings of the two halves' names.
 const WORK: &str = "work";
@@ -67,6 +70,30 @@ impl Stack {
             place.push(Layer { path });
         }
         Some(stack)
+    }
+
+    /// How many layers a sandbox on all of it stands on.
+    pub(crate) fn depth(&self) -> usize {
+        self.rest.len() + self.checkout.len() + self.work.len()
+    }
+
+    /// Makes one layer of those of each half. The checkout, which many attempts share, stays what it is.
+    ///
+    /// # Errors
+    /// If they cannot be merged; then the stack still holds, and whatever is in it is there.
+    pub(crate) async fn merge(&mut self, backend: &dyn Backend, shelf: &Shelf) -> Result<(), Box<dyn Error>> {
+        for (layers, ending) in [(&mut self.rest, REST), (&mut self.work, WORK)] {
+            if layers.len() < 2 {
+                continue;
+            }
+            let merged = backend.merge(layers).await?;
+            let path = half(&merged.path, ending);
+            // Before it is there: a crash on the way leaves nothing that nobody knows.
+            shelf.used([merged.path.as_path(), &path]);
+            std::fs::rename(&merged.path, &path)?;
+            *layers = vec![Layer { path }];
+        }
+        Ok(())
     }
 
     /// Splits a frozen layer and puts the halves on top.

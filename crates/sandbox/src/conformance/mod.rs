@@ -7,6 +7,7 @@ mod commands;
 mod files;
 mod layers;
 mod limits;
+mod merge;
 mod world;
 
 use std::future::Future;
@@ -92,5 +93,10 @@ cases! {
         files_without_content_count,
         the_temporary_directory_is_limited,
         life_is_limited,
+    },
+    merge::{
+        merged_layers_show_what_they_showed,
+        whatever_was_changed_merging_loses_nothing,
+        what_cannot_be_merged_is_refused_and_leaves_nothing,
     },
 }

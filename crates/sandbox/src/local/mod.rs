@@ -9,6 +9,7 @@ mod cgroup;
 mod launch;
 mod link;
 mod machine;
+mod merge;
 mod process;
 mod remains;
 mod size;
@@ -75,6 +76,13 @@ impl Backend for Local {
     async fn salvage(&self, name: &str) -> Result<Option<Layer>, Error> {
         let (host, name) = (Arc::clone(&self.host), name.to_owned());
         blocking(move || remains::salvage(&host, &name)).await
+    }
+
+    async fn merge(&self, layers: &[Layer]) -> Result<Layer, Error> {
+        let (host, layers) = (Arc::clone(&self.host), layers.to_vec());
+        let merged = blocking(move || host.state.merge(&layers)).await?;
+        // Not beside the caller: one who has gone away would leave a layer that nobody knows.
+        self.host.state.keep(&merged)
     }
 
     async fn discard(&self, layer: Layer) -> Result<(), Error> {

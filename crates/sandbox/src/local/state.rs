@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{IFlags, XattrFlags};
 use rustix::io::Errno;
 
-use super::{Step, tree};
+use super::{Step, merge, tree};
 use crate::{Error, Layer};
 
 /// The user and group that stand behind the inside's one user when the worker is root: nothing inside is ever root's.
@@ -163,6 +163,25 @@ impl State {
         Ok(Layer { path })
     }
 
+    /// Makes one layer of several, where a crash leaves it to `reap`.
+    pub(super) fn merge(&self, layers: &[Layer]) -> Result<Merged, Error> {
+        let paths = layers.iter().map(|layer| self.layer(layer)).collect::<Result<Vec<_>, _>>()?;
+        let path = self.root.join("live").join(trash_name(self.owner));
+        std::fs::DirBuilder::new().mode(0o700).create(&path).step(format!("make {}", path.display()))?;
+        let merged = Merged { path };
+        let step = || format!("merge {} layers", paths.len());
+        merge::merge(paths.iter().map(PathBuf::as_path), &merged.path).step(step())?;
+        Ok(merged)
+    }
+
+    /// Turns a merged layer into a frozen one.
+    pub(super) fn keep(&self, merged: &Merged) -> Result<Layer, Error> {
+        let name = format!("merged-{:016x}@{}.0", fastrand::u64(..), self.owner);
+        let path = self.root.join("layers").join(name);
+        std::fs::rename(&merged.path, &path).step(format!("freeze {}", path.display()))?;
+        Ok(Layer { path })
+    }
+
     /// Removes a layer. It first becomes a dead sandbox's, so that a crash on the way leaves it to `reap`.
     pub(super) fn discard(&self, layer: &Layer) -> Result<(), Error> {
         let Ok(path) = self.layer(layer) else { return Ok(()) };
@@ -224,6 +243,21 @@ fn is_of(entry: &str, name: &str) -> bool {
 pub(super) fn is_abandoned(label: &str) -> bool {
     let owner = label.rsplit_once('@').and_then(|(_, owner)| Owner::parse(owner));
     owner.is_some_and(|owner| !owner.is_alive())
+}
+
+/// A layer that was merged and is not kept yet. Dropped, it is removed.
+#[derive(Debug)]
+pub(super) struct Merged {
+    path: PathBuf,
+}
+
+impl Drop for Merged {
+    fn drop(&mut self) {
+        // Not there any more if it was kept.
+        if let Err(error) = tree::remove(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "could not remove what was being merged");
+        }
+    }
 }
 
 /// The directory of one sandbox.

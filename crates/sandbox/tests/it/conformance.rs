@@ -63,6 +63,9 @@ contract! {
     files_without_content_count,
     the_temporary_directory_is_limited,
     life_is_limited,
+    merged_layers_show_what_they_showed,
+    whatever_was_changed_merging_loses_nothing,
+    what_cannot_be_merged_is_refused_and_leaves_nothing,
 }
 
 #[test]

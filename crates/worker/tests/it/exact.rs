@@ -1,6 +1,6 @@
 //! The patch reproduces the agent's tree, whatever is in it.
 
-use legwork_domain::Outcome;
+use legwork_domain::{EventKind, FollowUp, Outcome, Phase, State};
 
 use crate::world::{Repository, Run, World};
 
@@ -171,4 +171,58 @@ async fn what_is_put_into_a_submodule_is_left_out_and_named() {
         );
         assert!(run.notices().contains("-sub module is a submodule"), "{}", run.notices());
     }
+}
+
+/// Turns of one attempt: more than its layers have room for on top of each other.
+const TURNS: usize = 40;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_goes_on_and_on_and_its_files_stay_what_they_are() {
+    let world = World::new().await;
+    let repository = world.repository(&[("a", "a\n"), ("gone/b", "b\n")]);
+    let commands: Vec<_> = (1..=TURNS)
+        .map(|n| format!("echo {n} >> log; echo {n} >> $HOME/log; rm -rf gone step*; mkdir step{n}; echo {n} > step{n}/n; wc -l < $HOME/log"))
+        .collect();
+    let script: String = commands
+        .iter()
+        .map(|command| {
+            format!(
+                "[[turn]]\ncalls = [{{ tool = \"exec_command\", arguments = {{ cmd = \"{command}\" }} }}]\n[[turn]]\ntext = \"Done.\"\n"
+            )
+        })
+        .collect();
+    let task = world.task(&repository, world.script(&script));
+    let view = world.client.create_task(&task, "k").await.unwrap();
+    // No more than sixteen may wait.
+    let turns: Vec<_> = (2..=TURNS).collect();
+    for some in turns.chunks(13) {
+        for n in some {
+            let next = FollowUp { input: format!("Again, for the time {n}."), images: Vec::new() };
+            world.client.follow_up(view.attempts[0].attempt.id, &next, &n.to_string()).await.unwrap();
+        }
+        world.follow(&view).await;
+    }
+    let run = world.follow(&view).await;
+    assert_eq!(run.ended.outcome, Outcome::Succeeded, "{}", run.ended.sentence);
+    let ends = run
+        .events
+        .iter()
+        .filter(|event| matches!(&event.kind, EventKind::State { state: State::Finished(_), .. }));
+    assert_eq!(ends.count(), TURNS);
+    let depths = run.events.iter().filter_map(|event| match &event.kind {
+        EventKind::Snapshot { layers, .. } => Some(layers.len()),
+        _ => None,
+    });
+    let deepest = depths.max().unwrap();
+    assert!((20..30).contains(&deepest), "{deepest}");
+    let log: String = (1..=TURNS).map(|n| format!("{n}\n")).collect();
+    let applied = repository.applied(&run.base(), &run.patch);
+    let read = |name: &str| std::fs::read_to_string(applied.path.join(name)).unwrap();
+    assert_eq!((read("log"), read(&format!("step{TURNS}/n"))), (log, format!("{TURNS}\n")));
+    let mut names: Vec<_> =
+        std::fs::read_dir(&applied.path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, [".git", "a", "log", &format!("step{TURNS}")]);
+    let (_, said) = run.outputs(Phase::Agent).pop().unwrap();
+    assert_eq!(said.trim(), TURNS.to_string(), "what is outside the work tree is kept too");
 }

@@ -7,6 +7,7 @@
 use std::io::Read as _;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use legwork_client::Client;
@@ -22,6 +23,9 @@ use crate::config::{Config, MountFile};
 
 /// Bytes of the token: 256 bits, as for any bearer token that nobody may guess.
 const TOKEN_BYTES: usize = 32;
+
+/// How long a server that hangs up gets to say why it ends. It knows already.
+const LAST_WORD_WAIT: Duration = Duration::from_secs(1);
 
 /// A server inside this process, and a client for it.
 pub struct Host {
@@ -101,10 +105,17 @@ impl Host {
     pub async fn ready(&mut self) -> anyhow::Result<()> {
         let client = self.client.clone();
         let query = TaskQuery { limit: Some(1), ..TaskQuery::default() };
-        tokio::select! {
+        let answer = tokio::select! {
             biased;
-            error = self.failure() => Err(error),
-            answer = client.tasks(&query) => Ok(answer.map(drop)?),
+            error = self.failure() => return Err(error),
+            answer = client.tasks(&query) => answer,
+        };
+        match answer {
+            // A server that ends resets its connections first, and says why a moment later.
+            Err(error) => {
+                Err(tokio::time::timeout(LAST_WORD_WAIT, self.failure()).await.unwrap_or(error.into()))
+            }
+            Ok(_) => Ok(()),
         }
     }
 

@@ -58,6 +58,9 @@ pub use vault::{Key, KeyError};
 /// a slow disk, and below what process supervisors wait before they kill (10 s and more).
 const GRACE: Duration = Duration::from_secs(5);
 
+/// How long the database is waited for at the start: what a Postgres needs to recover after a crash, as a rule.
+const DATABASE_WAIT: Duration = Duration::from_secs(60);
+
 /// How often a waiting call looks by itself. Bells ring within this process only, and another process may write to the
 /// same database.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -160,7 +163,10 @@ struct Server {
 /// # Errors
 /// [`Error`] if it could not start; once it serves, it ends by `shutdown` only.
 pub async fn serve(listener: TcpListener, config: Config, shutdown: CancellationToken) -> Result<(), Error> {
-    let server = Arc::new(Server::open(&config, shutdown.clone()).await?);
+    let server = tokio::select! {
+        server = Server::open(&config, shutdown.clone()) => Arc::new(server?),
+        () = shutdown.cancelled() => return Ok(()),
+    };
     let reconciler = tokio::spawn(reconcile::run(Arc::clone(&server)));
     let relay = tokio::spawn(relay::run(Arc::clone(&server)));
     let sender = tokio::spawn(webhooks::run(Arc::clone(&server)));
@@ -249,10 +255,18 @@ fn database_in(data: &Path) -> PathBuf {
     data.join("legwork.db")
 }
 
+/// Opens the database. A Postgres that is out of reach may be about to start, as after a power cut: it is waited for.
 async fn open_store(data: &Path, database: Option<&str>) -> Result<Store, legwork_store::Error> {
-    match database {
-        Some(url) => Store::connect(url).await,
-        None => Store::open(&database_in(data)).await,
+    let Some(url) = database else { return Store::open(&database_in(data)).await };
+    let until = tokio::time::Instant::now() + DATABASE_WAIT;
+    loop {
+        match Store::connect(url).await {
+            Err(legwork_store::Error::Busy(error)) if tokio::time::Instant::now() < until => {
+                tracing::warn!(%error, "the database is out of reach; the next try comes in a second");
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            other => return other,
+        }
     }
 }
 

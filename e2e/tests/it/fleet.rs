@@ -93,9 +93,15 @@ impl Fleet {
         while std::fs::read(world.path("home/data/server.json")).map_or(0, |text| text.len()) == 0 {
             thread::sleep(Duration::from_millis(20));
         }
-        let token = world.own_token();
+        // Those of the data directory open one server alone.
+        let token = |arguments: &[&str]| {
+            let said = world.legwork_says(&[&["token", "new"], arguments].concat());
+            said.exits(0).stdout.trim().to_owned()
+        };
+        let (token, worker_token) = (token(&["watcher"]), token(&["rack", "--worker"]));
         let worker = |n: usize| {
-            let (template, url, token) = (template.clone(), urls[n % urls.len()].clone(), token.clone());
+            let (template, url, token) =
+                (template.clone(), urls[n % urls.len()].clone(), worker_token.clone());
             Part::new(move || template.start(&["worker", "--server", &url, "--slots", "2"], &token))
         };
         Self { workers: (0..workers).map(worker).collect(), servers, database, urls, token }
@@ -127,6 +133,12 @@ struct Template {
 }
 
 impl Template {
+    /// What all of them say, for who has to find out why a story failed.
+    fn log(&self) -> std::fs::File {
+        let path = self.home.join("fleet.log");
+        std::fs::File::options().create(true).append(true).open(path).unwrap()
+    }
+
     fn start(&self, arguments: &[&str], token: &str) -> Child {
         let mut command = Command::new(&self.program);
         command
@@ -139,7 +151,7 @@ impl Template {
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null());
+            .stderr(self.log());
         command.spawn().unwrap()
     }
 }

@@ -41,6 +41,7 @@ mod ordinary_user;
 mod spans_and_logs_hold_no_content;
 mod steer_reaches_the_running_turn;
 mod tasks_are_kept;
+mod the_database_comes_later;
 mod the_documented_curl;
 mod up_is_killed_and_returns;
 mod up_stops_in_good_order;

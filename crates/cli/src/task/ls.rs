@@ -3,7 +3,7 @@ use legwork_domain::{Archived, DiffStat, TaskId, TaskQuery, TaskRow, TaskState, 
 use legwork_git::Repository;
 
 use super::{Call, Form};
-use crate::exit::{Exit, Trouble};
+use crate::exit::Exit;
 use crate::people;
 use crate::run::say;
 use crate::table;
@@ -78,7 +78,8 @@ pub(super) async fn run(args: &Args, call: &Call<'_>) -> anyhow::Result<Exit> {
         }
     }
     if call.form == Form::Words && tasks.is_empty() {
-        return Err(args.none().into());
+        say(&args.none());
+        return Ok(Exit::Done);
     }
     let (now, columns) = (people::now(), table::columns());
     let rows = tasks.iter().map(|task| row(task, now, columns)).collect();
@@ -112,18 +113,20 @@ impl Args {
         })
     }
 
-    fn none(&self) -> Trouble {
+    /// What is said instead of an empty table, which is a true answer and no failure.
+    fn none(&self) -> Line {
         let filtered = self.state.is_some()
             || self.repo.is_some()
             || self.user.is_some()
             || self.title.is_some()
             || self.archived
             || self.cursor.is_some();
-        if filtered {
-            Trouble::failed("There are no such tasks.", "List all of them: legwork task ls --all")
+        let (what, next) = if filtered {
+            ("There are no such tasks. ", "List all of them: legwork task ls --all")
         } else {
-            Trouble::failed("There are no tasks yet.", "Start one: legwork run \"…\", or legwork demo")
-        }
+            ("There are no tasks yet. ", "Start one: legwork run \"…\", or legwork demo")
+        };
+        Line::default().with(PLAIN, what).with(DIM, next)
     }
 }
 

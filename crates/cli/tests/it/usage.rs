@@ -84,7 +84,7 @@ fn a_prompt_comes_from_standard_input() {
 fn the_data_directory_is_for_its_owner_alone() {
     use std::os::unix::fs::PermissionsExt as _;
     let world = World::new();
-    world.run(&["task", "ls"]).ended(1);
+    world.run(&["task", "ls"]).ended(0);
     let mode = std::fs::metadata(world.path().join(".local/share/legwork")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
 }

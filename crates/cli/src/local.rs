@@ -5,6 +5,7 @@
 //! port of the system's choice and takes a token that never leaves this process.
 
 use std::io::Read as _;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -220,6 +221,7 @@ pub fn served(config: &Config, token: String) -> legwork_server::Config {
     legwork_server::Config {
         private_hosts: config.server.private_hosts.clone(),
         lease: config.server.lease.unwrap_or(legwork_server::LEASE),
+        user_turns_max: config.server.user_turns_max.map(NonZeroU32::get),
         ..legwork_server::Config::new(config.home.clone(), token)
     }
 }

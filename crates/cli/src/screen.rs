@@ -66,6 +66,18 @@ impl<W: Write> Screen<W> {
         self.lines(&lines)
     }
 
+    /// Whether an attempt is shown that waits for a worker, where that is shown at all.
+    pub fn shows_a_queue(&self) -> bool {
+        self.mode == Mode::Live && self.attempts.values().any(Steps::is_queued)
+    }
+
+    /// Says what the attempt's queued turn waits for.
+    pub fn wait_for(&mut self, attempt: AttemptId, reason: &str) {
+        if let Some(steps) = self.attempts.get_mut(&attempt) {
+            steps.wait_for(reason);
+        }
+    }
+
     /// Adds lines for good, in the modes for people.
     ///
     /// # Errors

@@ -41,6 +41,8 @@ pub struct Steps {
     held: Option<Item>,
     plan: Vec<PlanStep>,
     waits: Option<(String, Timestamp)>,
+    /// It waits for a worker.
+    queued: bool,
     usage: Usage,
     over: bool,
 }
@@ -83,6 +85,19 @@ impl Steps {
         lines.map(|line| self.labelled(line)).collect()
     }
 
+    /// Whether it waits for a worker.
+    #[must_use]
+    pub const fn is_queued(&self) -> bool {
+        self.queued
+    }
+
+    /// Says what a queued turn waits for, where more is known than the log tells.
+    pub fn wait_for(&mut self, reason: &str) {
+        if let Some((what, _)) = self.waits.as_mut().filter(|_| self.queued) {
+            reason.clone_into(what);
+        }
+    }
+
     fn labelled(&self, line: Line) -> Line {
         match self.label {
             Some(number) => Line::default().with(DIM, &format!("{number}│ ")).then(line),
@@ -93,6 +108,7 @@ impl Steps {
     fn state(&mut self, state: &State, at: Timestamp) -> Vec<Line> {
         self.over = matches!(state, State::Finished(_));
         self.waits = waits_for(state).map(|what| (what.to_owned(), at));
+        self.queued = matches!(state, State::Queued);
         if self.over {
             self.open.clear();
         }

@@ -19,7 +19,8 @@ use futures::Stream;
 use legwork_domain::{
     Accepted, Allowance, ArtifactList, Assignment, AttemptId, AttemptView, BlobId, Budget, BudgetList, Day,
     Event, EventBatch, Finish, FollowUp, LeaseRequest, Message, NewTask, Period, Reply, Reservation,
-    Reserved, Spender, Steer, TaskId, TaskList, TaskQuery, TaskView, Turn, TurnId, UsageBy, UsageReport,
+    Reserved, Spender, Steer, TaskId, TaskList, TaskQuery, TaskView, Turn, TurnId, TurnView, UsageBy,
+    UsageReport, WorkerList,
 };
 use reqwest::header::CONTENT_TYPE;
 use sha2::{Digest, Sha256};
@@ -239,6 +240,22 @@ impl Client {
     pub async fn artifacts(&self, attempt: AttemptId) -> Result<ArtifactList, Error> {
         let request = self.transport.get(&format!("/v1/attempts/{attempt}/artifacts"));
         self.transport.json("list artifacts", request).await
+    }
+
+    /// A turn, and where it stands in the queue.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with `not_found`.
+    pub async fn turn(&self, turn: TurnId) -> Result<TurnView, Error> {
+        self.transport.json("read a turn", self.transport.get(&format!("/v1/turns/{turn}"))).await
+    }
+
+    /// The workers that asked for work lately.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with `forbidden` for all but owners of everything.
+    pub async fn workers(&self) -> Result<WorkerList, Error> {
+        self.transport.json("list workers", self.transport.get("/v1/workers")).await
     }
 
     /// Asks one turn to stop: a queued one ends at once. A second call changes nothing.

@@ -21,6 +21,12 @@ pub struct LeaseRequest {
     /// What this worker has: it gets only turns whose labels are all among these.
     #[serde(default)]
     pub labels: Vec<String>,
+    /// How many turns it runs at a time.
+    #[serde(default)]
+    pub slots: u32,
+    /// Its program's version.
+    #[serde(default)]
+    pub version: String,
 }
 
 /// Everything that a worker needs to run one turn; there are no further look-ups but blobs.

@@ -20,6 +20,7 @@ mod limits;
 mod listing;
 mod message;
 mod patch;
+mod queue;
 mod task;
 mod time;
 mod turn;
@@ -58,6 +59,7 @@ pub use limits::{Limit, Limits, Precision, Usage};
 pub use listing::{Archived, CheckCount, ListChange, Standing, TaskList, TaskQuery, TaskRow, TaskState};
 pub use message::{Decision, FollowUp, IMAGES_MAX, Message, MessageBody, Reply, Steer, check_words};
 pub use patch::{DiffStat, Patch};
+pub use queue::{Hold, QueuePlace, TurnView, WorkerList, WorkerRecord};
 pub use task::{
     Attempt, Fork, Kind, LABEL_BYTES_MAX, LABELS_MAX, LocalChanges, NewTask, PROMPT_BYTES_MAX, Priority,
     Source, Task, title_of,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{Attempt, BlobId, Task, Timestamp, Turn, TurnId};
+use crate::{Attempt, BlobId, QueuePlace, Task, Timestamp, Turn, TurnId};
 
 /// A task with its attempts: the answer to `POST /v1/tasks` and `GET /v1/tasks/{task}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -12,6 +12,9 @@ pub struct TaskView {
     pub task: Task,
     /// In the order of their numbers.
     pub attempts: Vec<AttemptView>,
+    /// Where its queued turns stand. Only `GET /v1/tasks/{task}` says it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub queue: Vec<QueuePlace>,
 }
 
 /// An attempt with its turns.

@@ -91,6 +91,8 @@ pub struct Config {
     pub key: Option<Key>,
     /// Knows the values of the secrets while the server runs.
     pub redactor: Redactor,
+    /// Turns that one person may have running at a time; `None`: any number.
+    pub user_turns_max: Option<u32>,
 }
 
 impl Config {
@@ -106,6 +108,7 @@ impl Config {
             lease: LEASE,
             key: None,
             redactor: Redactor::default(),
+            user_turns_max: None,
         }
     }
 }
@@ -136,12 +139,19 @@ pub enum Error {
     Listen(#[source] io::Error),
 }
 
+/// What an operator decides, as [`Config`] has it.
+struct Rules {
+    lease: Duration,
+    user_turns_max: Option<u32>,
+}
+
 /// What the routes share.
 struct Server {
     store: Store,
     blobs: Blobs,
     bells: Bells,
     streams: Streams,
+    rules: Rules,
     /// Of the token that stays in this process.
     key: Digest,
     door: Door,
@@ -149,7 +159,6 @@ struct Server {
     metrics: Metrics,
     readiness: Readiness,
     outbound: Outbound,
-    lease: Duration,
     vault: Key,
     redactor: Redactor,
     held: Held,
@@ -216,10 +225,10 @@ impl Server {
             metrics: Metrics::default(),
             readiness: Readiness::default(),
             outbound: Outbound::new(config.private_hosts.clone()),
-            lease: config.lease,
             vault,
             redactor: config.redactor.clone(),
             held: Held::default(),
+            rules: Rules { lease: config.lease, user_turns_max: config.user_turns_max },
             shutdown,
         })
     }
@@ -227,7 +236,7 @@ impl Server {
     /// The present and until when a lease that is given or renewed now holds.
     fn term(&self) -> legwork_store::Renewal {
         let now = now();
-        let lease_ms = i64::try_from(self.lease.as_millis()).unwrap_or(i64::MAX);
+        let lease_ms = i64::try_from(self.rules.lease.as_millis()).unwrap_or(i64::MAX);
         legwork_store::Renewal { now, until: now.plus_ms(lease_ms) }
     }
 

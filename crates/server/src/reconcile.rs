@@ -42,13 +42,18 @@ pub(crate) async fn run(server: Arc<Server>) {
                 (expire(&server).await, "lapsed leases")
             }
             _ = funding.tick() => (wake_funded(&server).await, "budgets with room again"),
-            _ = pruning.tick() => (server.store.prune_changes().await, "changes that need not be kept"),
+            _ = pruning.tick() => (prune(&server).await, "records that need not be kept"),
             () = server.shutdown.cancelled() => return,
         };
         if let Err(error) = done {
             tracing::warn!(%error, "could not look for {what}; the next look comes in some seconds");
         }
     }
+}
+
+async fn prune(server: &Server) -> Result<(), legwork_store::Error> {
+    server.store.prune_changes().await?;
+    server.store.forget_workers(now()).await
 }
 
 /// Wakes turns for which there is room in their budgets again.

@@ -101,7 +101,7 @@ fn new_task(request: NewTask, ids: &TaskIds, act: &Act) -> TaskView {
             state: State::Queued,
         }],
     });
-    TaskView { attempts: attempts.collect(), task }
+    TaskView { attempts: attempts.collect(), task, queue: Vec::new() }
 }
 
 async fn insert(

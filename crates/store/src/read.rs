@@ -56,7 +56,11 @@ async fn with_attempts(connection: &mut Connection, tasks: Vec<Task>) -> Result<
         let turns = turns.remove(&attempt.id).unwrap_or_default();
         attempts.entry(attempt.task).or_default().push(AttemptView { attempt, turns });
     }
-    let view = |task: Task| TaskView { attempts: attempts.remove(&task.id).unwrap_or_default(), task };
+    let view = |task: Task| TaskView {
+        attempts: attempts.remove(&task.id).unwrap_or_default(),
+        task,
+        queue: Vec::new(),
+    };
     Ok(tasks.into_iter().map(view).collect())
 }
 

@@ -7,9 +7,10 @@ use legwork_domain::{
 
 use crate::budgets::{self, Spenders};
 use crate::deliveries::{self, News};
-use crate::dialect::{Lock, locking};
 use crate::turn_row::{Tally, TurnRow, id, number};
-use crate::{Connection, Error, Store, assignment, follow_up, listing, log, messages, read, spending};
+use crate::{
+    Connection, Error, Store, assignment, follow_up, listing, log, messages, read, schedule, spending,
+};
 
 /// Most events of one batch (the API's word).
 pub const BATCH_EVENTS_MAX: usize = 1000;
@@ -27,7 +28,7 @@ pub enum Expected {
 }
 
 /// A worker's wish for a turn.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Claim {
     /// The new lease's id.
     pub id: LeaseId,
@@ -35,6 +36,10 @@ pub struct Claim {
     pub worker: WorkerId,
     /// Only turns of this task.
     pub task: Option<TaskId>,
+    /// What the worker has.
+    pub labels: Vec<String>,
+    /// Live turns that one person may have; `None`: any number. Not looked at for one task.
+    pub user_turns_max: Option<u32>,
     /// From when until when.
     pub term: Renewal,
 }
@@ -84,18 +89,18 @@ impl Store {
         Ok(next)
     }
 
-    /// Leases the oldest queued turn. `None`: there is none.
+    /// Leases the queued turn that is next for the worker. `None`: there is none.
     ///
     /// # Errors
     /// As every write. An assignment that cannot be built leaves a lease that lapses, so that a damaged log costs its
     /// own turn and not the queue.
     pub async fn lease(&self, claim: &Claim) -> Result<Option<Assignment>, Error> {
         // Looking is cheap and needs no lock: an idle worker disturbs nobody.
-        if oldest_queued(&mut *self.readers.acquire().await?, claim.task, None).await?.is_none() {
+        if schedule::look(&mut *self.readers.acquire().await?, claim).await?.is_none() {
             return Ok(None);
         }
         let mut transaction = self.write().await?;
-        let Some(turn) = take_oldest(&mut transaction, claim.task).await? else {
+        let Some(turn) = schedule::take(&mut transaction, claim).await? else {
             return Ok(None);
         };
         let row = TurnRow::load(&mut transaction, turn).await?;
@@ -355,38 +360,4 @@ fn check_events(turn: TurnId, events: &[NewEvent]) -> Result<(), Error> {
         }
     }
     Ok(())
-}
-
-/// Locks the oldest queued turn. One that nobody else holds, if there is; else it waits, since who holds it (to cancel it,
-/// or in a write that was given up) may leave it queued.
-async fn take_oldest(connection: &mut Connection, task: Option<TaskId>) -> Result<Option<TurnId>, Error> {
-    match oldest_queued(connection, task, Some(Lock::Skip)).await? {
-        Some(turn) => Ok(Some(turn)),
-        None => oldest_queued(connection, task, Some(Lock::Wait)).await,
-    }
-}
-
-async fn oldest_queued(
-    connection: &mut Connection,
-    task: Option<TaskId>,
-    lock: Option<Lock>,
-) -> Result<Option<TurnId>, Error> {
-    let select = match task {
-        Some(_) => {
-            "SELECT id FROM turns WHERE state_name = 'queued' AND ready = 1 AND task = $1 ORDER BY created_at, id LIMIT 1"
-        }
-        None => {
-            "SELECT id FROM turns WHERE state_name = 'queued' AND ready = 1 ORDER BY created_at, id LIMIT 1"
-        }
-    };
-    let query = match lock {
-        None => sqlx::query(select),
-        Some(lock) => sqlx::query(locking(connection, select, lock)),
-    };
-    let query = match task {
-        Some(task) => query.bind(task.to_string()),
-        None => query,
-    };
-    let row = query.fetch_optional(connection).await?;
-    row.map(|row| id(&row, "id")).transpose()
 }

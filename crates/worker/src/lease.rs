@@ -34,6 +34,8 @@ pub(crate) async fn run(worker: Arc<Worker>, shutdown: CancellationToken) -> Res
         wait_ms: WAIT_MS,
         task: worker.config.task,
         labels: worker.config.labels.clone(),
+        slots: u32::try_from(worker.config.slots).unwrap_or(u32::MAX),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let mut turns = JoinSet::new();
     let mut backoff = recorder::Backoff::default();

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -32,6 +33,8 @@ pub struct ServerFile {
     pub public_url: Option<String>,
     /// Further names by which the server may be called.
     pub hosts: Vec<String>,
+    /// Turns that one user may have running at a time; `None`: any number.
+    pub user_turns_max: Option<NonZeroU32>,
 }
 
 /// `[worker]`. A flag of the command goes before each of these.

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write};
 use std::time::Duration;
 
-use futures::StreamExt as _;
+use futures::{Stream, StreamExt as _};
 use legwork_client::Client;
-use legwork_domain::{AttemptId, Event, EventKind, State, TaskView, Timestamp};
+use legwork_domain::{AttemptId, Event, EventKind, State, TaskId, TaskView, Timestamp};
 use tokio::sync::mpsc;
 
 use crate::exit::Exit;
@@ -18,6 +18,8 @@ use crate::text::{DIM, Line, Paint, WARN};
 
 /// How often the live part is redrawn: eight pictures a second look alive and cost nothing.
 const TICK: Duration = Duration::from_millis(125);
+/// How often a queued task is asked where it stands: a place in a queue is read, not watched.
+const QUEUE_TICK: Duration = Duration::from_secs(2);
 /// Events that may wait to be shown; a slow terminal then slows the reading, not the task.
 const EVENTS_MAX: usize = 256;
 /// How long a cancelled task may take to save its partial patch.
@@ -69,6 +71,7 @@ pub(crate) async fn follow<W: Write>(watcher: Watcher<'_>, screen: &mut Screen<W
     let mut events = read(client, view);
     let mut clock = tokio::time::interval(TICK);
     clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    let mut looks = std::pin::pin!(looks(client, view.task.id));
     let deadline = tokio::time::sleep(CANCEL_MAX);
     tokio::pin!(deadline);
     loop {
@@ -82,6 +85,7 @@ pub(crate) async fn follow<W: Write>(watcher: Watcher<'_>, screen: &mut Screen<W
                 None => return Ok(watch.end()),
             },
             _ = clock.tick() => watch.tick().await?,
+            Some(Some(now)) = looks.next(), if watch.screen.shows_a_queue() => watch.places(&now),
             () = signals.next() => {
                 if watch.cancelling || on_signal == OnSignal::Leave {
                     watch.leave();
@@ -94,6 +98,16 @@ pub(crate) async fn follow<W: Write>(watcher: Watcher<'_>, screen: &mut Screen<W
             error = failure(worker.as_deref_mut()) => return Err(error),
         }
     }
+}
+
+/// The task again and again; `None` where there was no answer, which the events will tell of.
+fn looks(client: &Client, id: TaskId) -> impl Stream<Item = Option<TaskView>> + use<'_> {
+    let mut clock = tokio::time::interval(QUEUE_TICK);
+    clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    futures::stream::unfold(clock, move |mut clock| async move {
+        clock.tick().await;
+        Some((client.task(id).await.ok(), clock))
+    })
 }
 
 /// Waits for the end of a worker that has no reason to end.
@@ -150,6 +164,16 @@ impl<'a, W: Write> Watch<'a, W> {
             return Ok(Sight::NeedsYou);
         }
         Ok(Sight::Open)
+    }
+
+    fn places(&mut self, view: &TaskView) {
+        for place in &view.queue {
+            let mut attempts = view.attempts.iter();
+            let waits = attempts.find(|attempt| attempt.turns.iter().any(|turn| turn.id == place.turn));
+            if let Some(waits) = waits {
+                self.screen.wait_for(waits.attempt.id, &place.reason);
+            }
+        }
     }
 
     async fn tick(&mut self) -> anyhow::Result<()> {

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use anstyle::Style;
 use legwork_domain::{Archived, DiffStat, TaskId, TaskQuery, TaskRow, TaskState, Timestamp};
 use legwork_git::Repository;
@@ -17,6 +19,8 @@ const FOR_REPOSITORY: usize = 120;
 const FOR_IDS: usize = 140;
 /// Tasks of a page of the server's.
 const PAGE_MAX: usize = 100;
+/// Queued tasks of a list that are asked what they wait for: a call each, and a screen has hardly more rows.
+const REASONS_MAX: usize = 20;
 /// Characters of an id where they are not: its end tells tasks apart, since its start is the time.
 const ID_CHARS: usize = 8;
 
@@ -82,7 +86,8 @@ pub(super) async fn run(args: &Args, call: &Call<'_>) -> anyhow::Result<Exit> {
         return Ok(Exit::Done);
     }
     let (now, columns) = (people::now(), table::columns());
-    let rows = tasks.iter().map(|task| row(task, now, columns)).collect();
+    let waits = if call.form == Form::Words { waits(&tasks, call).await } else { BTreeMap::new() };
+    let rows = tasks.iter().map(|task| row(task, waits.get(&task.id), now, columns)).collect();
     call.list(&tasks, &table::fitted(&heads(columns), rows, columns))?;
     if let Some(cursor) = &query.cursor {
         say(&Line::default().with(DIM, "There are more: --cursor ").with(ACCENT, &cursor.to_string()));
@@ -136,7 +141,17 @@ fn heads(columns: usize) -> Vec<&'static str> {
     ["TASK", "STATE", "AGE", "TOOK"].into_iter().chain(details).chain(repository).chain(["TITLE"]).collect()
 }
 
-fn row(task: &TaskRow, now: Timestamp, columns: usize) -> Vec<Line> {
+/// What the newest queued tasks of the list wait for. A task that starts or is gone meanwhile has no such word.
+async fn waits(tasks: &[TaskRow], call: &Call<'_>) -> BTreeMap<TaskId, String> {
+    let queued = tasks.iter().filter(|task| task.state == TaskState::Queued).take(REASONS_MAX);
+    let asked = queued.map(|task| async {
+        let view = call.client.task(task.id).await.ok()?;
+        Some((task.id, view.queue.into_iter().next()?.reason))
+    });
+    futures::future::join_all(asked).await.into_iter().flatten().collect()
+}
+
+fn row(task: &TaskRow, waits: Option<&String>, now: Timestamp, columns: usize) -> Vec<Line> {
     let id = task.id.to_string();
     let shown = if columns >= FOR_IDS { id.len() } else { ID_CHARS };
     let (style, word) = word_for(task);
@@ -148,7 +163,8 @@ fn row(task: &TaskRow, now: Timestamp, columns: usize) -> Vec<Line> {
         Line::default().with(DIM, &took),
     ];
     if columns >= FOR_DETAILS {
-        cells.push(details(task));
+        let reason = waits.map(|reason| Line::default().with(DIM, reason));
+        cells.push(reason.unwrap_or_else(|| details(task)));
     }
     if columns >= FOR_REPOSITORY {
         let path = repository(&task.repository);

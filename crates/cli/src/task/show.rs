@@ -1,3 +1,5 @@
+use legwork_domain::TaskView;
+
 use super::{Call, Form, Which, find};
 use crate::choice::{self, Choice};
 use crate::exit::Exit;
@@ -27,9 +29,7 @@ pub(super) async fn run(which: &Which, call: &Call<'_>) -> anyhow::Result<Exit> 
         Line::default().with(DIM, "model       ").with(PLAIN, &request.model),
     ];
     if record.ended.is_none() {
-        let state = view.attempts.iter().flat_map(|attempt| attempt.turns.last()).next();
-        let name = state.map_or("unknown", |turn| turn.state.name());
-        lines.push(Line::default().with(DIM, "state       ").with(PLAIN, name));
+        lines.push(Line::default().with(DIM, "state       ").with(PLAIN, &state(&view, number)));
     }
     let choice = choice::best(&records).unwrap_or(Choice { number, why: String::new() });
     lines.extend(choice::table(&records, &choice));
@@ -41,4 +41,15 @@ pub(super) async fn run(which: &Which, call: &Call<'_>) -> anyhow::Result<Exit> 
     home::write(&lines)?;
     call.client.see(view.task.id).await?;
     Ok(Exit::Done)
+}
+
+/// Where the attempt stands, and while it is queued, what it waits for.
+fn state(view: &TaskView, number: u8) -> String {
+    let attempt = view.attempts.iter().find(|attempt| attempt.attempt.number == number);
+    let Some(turn) = attempt.and_then(|attempt| attempt.turns.last()) else { return "unknown".to_owned() };
+    let place = view.queue.iter().find(|place| place.turn == turn.id);
+    place.map_or_else(
+        || turn.state.name().to_owned(),
+        |place| format!("{}: {}", turn.state.name(), place.reason),
+    )
 }

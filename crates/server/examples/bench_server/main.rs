@@ -76,7 +76,14 @@ async fn leased(client: &Client, count: u32, keys: &str) -> Result<Vec<Assignmen
 }
 
 fn asks() -> LeaseRequest {
-    LeaseRequest { worker: WorkerId::from_u128(1), wait_ms: 0, task: None, labels: Vec::new() }
+    LeaseRequest {
+        worker: WorkerId::from_u128(1),
+        wait_ms: 0,
+        task: None,
+        labels: Vec::new(),
+        slots: 1,
+        version: String::new(),
+    }
 }
 
 /// A batch as commands make them: each event some lines of output.

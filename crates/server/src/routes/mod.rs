@@ -18,6 +18,7 @@ mod usage;
 mod users;
 mod webhooks;
 mod worker;
+mod workers;
 
 use std::sync::Arc;
 
@@ -53,7 +54,9 @@ const EVENTS_BYTES_MAX: usize = 16 * 1024 * 1024;
         attempts::answer,
         attempts::patch,
         attempts::artifacts,
+        turns::show,
         turns::cancel,
+        workers::list,
         events::follow,
         worker::lease,
         worker::append,
@@ -125,6 +128,8 @@ fn people() -> Router<Arc<Server>> {
         .route("/v1/attempts/{attempt}/answer", post(attempts::answer))
         .route("/v1/attempts/{attempt}/patch", get(attempts::patch))
         .route("/v1/attempts/{attempt}/artifacts", get(attempts::artifacts))
+        .route("/v1/workers", get(workers::list))
+        .route("/v1/turns/{turn}", get(turns::show))
         .route("/v1/turns/{turn}/cancel", post(turns::cancel))
         .route("/v1/attempts/{attempt}/events", get(events::follow))
         .route("/v1/budgets", get(budgets::list))

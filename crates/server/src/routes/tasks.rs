@@ -102,7 +102,7 @@ pub(super) async fn see(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Shows a task with its attempts and turns.
+/// Shows a task with its attempts and turns, and where the queued ones stand.
 #[utoipa::path(
     get, path = "/v1/tasks/{task}", tag = "tasks", operation_id = "show_task",
     params(("task" = TaskId, Path, description = "Which task")),
@@ -117,7 +117,9 @@ pub(super) async fn show(
     Id(task): Id<TaskId>,
 ) -> Result<Json<TaskView>, Failure> {
     caller.may(&server.store, Action::View, Thing::Task(task)).await?;
-    Ok(Json(server.store.task(task).await?))
+    let mut view = server.store.task(task).await?;
+    view.queue = server.store.places(&view, server.rules.user_turns_max, now()).await?;
+    Ok(Json(view))
 }
 
 /// Asks that all turns of a task stop.

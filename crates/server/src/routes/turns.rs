@@ -4,13 +4,31 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use legwork_domain::{Action, Problem, Turn, TurnId};
+use legwork_domain::{Action, Problem, Turn, TurnId, TurnView};
 use legwork_store::Thing;
 
 use crate::auth::Caller;
 use crate::extract::Id;
 use crate::problem::{Failure, MEDIA_TYPE};
 use crate::{Server, now};
+
+/// Shows a turn and, while it waits in the queue, where it stands there and why.
+#[utoipa::path(
+    get, path = "/v1/turns/{turn}", tag = "turns", operation_id = "show_turn",
+    params(("turn" = TurnId, Path, description = "Which turn")),
+    responses(
+        (status = 200, description = "The turn", body = TurnView),
+        (status = "default", description = "Any failure", body = Problem, content_type = MEDIA_TYPE),
+    ),
+)]
+pub(super) async fn show(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Id(turn): Id<TurnId>,
+) -> Result<Json<TurnView>, Failure> {
+    caller.may(&server.store, Action::View, Thing::Turn(turn)).await?;
+    Ok(Json(server.store.turn(turn, server.rules.user_turns_max, now()).await?))
+}
 
 /// Asks one turn to stop; the attempt's other turns go on.
 ///

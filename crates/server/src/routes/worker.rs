@@ -9,10 +9,10 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use legwork_domain::{
-    Accepted, Assignment, BlobId, Bounds, Directive, EventBatch, Finish, LeaseId, LeaseRequest, Problem,
-    State as TurnState, Turn, TurnId,
+    Accepted, Assignment, BlobId, Bounds, Directive, EventBatch, Finish, LABEL_BYTES_MAX, LABELS_MAX,
+    LeaseId, LeaseRequest, Problem, State as TurnState, Turn, TurnId,
 };
-use legwork_store::{Claim, Recorded};
+use legwork_store::{Claim, Presence, Recorded};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -24,7 +24,10 @@ use crate::{Server, now};
 /// The longest wait of a lease call, below the idle limits of common proxies.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 
-/// Leases the oldest queued turn, or waits for one.
+/// Leases the queued turn that is next, or waits for one.
+///
+/// The person with the fewest running turns goes first; of one person's turns that of the highest priority, then the
+/// oldest. A worker gets only turns whose labels it has.
 ///
 /// If the answer is lost, the lease lapses and the turn is queued again.
 #[utoipa::path(
@@ -45,13 +48,28 @@ pub(super) async fn lease(
     _: Worker,
     Body(request): Body<LeaseRequest>,
 ) -> Result<Response, Failure> {
+    check(&request)?;
+    let presence = Presence {
+        id: request.worker,
+        labels: request.labels.clone(),
+        slots: request.slots,
+        version: request.version.clone(),
+    };
+    server.store.touch_worker(&presence, now()).await?;
     let deadline = Instant::now() + Duration::from_millis(request.wait_ms).min(WAIT_MAX);
     // Heard from before the first look, so that a turn that is queued between a look and the wait rings this bell.
     let mut bell = server.bells.queue();
     loop {
         bell.mark_unchanged();
         let id = LeaseId::from_u128(Uuid::now_v7().as_u128());
-        let claim = Claim { id, worker: request.worker, task: request.task, term: server.term() };
+        let claim = Claim {
+            id,
+            worker: request.worker,
+            task: request.task,
+            labels: request.labels.clone(),
+            user_turns_max: server.rules.user_turns_max,
+            term: server.term(),
+        };
         if let Some(assignment) = server.store.lease(&claim).await? {
             server.metrics.lease_given();
             server.bells.ring_both(assignment.attempt.id);
@@ -63,6 +81,17 @@ pub(super) async fn lease(
         }
         server.wait(&mut bell, left).await;
     }
+}
+
+/// A worker's word on itself is kept, so it may not be long.
+fn check(request: &LeaseRequest) -> Result<(), Failure> {
+    let long = request.labels.iter().chain([&request.version]).any(|word| word.len() > LABEL_BYTES_MAX);
+    if request.labels.len() > LABELS_MAX || long {
+        return Err(Failure::invalid(format!(
+            "A worker has at most {LABELS_MAX} labels, each of at most {LABEL_BYTES_MAX} bytes, as its version."
+        )));
+    }
+    Ok(())
 }
 
 /// Adds events to a turn's log, renews the lease and tells what the server wants.

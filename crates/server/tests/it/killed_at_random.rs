@@ -20,7 +20,7 @@ use tokio::task::{JoinSet, LocalSet};
 use crate::postgres::Database;
 use crate::process::{LEASE, Process};
 use crate::watcher;
-use crate::world::{batch, delta, end, request};
+use crate::world::{asks, batch, delta, end, request};
 
 /// How long servers are killed in the gate.
 const SECONDS: u64 = 6;
@@ -76,7 +76,7 @@ async fn people(service: Service, over: watch::Receiver<bool>, mut rng: Rng) -> 
 /// Works until there is nothing left to do after the end of the killing.
 async fn worker(service: Service, over: watch::Receiver<bool>, number: u64, mut rng: Rng) {
     let worker = WorkerId::from_u128(number.into());
-    let wish = LeaseRequest { worker, wait_ms: 200, task: None, labels: Vec::new() };
+    let wish = LeaseRequest { worker, ..asks(200, None) };
     // Nothing to do once is not enough: a turn may be under a lease that nobody heard of.
     let mut idle_since = Instant::now();
     while !*over.borrow() || idle_since.elapsed() < 3 * LEASE {

@@ -10,7 +10,8 @@ async fn a_task_is_accepted_shown_and_listed() {
     let world = World::start().await;
     let view = world.create("Fix it\nplease", "a").await;
     assert_eq!(view.task.title, "Fix it");
-    assert_eq!(world.client.task(view.task.id).await.unwrap(), view);
+    let shown = world.client.task(view.task.id).await.unwrap();
+    assert_eq!((&shown.task, &shown.attempts, shown.queue.len()), (&view.task, &view.attempts, 1));
     let listed = world.client.tasks(&TaskQuery::default()).await.unwrap();
     assert_eq!(listed.tasks.iter().map(|row| row.id).collect::<Vec<_>>(), [view.task.id]);
     let created = world.http("POST", "/v1/tasks").json(&request("x")).send().await.unwrap();

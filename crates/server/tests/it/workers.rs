@@ -71,7 +71,14 @@ async fn a_lapsed_lease_goes_to_the_next_worker() {
     // Another process on the same database, whose lease lapsed long ago.
     let store = Store::open(&world.data().join("legwork.db")).await.unwrap();
     let term = Renewal { now: Timestamp::from_micros(1), until: Timestamp::from_micros(2) };
-    let claim = Claim { id: LeaseId::from_u128(1), worker: WorkerId::from_u128(9), task: Some(task), term };
+    let claim = Claim {
+        id: LeaseId::from_u128(1),
+        worker: WorkerId::from_u128(9),
+        task: Some(task),
+        labels: Vec::new(),
+        user_turns_max: None,
+        term,
+    };
     assert_eq!(store.lease(&claim).await.unwrap().unwrap().lease.epoch, 1);
     let asking = asks(30_000, None);
     let job = tokio::time::timeout(PATIENCE, world.client.lease(&asking)).await.unwrap().unwrap().unwrap();
@@ -89,4 +96,25 @@ async fn a_restart_strands_no_worker() {
     world.client.finish(job.turn.id, &end(&job, 2, Outcome::NoChange)).await.unwrap();
     assert_eq!(world.lease().await.unwrap().task.id, queued.task.id);
     assert_eq!(world.create("x", "b").await.task.id, queued.task.id);
+}
+
+#[tokio::test]
+async fn a_queued_turn_says_what_it_waits_for() {
+    let world = World::start().await;
+    let mut request = crate::world::request("x");
+    request.labels = vec!["gpu".into()];
+    let view = world.client.create_task(&request, "a").await.unwrap();
+    assert!(world.lease().await.is_none(), "the worker has no GPU");
+    let shown = world.client.task(view.task.id).await.unwrap();
+    assert_eq!(shown.queue[0].reason, "no worker has the label gpu");
+    let turn = world.client.turn(shown.queue[0].turn).await.unwrap();
+    assert_eq!(turn.queue.as_ref(), shown.queue.first());
+    let workers = world.client.workers().await.unwrap().workers;
+    assert_eq!((workers.len(), workers[0].slots, workers[0].running), (1, 1, 0));
+    let mut able = asks(0, None);
+    able.labels = vec!["gpu".into(), "arm".into()];
+    world.client.lease(&able).await.unwrap().unwrap();
+    assert_eq!(world.client.turn(turn.turn.id).await.unwrap().queue, None);
+    able.labels = vec!["x".repeat(64)];
+    assert_eq!(world.client.lease(&able).await.unwrap_err().code(), Some("invalid"));
 }

@@ -125,7 +125,14 @@ pub(crate) fn http_client() -> reqwest::Client {
 }
 
 pub(crate) fn asks(wait_ms: u64, task: Option<TaskId>) -> LeaseRequest {
-    LeaseRequest { worker: WorkerId::from_u128(1), wait_ms, task, labels: Vec::new() }
+    LeaseRequest {
+        worker: WorkerId::from_u128(1),
+        wait_ms,
+        task,
+        labels: Vec::new(),
+        slots: 1,
+        version: String::new(),
+    }
 }
 
 pub(crate) fn request(prompt: &str) -> NewTask {

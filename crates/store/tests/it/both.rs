@@ -1,7 +1,7 @@
 //! Each test of the list over SQLite and over Postgres.
 
 use crate::world::{Place, World};
-use crate::{access, budgets, durability, interleavings, list, migrations, opening, suite, talk};
+use crate::{access, budgets, durability, interleavings, list, migrations, opening, queue, suite, talk};
 
 macro_rules! over_both {
     ($($module:ident: $($name:ident)*;)*) => {
@@ -73,6 +73,12 @@ over_both! {
         a_list_is_searched
         changes_are_told_in_order_and_once
         changes_of_two_servers_leave_no_hole;
+    queue:
+        people_take_turns
+        priority_goes_before_age_within_one_person
+        a_turn_goes_only_to_a_worker_that_has_its_labels
+        a_person_has_no_more_live_turns_than_allowed
+        a_waiting_person_is_told_why;
     talk:
         a_follow_up_waits_for_the_turns_before_it_and_goes_on_from_them
         the_queue_of_an_attempt_is_bounded_and_its_keys_are_kept

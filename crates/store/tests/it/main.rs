@@ -19,6 +19,7 @@ mod migrations;
 mod notices;
 mod opening;
 mod postgres;
+mod queue;
 mod simulation;
 mod suite;
 mod talk;

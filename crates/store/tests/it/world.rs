@@ -132,7 +132,8 @@ impl World {
 
     pub(crate) async fn try_lease(&self, task: Option<TaskId>) -> Result<Option<Assignment>, Error> {
         let (id, worker) = (LeaseId::from_u128(self.number()), WorkerId::from_u128(self.number()));
-        self.store.lease(&Claim { id, worker, task, term: self.term() }).await
+        let (labels, term) = (Vec::new(), self.term());
+        self.store.lease(&Claim { id, worker, task, labels, user_turns_max: None, term }).await
     }
 
     pub(crate) async fn append(&self, turn: TurnId, batch: EventBatch) -> Result<Turn, Error> {

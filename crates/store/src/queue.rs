@@ -1,0 +1,274 @@
+//! Where queued turns stand and why, and who asks for work.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use legwork_domain::{
+    AttemptView, Hold, QueuePlace, State, TaskView, Timestamp, Turn, TurnId, TurnView, WorkerId, WorkerList,
+    WorkerRecord,
+};
+use sqlx::Row as _;
+
+use crate::dialect::Lock;
+use crate::turn_row::{TurnRow, id, json, number, text};
+use crate::{Connection, Error, Row, Store};
+
+/// A worker that asked for work within this time counts: the longest wait of one call and a margin.
+const LATELY_MS: i64 = 60_000;
+
+/// How long a worker that does not ask any more is remembered.
+const FORGOTTEN_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// A worker's record is written anew after this time, so that short waits do not become writes.
+const TOUCH_MS: i64 = 10_000;
+
+/// Workers of one list.
+const WORKERS_MAX: i64 = 1000;
+
+/// What a worker says of itself when it asks for work.
+#[derive(Clone, Debug)]
+pub struct Presence {
+    /// Its id.
+    pub id: WorkerId,
+    /// What it has.
+    pub labels: Vec<String>,
+    /// How many turns it runs at a time.
+    pub slots: u32,
+    /// Its program's version.
+    pub version: String,
+}
+
+impl Store {
+    /// Notes that a worker asks for work.
+    ///
+    /// # Errors
+    /// As every write.
+    pub async fn touch_worker(&self, worker: &Presence, now: Timestamp) -> Result<(), Error> {
+        let labels = text(&worker.labels)?;
+        let known = sqlx::query(
+            "SELECT id FROM workers WHERE id = $1 AND labels = $2 AND slots = $3 AND version = $4 AND last_seen > $5",
+        )
+        .bind(worker.id.to_string())
+        .bind(labels.as_str())
+        .bind(i64::from(worker.slots))
+        .bind(worker.version.as_str())
+        .bind(now.plus_ms(-TOUCH_MS).micros())
+        .fetch_optional(&self.readers)
+        .await?;
+        if known.is_some() {
+            return Ok(());
+        }
+        sqlx::query(
+            "INSERT INTO workers (id, labels, slots, version, last_seen) VALUES ($1, $2, $3, $4, $5) \
+             ON CONFLICT (id) DO UPDATE SET labels = excluded.labels, slots = excluded.slots, \
+             version = excluded.version, last_seen = excluded.last_seen",
+        )
+        .bind(worker.id.to_string())
+        .bind(labels)
+        .bind(i64::from(worker.slots))
+        .bind(worker.version.as_str())
+        .bind(now.micros())
+        .execute(&self.writer)
+        .await?;
+        Ok(())
+    }
+
+    /// The workers that are remembered, those seen last first.
+    ///
+    /// # Errors
+    /// As every read.
+    pub async fn workers(&self) -> Result<WorkerList, Error> {
+        let mut connection = self.readers.acquire().await?;
+        let rows = sqlx::query("SELECT * FROM workers ORDER BY last_seen DESC, id LIMIT $1")
+            .bind(WORKERS_MAX)
+            .fetch_all(&mut *connection)
+            .await?;
+        let running = running(&mut connection).await?;
+        let workers = rows.iter().map(|row| record(row, &running)).collect::<Result<Vec<_>, _>>()?;
+        Ok(WorkerList { workers })
+    }
+
+    /// Forgets workers that have not asked for work for a day.
+    ///
+    /// # Errors
+    /// As every write.
+    pub async fn forget_workers(&self, now: Timestamp) -> Result<(), Error> {
+        sqlx::query("DELETE FROM workers WHERE last_seen < $1")
+            .bind(now.plus_ms(-FORGOTTEN_MS).micros())
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+
+    /// A turn, and where it stands in the queue.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn turn(
+        &self,
+        id: TurnId,
+        user_turns_max: Option<u32>,
+        now: Timestamp,
+    ) -> Result<TurnView, Error> {
+        let mut connection = self.readers.acquire().await?;
+        let turn = TurnRow::get(&mut connection, id, Lock::None).await?.turn;
+        let queue = match turn.state {
+            State::Queued => Some(place(&mut connection, &turn, user_turns_max, now).await?),
+            State::Leased { .. }
+            | State::Preparing { .. }
+            | State::Running { .. }
+            | State::Waiting { .. }
+            | State::Parked { .. }
+            | State::Finished(_) => None,
+        };
+        Ok(TurnView { turn, queue })
+    }
+
+    /// Where the queued turns of a task stand.
+    ///
+    /// # Errors
+    /// As every read.
+    pub async fn places(
+        &self,
+        view: &TaskView,
+        user_turns_max: Option<u32>,
+        now: Timestamp,
+    ) -> Result<Vec<QueuePlace>, Error> {
+        let turns = view.attempts.iter().flat_map(|AttemptView { turns, .. }| turns);
+        let queued: Vec<&Turn> = turns.filter(|turn| turn.state == State::Queued).collect();
+        let mut places = Vec::with_capacity(queued.len());
+        if queued.is_empty() {
+            return Ok(places);
+        }
+        let mut connection = self.readers.acquire().await?;
+        for turn in queued {
+            places.push(place(&mut connection, turn, user_turns_max, now).await?);
+        }
+        Ok(places)
+    }
+}
+
+fn record(row: &Row, running: &BTreeMap<WorkerId, u32>) -> Result<WorkerRecord, Error> {
+    let id = id(row, "id")?;
+    Ok(WorkerRecord {
+        id,
+        labels: json(row, "labels")?,
+        slots: number(row, "slots")?,
+        version: row.try_get("version")?,
+        last_seen: Timestamp::from_micros(row.try_get("last_seen")?),
+        running: running.get(&id).copied().unwrap_or(0),
+    })
+}
+
+/// How many turns each worker has.
+async fn running(connection: &mut Connection) -> Result<BTreeMap<WorkerId, u32>, Error> {
+    let rows =
+        sqlx::query("SELECT state FROM turns WHERE lease_until IS NOT NULL").fetch_all(connection).await?;
+    let mut running = BTreeMap::new();
+    for row in &rows {
+        if let Some(lease) = json::<State>(row, "state")?.lease() {
+            *running.entry(lease.worker).or_insert(0) += 1;
+        }
+    }
+    Ok(running)
+}
+
+async fn place(
+    connection: &mut Connection,
+    turn: &Turn,
+    user_turns_max: Option<u32>,
+    now: Timestamp,
+) -> Result<QueuePlace, Error> {
+    let row = sqlx::query("SELECT owner, labels, ready, priority FROM turns WHERE id = $1")
+        .bind(turn.id.to_string())
+        .fetch_one(&mut *connection)
+        .await?;
+    if row.try_get::<i64, _>("ready")? == 0 {
+        return Ok(QueuePlace::new(turn.id, 0, Hold::EarlierTurn));
+    }
+    let owner: String = row.try_get("owner")?;
+    let mine = ahead_of(connection, turn, &owner, row.try_get("priority")?).await?;
+    let people = people(connection).await?;
+    let live = people.get(&owner).map_or(0, |person| person.live);
+    let others: u32 = people
+        .iter()
+        .filter(|(name, _)| **name != owner)
+        // They get slots until they have as many live turns as this person when the turn's time has come.
+        .map(|(_, person)| person.queued.min((live + mine).saturating_sub(person.live)))
+        .sum();
+    let before = mine + others;
+    let hold = match needs(connection, &json(&row, "labels")?, now).await? {
+        Some(hold) => hold,
+        None => match user_turns_max.filter(|most| live >= *most) {
+            Some(most) => Hold::OwnTurns { running: live, most },
+            None => Hold::Slot,
+        },
+    };
+    Ok(QueuePlace::new(turn.id, before, hold))
+}
+
+/// The person's turns that go before this one.
+async fn ahead_of(
+    connection: &mut Connection,
+    turn: &Turn,
+    owner: &str,
+    priority: i64,
+) -> Result<u32, Error> {
+    let row = sqlx::query(
+        "SELECT COUNT(*) AS ahead FROM turns WHERE state_name = 'queued' AND ready = 1 AND owner = $1 \
+         AND (priority > $2 OR (priority = $2 AND (created_at < $3 OR (created_at = $3 AND id < $4))))",
+    )
+    .bind(owner.to_owned())
+    .bind(priority)
+    .bind(turn.created_at.micros())
+    .bind(turn.id.to_string())
+    .fetch_one(connection)
+    .await?;
+    number(&row, "ahead")
+}
+
+/// What one person has in the queue and at work.
+struct Person {
+    queued: u32,
+    live: u32,
+}
+
+async fn people(connection: &mut Connection) -> Result<BTreeMap<String, Person>, Error> {
+    let rows = sqlx::query(
+        "SELECT q.owner, q.queued, (SELECT COUNT(*) FROM turns r WHERE r.lease_until IS NOT NULL AND r.owner = q.owner) \
+         AS live FROM (SELECT owner, COUNT(*) AS queued FROM turns WHERE state_name = 'queued' AND ready = 1 \
+         GROUP BY owner) q",
+    )
+    .fetch_all(connection)
+    .await?;
+    let person = |row: &Row| -> Result<(String, Person), Error> {
+        Ok((row.try_get("owner")?, Person { queued: number(row, "queued")?, live: number(row, "live")? }))
+    };
+    rows.iter().map(person).collect()
+}
+
+/// What no worker that asks for work has of what the turn needs.
+async fn needs(
+    connection: &mut Connection,
+    labels: &BTreeSet<String>,
+    now: Timestamp,
+) -> Result<Option<Hold>, Error> {
+    let rows = sqlx::query("SELECT labels FROM workers WHERE last_seen > $1 LIMIT $2")
+        .bind(now.plus_ms(-LATELY_MS).micros())
+        .bind(WORKERS_MAX)
+        .fetch_all(&mut *connection)
+        .await?;
+    let workers = rows.iter().map(|row| json(row, "labels")).collect::<Result<Vec<BTreeSet<String>>, _>>()?;
+    if workers.iter().any(|has| labels.is_subset(has)) {
+        return Ok(None);
+    }
+    if workers.is_empty() {
+        // A worker whose slots are all taken does not ask.
+        let live = sqlx::query("SELECT id FROM turns WHERE lease_until IS NOT NULL LIMIT 1");
+        let live = live.fetch_optional(connection).await?;
+        return Ok(live.is_none().then_some(Hold::Worker));
+    }
+    let nowhere = |label: &&String| !workers.iter().any(|has| has.contains(*label));
+    let missing: Vec<String> = labels.iter().filter(nowhere).cloned().collect();
+    let labels = if missing.is_empty() { labels.iter().cloned().collect() } else { missing };
+    Ok(Some(Hold::Labels { labels }))
+}

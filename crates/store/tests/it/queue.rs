@@ -1,0 +1,130 @@
+//! Whose turn is next, and what a waiting person is told.
+
+use legwork_domain::{
+    Assignment, Hold, LeaseId, NewTask, Priority, TaskId, Timestamp, TurnId, UserId, WorkerId,
+};
+use legwork_store::{Claim, Presence, Sent};
+
+use crate::world::{World, end, request};
+
+const ADA: UserId = UserId::from_u128(1);
+const BOB: UserId = UserId::from_u128(2);
+
+impl World {
+    async fn people(&self) {
+        for (user, name) in [(ADA, "ada"), (BOB, "bob")] {
+            self.store.create_user(user, name, &self.act()).await.unwrap();
+        }
+    }
+
+    async fn hand_over(&self, user: UserId, change: impl FnOnce(&mut NewTask)) -> (TaskId, TurnId) {
+        let mut request = request("x", 1);
+        change(&mut request);
+        let mut act = self.act();
+        act.actor.user = user;
+        let view = self.store.create_task(request, Sent { act, key: None }, &self.ids(1)).await.unwrap();
+        (view.task.id, view.attempts[0].turns[0].id)
+    }
+
+    async fn claim(&self, labels: &[&str], user_turns_max: Option<u32>) -> Option<Assignment> {
+        let (id, worker) = (LeaseId::from_u128(self.number()), WorkerId::from_u128(self.number()));
+        let labels = labels.iter().map(ToString::to_string).collect();
+        let claim = Claim { id, worker, task: None, labels, user_turns_max, term: self.term() };
+        self.store.lease(&claim).await.unwrap()
+    }
+
+    async fn at_work(&self, labels: &[&str]) {
+        let labels = labels.iter().map(ToString::to_string).collect();
+        let worker =
+            Presence { id: WorkerId::from_u128(self.number()), labels, slots: 1, version: "1".into() };
+        self.store.touch_worker(&worker, self.now()).await.unwrap();
+    }
+
+    async fn reason(&self, turn: TurnId, user_turns_max: Option<u32>) -> String {
+        self.store.turn(turn, user_turns_max, self.now()).await.unwrap().queue.unwrap().reason
+    }
+}
+
+pub(crate) async fn people_take_turns(world: World) {
+    world.people().await;
+    let mut ada = Vec::new();
+    for _ in 0..4 {
+        ada.push(world.hand_over(ADA, |_| ()).await.0);
+    }
+    let bob = [world.hand_over(BOB, |_| ()).await.0, world.hand_over(BOB, |_| ()).await.0];
+    let mut order = Vec::new();
+    while let Some(job) = world.claim(&[], None).await {
+        order.push(job.task.id);
+    }
+    assert_eq!(order, [ada[0], bob[0], ada[1], bob[1], ada[2], ada[3]]);
+}
+
+pub(crate) async fn priority_goes_before_age_within_one_person(world: World) {
+    world.people().await;
+    let low = world.hand_over(ADA, |task| task.priority = Priority::Low).await.0;
+    let normal = world.hand_over(ADA, |_| ()).await.0;
+    let high = world.hand_over(ADA, |task| task.priority = Priority::High).await.0;
+    // Another person's high priority is no reason to wait for longer.
+    let bob = world.hand_over(BOB, |task| task.priority = Priority::High).await.0;
+    let mut order = Vec::new();
+    while let Some(job) = world.claim(&[], None).await {
+        order.push(job.task.id);
+    }
+    assert_eq!(order, [high, bob, normal, low]);
+}
+
+pub(crate) async fn a_turn_goes_only_to_a_worker_that_has_its_labels(world: World) {
+    world.people().await;
+    let gpu = world.hand_over(ADA, |task| task.labels = vec!["gpu".into(), "big".into()]).await.0;
+    let plain = world.hand_over(ADA, |_| ()).await.0;
+    assert!(world.claim(&["gpu"], None).await.is_some_and(|job| job.task.id == plain));
+    assert!(world.claim(&["gpu"], None).await.is_none());
+    assert!(world.claim(&["big", "arm", "gpu"], None).await.is_some_and(|job| job.task.id == gpu));
+}
+
+pub(crate) async fn a_person_has_no_more_live_turns_than_allowed(world: World) {
+    world.people().await;
+    for _ in 0..6 {
+        world.hand_over(ADA, |_| ()).await;
+    }
+    let other = world.beside().await;
+    // Two servers at the same time.
+    let claims =
+        (0..6).map(|n| if n % 2 == 0 { world.claim(&[], Some(2)) } else { other.claim(&[], Some(2)) });
+    let jobs: Vec<_> = futures::future::join_all(claims).await.into_iter().flatten().collect();
+    assert_eq!(jobs.len(), 2);
+    world.store.finish(jobs[0].turn.id, end(1, 0, Vec::new()), world.now()).await.unwrap();
+    assert!(world.claim(&[], Some(2)).await.is_some());
+    assert!(world.claim(&[], Some(2)).await.is_none());
+}
+
+pub(crate) async fn a_waiting_person_is_told_why(world: World) {
+    world.people().await;
+    let first = world.hand_over(ADA, |_| ()).await.1;
+    assert_eq!(world.reason(first, None).await, "no worker asks for work");
+    world.at_work(&["arm"]).await;
+    assert_eq!(world.reason(first, None).await, "waiting for a free slot: next in line");
+    let gpu = world.hand_over(ADA, |task| task.labels = vec!["arm".into(), "gpu".into()]).await.1;
+    assert_eq!(world.reason(gpu, None).await, "no worker has the label gpu");
+    world.claim(&[], None).await.unwrap();
+    for _ in 0..3 {
+        world.hand_over(BOB, |_| ()).await;
+    }
+    let last = world.hand_over(ADA, |_| ()).await.1;
+    // Before it: the one for a GPU, and of Bob's as many as make him equal.
+    assert_eq!(world.reason(last, None).await, "waiting for a free slot: 3 before you");
+    assert_eq!(world.reason(last, Some(1)).await, "you have 1 of 1 turns running");
+    let view =
+        world.store.task(world.store.turn(last, None, world.now()).await.unwrap().turn.task).await.unwrap();
+    let places = world.store.places(&view, None, world.now()).await.unwrap();
+    assert_eq!((places[0].turn, &places[0].hold), (last, &Hold::Slot));
+    let attempt = view.attempts[0].attempt.id;
+    let more = legwork_domain::FollowUp { input: "more".into(), images: Vec::new() };
+    let turn = TurnId::from_u128(world.number());
+    world.store.follow_up(attempt, turn, more, world.sent(None)).await.unwrap();
+    assert_eq!(world.reason(turn, None).await, "waiting for the attempt's earlier turn");
+    let workers = world.store.workers().await.unwrap().workers;
+    assert_eq!((workers.len(), workers[0].labels.as_slice()), (1, ["arm".to_owned()].as_slice()));
+    world.store.forget_workers(Timestamp::from_micros(i64::MAX / 2)).await.unwrap();
+    assert_eq!(world.store.workers().await.unwrap().workers, []);
+}

@@ -63,6 +63,11 @@ impl Fleet {
         Self::start(world, lease, None, (1, 2))
     }
 
+    /// One server on a file, and one worker.
+    pub(crate) fn of_one_worker(world: &World, lease: Duration) -> Self {
+        Self::start(world, lease, None, (1, 1))
+    }
+
     /// Two servers on a Postgres, and three workers.
     pub(crate) fn on_postgres(world: &World, lease: Duration) -> Self {
         Self::start(world, lease, Some(Cluster::new("killed")), (2, 3))

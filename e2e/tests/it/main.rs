@@ -18,6 +18,8 @@ mod world;
 mod a_follow_up_continues;
 mod a_remote_repository;
 mod a_stored_recipe;
+mod a_task_waits_for_a_person;
+mod a_worker_is_killed_twice;
 mod agent_lies_about_tests;
 mod apply_and_branch;
 mod ask_changes_nothing;

@@ -4,6 +4,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::repo::Repo;
+use crate::script::Script;
 use crate::world::{Outcome, Running, World};
 
 /// A server of a world. It is killed with the story, whatever its end.
@@ -14,6 +16,31 @@ pub(crate) struct Service {
 }
 
 impl World {
+    /// The task that the example of the documents makes.
+    pub(crate) fn created(&self, url: &str, script: &Script, repo: &Repo) -> Value {
+        let example = examples().into_iter().find(|example| example.contains("Idempotency-Key")).unwrap();
+        let mut shell = Command::new("sh");
+        shell.arg("-euc").arg(example).current_dir(self.path("home"));
+        let (token, [_, model]) = (self.own_token(), self.model(script));
+        let variables = [
+            ("LEGWORK_SERVER", url.as_ref()),
+            ("LEGWORK_TOKEN", token.as_ref()),
+            ("LEGWORK_MODEL", model.as_ref()),
+            ("REPOSITORY", repo.path().as_ref()),
+        ];
+        self.end_with(shell, &variables).exits(0);
+        serde_json::from_slice(&std::fs::read(self.path("home/task.json")).unwrap()).unwrap()
+    }
+
+    /// curl that follows an attempt's log.
+    pub(crate) fn sse(&self, url: &str, attempt: &str, after: u64) -> Running {
+        let mut curl = Command::new("curl");
+        curl.args(["-sSN", &format!("{url}/v1/attempts/{attempt}/events")])
+            .args(["-H", &format!("Authorization: Bearer {}", self.own_token())])
+            .args(["-H", &format!("Last-Event-ID: {after}")]);
+        Running::spawn(curl)
+    }
+
     /// `legwork up` or `legwork server` on the world's data directory, at a port of its own.
     pub(crate) fn serve(&self, arguments: &[&str]) -> Service {
         let mut command = self.legwork();
@@ -74,4 +101,15 @@ pub(crate) fn examples() -> Vec<String> {
 /// A port that nobody listens at, for a server that is to come back at the same address.
 pub(crate) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Whether an event of the log begins a command.
+pub(crate) fn is_a_command(event: &Value) -> bool {
+    event["kind"] == "item_started" && event["item"]["type"] == "command"
+}
+
+/// The ids of whole messages of a log that curl followed.
+pub(crate) fn seqs(curl: &Outcome) -> Vec<u64> {
+    let whole = curl.stdout.rsplit_once("\n\n").map_or("", |(whole, _)| whole);
+    whole.lines().filter_map(|line| line.strip_prefix("id: ")?.parse().ok()).collect()
 }

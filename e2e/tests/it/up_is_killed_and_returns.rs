@@ -1,11 +1,7 @@
-use std::process::Command;
-
-use serde_json::Value;
-
 use crate::repo::{FIX, with_a_bug};
 use crate::script::Script;
-use crate::service::{Service, examples, free_port};
-use crate::world::{Outcome, Running, World};
+use crate::service::{Service, free_port, is_a_command, seqs};
+use crate::world::World;
 
 /// A task that is created as the documents show it, watched by two clients of which one is cut off and returns, while
 /// server and worker are killed twice, ends once and with the right patch.
@@ -22,12 +18,12 @@ fn a_task_ends_once_whatever_dies_under_it() {
     let mut service = up();
     let slow = "sleep 3; sh test.sh";
     let script = Script::new().exec(slow).exec(slow).exec(slow).patch(FIX).says("Changed the sign.");
-    let task = created(&world, &service, &world.model(&script)[1], repo.path());
+    let task = world.created(&service.url, &script, &repo);
     let attempt = task["attempts"][0]["attempt"]["id"].as_str().unwrap();
     let id = task["task"]["id"].as_str().unwrap();
 
     let mut stays = world.legwork_starts(&["task", "watch", "--json", id]);
-    let leaves = sse(&world, &service, attempt, 0);
+    let leaves = world.sse(&service.url, attempt, 0);
     for _ in 0..2 {
         stays.wait_for(is_a_command);
         service.kill();
@@ -37,7 +33,7 @@ fn a_task_ends_once_whatever_dies_under_it() {
     let before = seqs(&leaves.end());
     stays.wait_for(is_a_command);
     let seen = stays.end();
-    let after = seqs(&sse(&world, &service, attempt, before.len() as u64).end());
+    let after = seqs(&world.sse(&service.url, attempt, before.len() as u64).end());
 
     seen.exits(0).is_numbered_without_gap();
     assert_eq!(seen.ends().len(), 1, "it ends once");
@@ -52,39 +48,4 @@ fn a_task_ends_once_whatever_dies_under_it() {
     std::fs::write(world.path("change.patch"), &patch.exits(0).stdout).unwrap();
     repo.apply(&world.path("change.patch"));
     assert!(repo.read("add.sh").contains("$1 + $2"));
-}
-
-fn is_a_command(event: &Value) -> bool {
-    event["kind"] == "item_started" && event["item"]["type"] == "command"
-}
-
-/// The task that the example of the documents makes.
-fn created(world: &World, service: &Service, model: &std::ffi::OsStr, repo: &std::path::Path) -> Value {
-    let example = examples().into_iter().find(|example| example.contains("Idempotency-Key")).unwrap();
-    let mut shell = Command::new("sh");
-    shell.arg("-euc").arg(example).current_dir(world.path("home"));
-    let token = world.own_token();
-    let variables = [
-        ("LEGWORK_SERVER", service.url.as_ref()),
-        ("LEGWORK_TOKEN", token.as_ref()),
-        ("LEGWORK_MODEL", model),
-        ("REPOSITORY", repo.as_ref()),
-    ];
-    world.end_with(shell, &variables).exits(0);
-    serde_json::from_slice(&std::fs::read(world.path("home/task.json")).unwrap()).unwrap()
-}
-
-/// curl that follows the log.
-fn sse(world: &World, service: &Service, attempt: &str, after: u64) -> Running {
-    let mut curl = Command::new("curl");
-    curl.args(["-sSN", &format!("{}/v1/attempts/{attempt}/events", service.url)])
-        .args(["-H", &format!("Authorization: Bearer {}", world.own_token())])
-        .args(["-H", &format!("Last-Event-ID: {after}")]);
-    Running::spawn(curl)
-}
-
-/// The ids of whole messages of the log.
-fn seqs(curl: &Outcome) -> Vec<u64> {
-    let whole = curl.stdout.rsplit_once("\n\n").map_or("", |(whole, _)| whole);
-    whole.lines().filter_map(|line| line.strip_prefix("id: ")?.parse().ok()).collect()
 }

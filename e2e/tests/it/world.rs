@@ -266,6 +266,15 @@ impl Outcome {
         completed.filter(|item| item["type"] == of).collect()
     }
 
+    /// How often the agent's commands with this text came to their own end.
+    pub(crate) fn commands(&self, text: &str) -> usize {
+        let commands = self.items("command").into_iter().filter(|item| {
+            let is_it = item["command"].as_str().is_some_and(|command| command.contains(text));
+            is_it && item["phase"] == "agent" && item["status"] == "completed"
+        });
+        commands.count()
+    }
+
     /// How the turns ended, one an attempt, in the order of the events.
     pub(crate) fn ends(&self) -> Vec<&Value> {
         let states = self.kind("state").into_iter().map(|event| &event["state"]);

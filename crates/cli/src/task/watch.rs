@@ -22,6 +22,9 @@ pub(super) async fn run(which: &Which, call: &Call<'_>) -> anyhow::Result<Exit> 
     };
     let ends = run::follow(watcher, &mut screen).await?;
     let exit = home::bring(call.client, &view.task, &ends, &shown, call.config).await?;
-    call.client.see(view.task.id).await?;
+    // How the task ended does not change with what a list shows as new.
+    if let Err(error) = call.client.see(view.task.id).await {
+        tracing::warn!(%error, "the task still counts as not seen");
+    }
     Ok(exit)
 }

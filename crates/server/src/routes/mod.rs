@@ -5,6 +5,7 @@ mod audit;
 mod blobs;
 mod budgets;
 mod changes;
+mod docs;
 mod environments;
 mod events;
 mod me;
@@ -109,6 +110,7 @@ const EVENTS_BYTES_MAX: usize = 16 * 1024 * 1024;
         meta::ready,
         meta::metrics,
         meta::openapi,
+        docs::page,
     ),
     components(schemas(legwork_domain::Tidings))
 )]
@@ -140,6 +142,7 @@ fn people() -> Router<Arc<Server>> {
         .route("/v1/webhooks/{webhook}/deliveries", get(webhooks::deliveries))
         .route("/v1/deliveries/{delivery}/replay", post(webhooks::replay))
         .route("/openapi.json", get(meta::openapi))
+        .route("/docs", get(docs::page))
         .merge(access())
         .route_layer(from_fn(people_only))
 }

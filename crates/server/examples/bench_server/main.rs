@@ -24,6 +24,8 @@ use process::Process;
 
 /// Tasks of the list that is read.
 const LISTED: u32 = 10_000;
+/// Of these, what is queued while turns run.
+const QUEUED: u32 = 5_000;
 /// Tasks that are handed over one after the other for the time of one.
 const ACCEPTED: u32 = 300;
 
@@ -41,10 +43,13 @@ async fn main() -> Result<(), Failed> {
         server.client.create_task(&task(), &n.to_string()).await.map(drop)
     })
     .await?;
+    for n in ACCEPTED..QUEUED {
+        server.client.create_task(&task(), &n.to_string()).await?;
+    }
     live::run(&server).await?;
     growth::run(&server).await?;
     recovery::run(&server).await?;
-    for n in ACCEPTED..LISTED {
+    for n in QUEUED..LISTED {
         server.client.create_task(&task(), &n.to_string()).await?;
     }
     many(&format!("a page of the list of {LISTED} tasks"), 100, async |_| {

@@ -75,7 +75,7 @@ pub struct Grant {
 
 /// What a token is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(tag = "for", rename_all = "snake_case")]
+#[serde(tag = "for", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Scope {
     /// To act for its user.
     User {
@@ -135,7 +135,12 @@ pub struct Repository {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UserDraft {
-    /// 1 to 100 bytes, unique on the server.
+    /// 1 to 100 bytes without control characters and without a space at its ends, unique on the server.
+    #[schema(
+        min_length = 1,
+        max_length = 100,
+        pattern = r"^[^\s\x00-\x1f\x7f-\x9f]([^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?$"
+    )]
     pub name: String,
 }
 
@@ -186,7 +191,12 @@ pub struct GrantList {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TokenDraft {
-    /// What to call it, 1 to 100 bytes.
+    /// What to call it, 1 to 100 bytes without control characters and without a space at its ends.
+    #[schema(
+        min_length = 1,
+        max_length = 100,
+        pattern = r"^[^\s\x00-\x1f\x7f-\x9f]([^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?$"
+    )]
     pub name: String,
     /// What it shall be good for.
     pub scope: Scope,
@@ -237,6 +247,7 @@ pub struct LinkMade {
 #[serde(deny_unknown_fields)]
 pub struct SessionDraft {
     /// What stands behind a link's `#`.
+    #[schema(min_length = 1)]
     pub link: String,
 }
 
@@ -245,6 +256,7 @@ pub struct SessionDraft {
 #[serde(deny_unknown_fields)]
 pub struct SecretDraft {
     /// The value, 8 to 8,192 bytes: a shorter one could not be told from ordinary text.
+    #[schema(min_length = 8, max_length = 8192)]
     pub value: String,
 }
 
@@ -259,7 +271,8 @@ impl std::fmt::Debug for SecretDraft {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RepositoryDraft {
-    /// The URL or path by which tasks will name it.
+    /// The URL or path by which tasks will name it, 1 to 2,048 bytes without control characters.
+    #[schema(min_length = 1, max_length = 2048, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$")]
     pub url: String,
 }
 

@@ -93,7 +93,12 @@ pub struct StoredEnvironment {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EnvironmentDraft {
-    /// Its name, 1 to 100 bytes.
+    /// Its name, 1 to 100 bytes without control characters and without a space at its ends.
+    #[schema(
+        min_length = 1,
+        max_length = 100,
+        pattern = r"^[^\s\x00-\x1f\x7f-\x9f]([^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?$"
+    )]
     pub name: String,
     /// The recipe.
     #[serde(default)]

@@ -252,7 +252,6 @@ pub struct TaskQuery {
     /// Only of this repository, as it was named.
     pub repository: Option<String>,
     /// Only handed over by this user.
-    #[param(value_type = Option<String>)]
     pub created_by: Option<UserId>,
     /// Which archived ones.
     #[param(inline, required = false)]
@@ -260,7 +259,6 @@ pub struct TaskQuery {
     /// Only with these words in their titles, in either case.
     pub title: Option<String>,
     /// `next` of the page before.
-    #[param(value_type = Option<String>)]
     pub cursor: Option<TaskId>,
     /// Tasks of a page, at most 100; 50 if nothing is said.
     pub limit: Option<u32>,

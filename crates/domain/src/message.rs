@@ -59,18 +59,20 @@ pub enum Decision {
 #[serde(deny_unknown_fields)]
 pub struct Steer {
     /// The words; at most [`PROMPT_BYTES_MAX`] bytes.
+    #[schema(min_length = 1, max_length = 262144, pattern = r"\S")]
     pub text: String,
 }
 
 /// The body of `POST /v1/attempts/{attempt}/answer`: a person's word on what the agent asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(tag = "reply", rename_all = "snake_case")]
+#[serde(tag = "reply", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Reply {
     /// To a question.
     Answer {
         /// The item that asks.
         item: ItemId,
         /// The words; at most [`PROMPT_BYTES_MAX`] bytes.
+        #[schema(min_length = 1, max_length = 262144, pattern = r"\S")]
         text: String,
     },
     /// On an action.
@@ -106,8 +108,10 @@ impl From<Reply> for MessageBody {
 #[serde(deny_unknown_fields)]
 pub struct FollowUp {
     /// What to do; at most [`PROMPT_BYTES_MAX`] bytes.
+    #[schema(min_length = 1, max_length = 262144, pattern = r"\S")]
     pub input: String,
     /// Images with it, uploaded before; at most [`IMAGES_MAX`].
+    #[schema(max_items = 20)]
     #[serde(default)]
     pub images: Vec<BlobId>,
 }

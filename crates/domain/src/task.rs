@@ -75,7 +75,7 @@ pub struct NewTask {
     #[serde(default)]
     pub kind: Kind,
     /// What to do, in plain language; at most [`PROMPT_BYTES_MAX`] bytes.
-    #[schema(min_length = 1, pattern = r"\S")]
+    #[schema(min_length = 1, max_length = 262144, pattern = r"\S")]
     pub prompt: String,
     /// On which code.
     pub source: Source,

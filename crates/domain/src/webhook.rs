@@ -55,6 +55,10 @@ pub struct Webhook {
 #[serde(deny_unknown_fields)]
 pub struct WebhookRequest {
     /// An `http` or `https` URL without a user, a password and a fragment; at most 2048 bytes.
+    #[schema(
+        max_length = 2048,
+        pattern = r"^https?://[^\s\x00-\x20\x7f-\x9f/?#@\\]+([/?][^\s\x00-\x20\x7f-\x9f#]*)?$"
+    )]
     pub url: String,
     /// What it hears of; empty: everything.
     #[serde(default)]
@@ -70,6 +74,10 @@ pub struct WebhookRequest {
 pub struct WebhookChange {
     /// As in the request.
     #[serde(default)]
+    #[schema(
+        max_length = 2048,
+        pattern = r"^https?://[^\s\x00-\x20\x7f-\x9f/?#@\\]+([/?][^\s\x00-\x20\x7f-\x9f#]*)?$"
+    )]
     pub url: Option<String>,
     /// As in the request.
     #[serde(default)]

@@ -72,14 +72,27 @@ impl Outbound {
     }
 }
 
+const SCHEME: &str = "The URL must begin with https:// or http:// and name a host.";
+
 /// A URL that calls may go to.
 ///
 /// # Errors
 /// What is wrong with it, as a sentence.
 pub(crate) fn checked(text: &str) -> Result<Url, String> {
+    if !text.starts_with("https://") && !text.starts_with("http://") {
+        return Err(SCHEME.to_owned());
+    }
+    // A parser would drop them, or take `\\` for `/`: what is stored is then not what is called.
+    let authority = text.splitn(3, '/').nth(2).unwrap_or_default();
+    let authority = authority.split(['/', '?']).next().unwrap_or_default();
+    if text.contains(|c: char| c.is_whitespace() || c.is_control()) || authority.contains('\\') {
+        return Err(
+            "The URL must have no spaces and no control characters, and no \\ in its host.".to_owned()
+        );
+    }
     let url = Url::parse(text).map_err(|_| "The URL cannot be read.".to_owned())?;
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) {
-        return Err("The URL must begin with https:// or http:// and name a host.".to_owned());
+        return Err(SCHEME.to_owned());
     }
     if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
         return Err("The URL must have no user, no password and no fragment.".to_owned());

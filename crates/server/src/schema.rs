@@ -36,8 +36,66 @@ impl Modify for BearerToken {
 
 /// The API in OpenAPI 3.1, as `schema/openapi.json` holds it and the server serves it.
 #[must_use]
-pub fn openapi() -> OpenApi {
-    Description::openapi().merge_from(routes::Described::openapi())
+pub fn openapi() -> Value {
+    let mut document = json!(Description::openapi().merge_from(routes::Described::openapi()));
+    each_object(&mut document, &bound);
+    each_object(&mut document, &describe_messages);
+    document
+}
+
+/// Gives an integer's format the name that OpenAPI's registry has for it, and says to those who do not know it what it
+/// means.
+fn bound(schema: &mut Map<String, Value>) {
+    let (name, greatest) = match schema.get("format").and_then(Value::as_str) {
+        Some("u-int8") => ("uint8", u8::MAX.into()),
+        Some("u-int16") => ("uint16", u16::MAX.into()),
+        Some("u-int32") => ("uint32", u32::MAX.into()),
+        Some("u-int64") => ("uint64", u64::MAX),
+        _ => return,
+    };
+    schema.insert("format".to_owned(), json!(name));
+    schema.entry("maximum").or_insert(json!(greatest));
+}
+
+/// OpenAPI 3.1 has no words for a stream: the schema is that of one message, whose data is the JSON of a type.
+fn describe_messages(content: &mut Map<String, Value>) {
+    if let Some(Value::Object(stream)) = content.get_mut("text/event-stream")
+        && let Some(schema) = stream.get_mut("schema")
+    {
+        let data = schema.take();
+        *schema = json!({ "oneOf": [
+            {
+                "type": "object",
+                "description": "A message of the stream. Its data is JSON.",
+                "required": ["id", "data"],
+                "properties": {
+                    "event": { "type": "string", "enum": ["message"] },
+                    "id": { "type": "string", "pattern": "^[0-9]+$" },
+                    "data": { "type": "string", "contentMediaType": "application/json", "contentSchema": data },
+                },
+            },
+            {
+                "type": "object",
+                "description": "The last: there is no more to come.",
+                "required": ["event", "data"],
+                "properties": {
+                    "event": { "type": "string", "enum": ["end"] },
+                    "data": { "type": "string", "enum": ["{}"] },
+                },
+            },
+        ] });
+    }
+}
+
+fn each_object(value: &mut Value, change: &impl Fn(&mut Map<String, Value>)) {
+    match value {
+        Value::Object(object) => {
+            change(object);
+            object.values_mut().for_each(|value| each_object(value, change));
+        }
+        Value::Array(array) => array.iter_mut().for_each(|value| each_object(value, change)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 /// The JSON Schema (2020-12) of one line of the event log, as `schema/events.json` holds it.
@@ -53,20 +111,14 @@ pub fn events_schema() -> Value {
         document.insert("title".to_owned(), json!("Event"));
         document.insert("$defs".to_owned(), Value::Object(definitions));
     }
-    point_to_definitions(&mut document);
+    each_object(&mut document, &bound);
+    each_object(&mut document, &point_to_definitions);
     document
 }
 
 /// OpenAPI keeps shared schemas elsewhere than JSON Schema does.
-fn point_to_definitions(value: &mut Value) {
-    match value {
-        Value::Object(object) => {
-            if let Some(Value::String(target)) = object.get_mut("$ref") {
-                *target = target.replace("#/components/schemas/", "#/$defs/");
-            }
-            object.values_mut().for_each(point_to_definitions);
-        }
-        Value::Array(array) => array.iter_mut().for_each(point_to_definitions),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+fn point_to_definitions(schema: &mut Map<String, Value>) {
+    if let Some(Value::String(target)) = schema.get_mut("$ref") {
+        *target = target.replace("#/components/schemas/", "#/$defs/");
     }
 }

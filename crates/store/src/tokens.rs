@@ -3,7 +3,7 @@
 use legwork_domain::{Grant, Timestamp, Token, TokenId, User, UserId};
 use sqlx::Row as _;
 
-use crate::access::{check_name, grants_of, missing, read_user, taken, time};
+use crate::access::{check_name, grants_of, load_user, missing, read_user, taken, time};
 use crate::audit::{Act, Change};
 use crate::turn_row::{id, json, text};
 use crate::{Error, Row, Store, audit};
@@ -75,10 +75,11 @@ impl Store {
     /// Writes a new token down.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if its name is none or the user has [`TOKENS_MAX`].
+    /// [`Error::Invalid`] if its name is none or the user has [`TOKENS_MAX`]; [`Error::NotFound`] for the user.
     pub async fn create_token(&self, token: &Token, digest: &str, act: &Act) -> Result<(), Error> {
         check_name(&token.name)?;
         let mut transaction = self.audited().await?;
+        load_user(&mut transaction, token.user).await?;
         let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM tokens WHERE holder = $1")
             .bind(token.user.to_string())
             .fetch_one(&mut *transaction)

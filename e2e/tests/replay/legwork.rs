@@ -133,7 +133,7 @@ impl Told {
 }
 
 /// The `legwork` that cargo built beside this test.
-fn program() -> Result<PathBuf> {
+pub(crate) fn program() -> Result<PathBuf> {
     let test = std::env::current_exe()?;
     let program = test.parent().and_then(Path::parent).context("the test's place")?.join("legwork");
     if !program.exists() {

@@ -12,6 +12,7 @@ mod play;
 mod process;
 mod registry;
 mod request_types;
+mod schemathesis;
 mod script;
 mod tree;
 

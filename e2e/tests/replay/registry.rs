@@ -66,6 +66,13 @@ pub(crate) fn dependencies(case: &Case, base: &Tree) -> Result<PathBuf> {
     kept(&name, |aside| site_packages(&pins, aside))
 }
 
+/// The packages that a requirements file pins, installed into a directory of their own.
+pub(crate) fn python_packages(requirements: &Path) -> Result<PathBuf> {
+    let pins: Vec<String> = fs::read_to_string(requirements)?.lines().map(str::to_owned).collect();
+    let name = format!("pip-{}-{}", python()?, &digest(requirements)?[..16]);
+    kept(&name, |aside| site_packages(&pins, aside))
+}
+
 /// `npm ci` of the lock file's package, as it stands beside the tests.
 pub(crate) fn node_package(lock: &Path) -> Result<PathBuf> {
     kept(&format!("npm-{}", &digest(lock)?[..16]), |aside| node_modules(lock, aside))

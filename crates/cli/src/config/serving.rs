@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use legwork_server::{Rate, Rates};
 use legwork_worker::Keep;
 use serde::Deserialize;
 
@@ -35,6 +36,41 @@ pub struct ServerFile {
     pub hosts: Vec<String>,
     /// Turns that one user may have running at a time; `None`: any number.
     pub user_turns_max: Option<NonZeroU32>,
+    /// How often one may call.
+    pub rates: RatesFile,
+}
+
+/// `[server.rates]`: how often each may call, where the defaults do not fit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RatesFile {
+    strangers: Option<RateFile>,
+    people: Option<RateFile>,
+    workers: Option<RateFile>,
+}
+
+/// `{ burst = 60, per_second = 1 }`: so many calls at once, and so many a second after that.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RateFile {
+    burst: NonZeroU32,
+    per_second: NonZeroU32,
+}
+
+impl RatesFile {
+    /// These, and the defaults for those that are not named.
+    #[must_use]
+    pub fn rates(self) -> Rates {
+        let default = Rates::default();
+        let rate = |file: Option<RateFile>, default| {
+            file.map_or(default, |RateFile { burst, per_second }| Rate { burst, per_second })
+        };
+        Rates {
+            strangers: rate(self.strangers, default.strangers),
+            people: rate(self.people, default.people),
+            workers: rate(self.workers, default.workers),
+        }
+    }
 }
 
 /// `[worker]`. A flag of the command goes before each of these.

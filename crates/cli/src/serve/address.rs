@@ -61,7 +61,8 @@ impl ListenArgs {
     /// What the server is called from outside.
     pub(super) fn door(&self, file: &ServerFile) -> Door {
         let hosts = if self.hosts.is_empty() { &file.hosts } else { &self.hosts };
-        Door { public_url: self.public_url(file).map(str::to_owned), hosts: hosts.clone(), ..Door::default() }
+        let public_url = self.public_url(file).map(str::to_owned);
+        Door { public_url, hosts: hosts.clone(), rates: file.rates.rates() }
     }
 }
 

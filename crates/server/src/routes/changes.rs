@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use utoipa::IntoParams;
 
 use crate::auth::Caller;
-use crate::extract::{Params, header};
+use crate::extract::{Params, last_event_id};
 use crate::problem::{Failure, MEDIA_TYPE};
 use crate::routes::events::KEEP_ALIVE;
 use crate::streams::Place;
@@ -44,7 +44,7 @@ pub(super) struct From {
 /// that stops was cut and can be resumed.
 #[utoipa::path(
     get, path = "/v1/changes", tag = "tasks", operation_id = "follow_changes",
-    params(From, ("Last-Event-ID" = Option<u64>, Header, description = "The last change that was read")),
+    params(From, ("Last-Event-ID" = Option<String>, Header, description = "The last change that was read", pattern = "^[0-9]*$")),
     responses(
         (status = 200, description = "The changes as they come", body = ListChange, content_type = "text/event-stream"),
         (status = 429, description = "The caller has too many streams open", body = Problem, content_type = MEDIA_TYPE),
@@ -59,11 +59,8 @@ pub(super) async fn follow(
 ) -> Result<Response, Failure> {
     let place = server.streams.take(caller.user())?;
     let bell = server.bells.list();
-    let after = match (header(&headers, "last-event-id")?, from.after) {
-        (Some(id), _) => {
-            id.parse().map_err(|_| Failure::invalid("Last-Event-ID is not the place of a change."))?
-        }
-        (None, Some(after)) => after,
+    let after = match (last_event_id(&headers)?, from.after) {
+        (Some(after), _) | (None, Some(after)) => after,
         (None, None) => server.store.last_change().await?,
     };
     let watcher = Watcher { server, caller, after, bell, page: VecDeque::new(), _place: place };

@@ -30,7 +30,13 @@ const SECRET_BYTES_MAX: usize = 8 * 1024;
     params(("repository" = RepositoryId, Path, description = "For which repository")),
     request_body = EnvironmentDraft,
     responses(
-        (status = 201, description = "Its first version", body = StoredEnvironment),
+        (status = 201, description = "Its first version", body = StoredEnvironment, links(
+            ("show" = (operation_id = "show_environment", parameters(("environment" = "$response.body#/id")))),
+            ("change" = (operation_id = "change_environment", parameters(("environment" = "$response.body#/id")))),
+            ("remove" = (operation_id = "remove_environment", parameters(("environment" = "$response.body#/id")))),
+            ("put_secret" = (operation_id = "put_secret", parameters(("environment" = "$response.body#/id")))),
+            ("remove_secret" = (operation_id = "remove_secret", parameters(("environment" = "$response.body#/id")))),
+        )),
         (status = 409, description = "The name is taken", body = Problem, content_type = MEDIA_TYPE),
         (status = "default", description = "Any other failure", body = Problem, content_type = MEDIA_TYPE),
     ),

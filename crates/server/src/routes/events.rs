@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use utoipa::IntoParams;
 
 use crate::auth::Caller;
-use crate::extract::{Id, Params, header};
+use crate::extract::{Id, Params, last_event_id};
 use crate::problem::{Failure, MEDIA_TYPE};
 use crate::streams::Place;
 use crate::{LOOK_AGAIN, Server};
@@ -56,7 +56,7 @@ const fn yes() -> bool {
     params(
         ("attempt" = AttemptId, Path, description = "Whose log"),
         From,
-        ("Last-Event-ID" = Option<u64>, Header, description = "The last seq that was read"),
+        ("Last-Event-ID" = Option<String>, Header, description = "The last seq that was read", pattern = "^[0-9]*$"),
     ),
     responses(
         (status = 200, description = "The events as they come", body = Event, content_type = "text/event-stream"),
@@ -72,10 +72,7 @@ pub(super) async fn follow(
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     caller.may(&server.store, Action::View, Thing::Attempt(attempt)).await?;
-    let after = match header(&headers, "last-event-id")? {
-        Some(id) => id.parse().map_err(|_| Failure::invalid("Last-Event-ID is not the seq of an event."))?,
-        None => from.after,
-    };
+    let after = last_event_id(&headers)?.unwrap_or(from.after);
     server.store.log_end(attempt).await?;
     let place = server.streams.take(caller.user())?;
     let bell = server.bells.attempt(attempt);

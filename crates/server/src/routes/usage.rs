@@ -21,9 +21,9 @@ const DAYS: i32 = 30;
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct About {
-    /// What each row is.
+    /// What each row is; `day` if nothing is said.
     #[serde(default = "day")]
-    #[param(required = false, inline, default = "day")]
+    #[param(required = false, inline)]
     by: UsageBy,
     /// The first day, in UTC; 30 days back if none is named.
     from: Option<Day>,

@@ -157,7 +157,6 @@ pub(super) async fn remove(
 #[into_params(parameter_in = Query)]
 pub(super) struct Page {
     /// `next` of the page before.
-    #[param(value_type = Option<String>)]
     cursor: Option<DeliveryId>,
 }
 
@@ -166,7 +165,9 @@ pub(super) struct Page {
     get, path = "/v1/webhooks/{webhook}/deliveries", tag = "webhooks", operation_id = "list_deliveries",
     params(("webhook" = WebhookId, Path, description = "Which webhook"), Page),
     responses(
-        (status = 200, description = "A page of at most 50", body = DeliveryList),
+        (status = 200, description = "A page of at most 50", body = DeliveryList, links(
+            ("replay" = (operation_id = "replay_delivery", parameters(("delivery" = "$response.body#/deliveries/0/id")))),
+        )),
         (status = "default", description = "Any failure", body = Problem, content_type = MEDIA_TYPE),
     ),
 )]

@@ -54,6 +54,14 @@ async fn two_people_may_use_the_same_key() {
 }
 
 #[tokio::test]
+async fn nobody_gets_no_token() {
+    let world = World::start().await;
+    let nobody = Some(UserId::from_u128(7));
+    let refused = world.client.create_token(&TokenDraft { user: nobody, ..draft(Scope::Worker) }).await;
+    assert_eq!(refused.unwrap_err().code(), Some("not_found"));
+}
+
+#[tokio::test]
 async fn a_token_makes_none_that_is_stronger() {
     let world = World::start().await;
     let (_, _, anna) = user(&world, "anna", Role::Owner).await;

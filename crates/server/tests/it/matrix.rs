@@ -31,7 +31,7 @@ struct Operation {
 }
 
 fn operations() -> Vec<Operation> {
-    let description = serde_json::to_value(legwork_server::openapi()).unwrap();
+    let description = legwork_server::openapi();
     let mut operations = Vec::new();
     for (path, methods) in description["paths"].as_object().unwrap() {
         for (method, operation) in methods.as_object().unwrap() {

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use legwork_domain::{Limits, Resources};
 use legwork_model::ModelFacts;
+use legwork_server::Redactor;
 
 use crate::exit::Trouble;
 use crate::logins;
@@ -34,7 +35,7 @@ pub fn process(name: &str) -> Option<String> {
 }
 
 /// Everything the program was told before its arguments.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// The file that was read, or would be.
     pub file: PathBuf,
@@ -64,6 +65,8 @@ pub struct Config {
     pub server: ServerFile,
     /// How a worker of this machine works.
     pub worker: WorkerFile,
+    /// Knows the values of secrets once a server runs in this process; the log passes through it.
+    pub redactor: Redactor,
 }
 
 impl Config {
@@ -112,6 +115,7 @@ impl Config {
             mounts: read.mounts,
             server: read.server,
             worker: read.worker,
+            redactor: Redactor::default(),
         })
     }
 

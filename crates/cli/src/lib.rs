@@ -16,6 +16,7 @@ pub mod doctor;
 pub mod env;
 pub mod exit;
 pub mod json;
+mod keys;
 pub mod local;
 pub mod log;
 pub mod login;

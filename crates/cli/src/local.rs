@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, MountFile};
+use crate::keys;
 
 /// Bytes of the token: 256 bits, as for any bearer token that nobody may guess.
 const TOKEN_BYTES: usize = 32;
@@ -63,7 +64,7 @@ impl Host {
     /// If the directory or the port cannot be had.
     pub async fn start(config: &Config) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("No loopback port could be had.")?;
-        Self::on(listener, served(config, token()?), config)
+        Self::on(listener, served(config, token()?).await?, config)
     }
 
     /// Starts a server at `listener`.
@@ -216,14 +217,18 @@ pub fn sandboxes(config: &Config) -> PathBuf {
 }
 
 /// What a server on the data directory is told, which `token` opens.
-#[must_use]
-pub fn served(config: &Config, token: String) -> legwork_server::Config {
-    legwork_server::Config {
+///
+/// # Errors
+/// If the key of the secrets cannot be had.
+pub async fn served(config: &Config, token: String) -> anyhow::Result<legwork_server::Config> {
+    Ok(legwork_server::Config {
+        key: keys::key(&config.server).await?,
+        redactor: config.redactor.clone(),
         private_hosts: config.server.private_hosts.clone(),
         lease: config.server.lease.unwrap_or(legwork_server::LEASE),
         user_turns_max: config.server.user_turns_max.map(NonZeroU32::get),
         ..legwork_server::Config::new(config.home.clone(), token)
-    }
+    })
 }
 
 /// A new token for a server.

@@ -10,15 +10,17 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
+use legwork_server::Redactor;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::{MakeWriter, layer};
 use tracing_subscriber::prelude::*;
 
 use crate::Life;
+use crate::config::Config;
 use crate::traces::Traces;
 
 /// A log above this size is begun anew: weeks of warnings, and nothing for a disk.
@@ -36,11 +38,11 @@ pub struct Wishes {
 }
 
 /// Starts log and traces. What it gives back sends the last spans when it is dropped.
-pub fn start(home: &Path, wishes: &Wishes, life: Life) -> Option<Traces> {
+pub fn start(config: &Config, wishes: &Wishes, life: Life) -> Option<Traces> {
     let lines = match wishes.filter.as_deref().or((life == Life::Service).then_some("info")) {
         Some(filter) => {
             let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("warn"));
-            let lines = layer().with_ansi(false).with_writer(io::stderr);
+            let lines = layer().with_ansi(false).with_writer(clean(config, io::stderr));
             if wishes.format.as_deref() == Some("json") {
                 lines.json().flatten_event(true).with_current_span(false).with_filter(filter).boxed()
             } else {
@@ -48,8 +50,8 @@ pub fn start(home: &Path, wishes: &Wishes, life: Life) -> Option<Traces> {
             }
         }
         None => {
-            let file = LogFile { path: home.join("legwork.log"), opened: OnceLock::new() };
-            layer().with_ansi(false).with_writer(file).with_filter(LevelFilter::WARN).boxed()
+            let file = LogFile { path: config.home.join("legwork.log"), opened: OnceLock::new() };
+            layer().with_ansi(false).with_writer(clean(config, file)).with_filter(LevelFilter::WARN).boxed()
         }
     };
     let traces = wishes.collector.as_deref().map(Traces::to);
@@ -61,6 +63,42 @@ pub fn start(home: &Path, wishes: &Wishes, life: Life) -> Option<Traces> {
             tracing::error!(%error, "no traces are sent: OTEL_EXPORTER_OTLP_ENDPOINT cannot be used");
             None
         }
+    }
+}
+
+fn clean<M>(config: &Config, sink: M) -> Clean<M> {
+    Clean { sink, redactor: config.redactor.clone() }
+}
+
+/// Where lines go without the values of secrets.
+struct Clean<M> {
+    sink: M,
+    redactor: Redactor,
+}
+
+impl<'a, M: MakeWriter<'a>> MakeWriter<'a> for Clean<M> {
+    type Writer = CleanWriter<'a, M::Writer>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        CleanWriter { sink: self.sink.make_writer(), redactor: &self.redactor }
+    }
+}
+
+struct CleanWriter<'a, W> {
+    sink: W,
+    redactor: &'a Redactor,
+}
+
+impl<W: Write> Write for CleanWriter<'_, W> {
+    /// A whole line: that is how the layer writes.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(line);
+        self.sink.write_all(self.redactor.text(&text).as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.sink.flush()
     }
 }
 
@@ -95,5 +133,33 @@ impl<'a> MakeWriter<'a> for LogFile {
             Some(file) => Box::new(file),
             None => Box::new(io::sink()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use legwork_domain::{Environment, EnvironmentDraft, RepositoryDraft, SecretDraft};
+
+    use super::*;
+    use crate::local::Host;
+
+    #[tokio::test]
+    async fn a_line_is_without_the_secrets_of_the_server_beside_it() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().to_str().unwrap().to_owned();
+        let config = Config::from_vars(&|name| (name == "LEGWORK_HOME").then(|| path.clone())).unwrap();
+        let mut host = Host::start(&config).await.unwrap();
+        host.ready().await.unwrap();
+        let repository =
+            host.client.create_repository(&RepositoryDraft { url: "/shop".into() }).await.unwrap();
+        let draft = EnvironmentDraft { name: "main".into(), recipe: Environment::default() };
+        let environment = host.client.create_environment(repository.id, &draft).await.unwrap();
+        let secret = SecretDraft { value: "hunter2-hunter2".into() };
+        host.client.put_secret(environment.id, "TOKEN", &secret).await.unwrap();
+        let mut line = Vec::new();
+        let mut writer = CleanWriter { sink: &mut line, redactor: &config.redactor };
+        writer.write_all(b"url=https://u:hunter2-hunter2@example\n").unwrap();
+        assert_eq!(String::from_utf8(line).unwrap(), "url=https://u:[redacted:TOKEN]@example\n");
+        host.stop().await.unwrap();
     }
 }

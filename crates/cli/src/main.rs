@@ -121,7 +121,7 @@ fn perform(work: Work) -> anyhow::Result<Exit> {
         format: vars("LEGWORK_LOG_FORMAT"),
         collector: vars("OTEL_EXPORTER_OTLP_ENDPOINT"),
     };
-    let _traces = log::start(&config.home, &wishes, life);
+    let _traces = log::start(&config, &wishes, life);
     runtime(life)?.block_on(async {
         match work {
             Work::Run(args) => Box::pin(run::run(*args, &config, vars)).await,

@@ -38,6 +38,10 @@ pub struct ServerFile {
     pub user_turns_max: Option<NonZeroU32>,
     /// How often one may call.
     pub rates: RatesFile,
+    /// The file with the key of the secrets; without it and a command, one of the data directory.
+    pub key_file: Option<PathBuf>,
+    /// The program, with its arguments, that writes the key of the secrets.
+    pub key_command: Vec<String>,
 }
 
 /// `[server.rates]`: how often each may call, where the defaults do not fit.

@@ -54,7 +54,7 @@ pub async fn run(args: Args, config: &Config, vars: Vars<'_>) -> anyhow::Result<
     let served = legwork_server::Config {
         database: database.as_ref().map(Database::url),
         door: args.listen.door(&config.server),
-        ..local::served(config, token)
+        ..local::served(config, token).await?
     };
     let mut host = Host::on(address::bind(listen).await?, served, config)?;
     host.ready().await?;

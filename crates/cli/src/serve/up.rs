@@ -46,7 +46,7 @@ pub async fn run(args: Args, config: &Config, vars: Vars<'_>) -> anyhow::Result<
     let mut seat = Seat::take(&config.home).await?;
     let served = legwork_server::Config {
         door: args.listen.door(&config.server),
-        ..local::served(config, seat.token()?)
+        ..local::served(config, seat.token()?).await?
     };
     let mut host = Host::on(address::bind(listen).await?, served, config)?;
     let slots = share.slots;

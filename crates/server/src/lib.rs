@@ -69,6 +69,10 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// server.
 pub const LEASE: Duration = Duration::from_secs(30);
 
+/// How long a client may take none of what was sent to it, where nobody says: a laptop that changes its network, and half of
+/// what proxies allow. A stream of events that was cut is resumed by its last id.
+pub const STALL: Duration = Duration::from_secs(30);
+
 /// What the server needs to know.
 #[derive(Clone)]
 pub struct Config {
@@ -93,6 +97,8 @@ pub struct Config {
     pub redactor: Redactor,
     /// Turns that one person may have running at a time; `None`: any number.
     pub user_turns_max: Option<u32>,
+    /// How long a client may take none of what was sent to it before its connection is closed; [`STALL`] where nobody says.
+    pub stall: Duration,
 }
 
 impl Config {
@@ -109,6 +115,7 @@ impl Config {
             key: None,
             redactor: Redactor::default(),
             user_turns_max: None,
+            stall: STALL,
         }
     }
 }
@@ -179,8 +186,8 @@ pub async fn serve(listener: TcpListener, config: Config, shutdown: Cancellation
     let reconciler = tokio::spawn(reconcile::run(Arc::clone(&server)));
     let relay = tokio::spawn(relay::run(Arc::clone(&server)));
     let sender = tokio::spawn(webhooks::run(Arc::clone(&server)));
-    // Small answers must not wait for the acknowledgement of earlier ones. A socket that is gone already says so later.
-    let listener = listener.tap_io(|stream: &mut TcpStream| drop(stream.set_nodelay(true)));
+    let stall_ms = u32::try_from(config.stall.as_millis()).unwrap_or(u32::MAX);
+    let listener = listener.tap_io(move |stream: &mut TcpStream| prepare(stream, stall_ms));
     let router = routes::router(Arc::clone(&server));
     let serving = axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
         .with_graceful_shutdown(shutdown.clone().cancelled_owned())
@@ -198,6 +205,15 @@ pub async fn serve(listener: TcpListener, config: Config, shutdown: Cancellation
     let _ = tokio::join!(reconciler, relay, sender);
     server.store.close().await;
     served
+}
+
+/// What each connection is told. A socket that is gone already says so later.
+fn prepare(stream: &TcpStream, stall_ms: u32) {
+    // Small answers must not wait for the acknowledgement of earlier ones.
+    let _ = stream.set_nodelay(true);
+    // Whoever does not read holds a connection, its buffers and a page of events: the kernel closes it (RFC 5482), and a
+    // peer that lost its power too, for which it would else try again for a quarter of an hour.
+    let _ = rustix::net::sockopt::set_tcp_user_timeout(stream, stall_ms);
 }
 
 impl Server {

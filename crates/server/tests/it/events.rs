@@ -4,8 +4,9 @@ use futures::{StreamExt, TryStreamExt};
 use legwork_client::Client;
 use legwork_domain::{AttemptId, Event, Outcome};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
+use crate::operations::{page, value};
 use crate::world::{TOKEN, World, delta, end, seqs};
 
 async fn read_all(client: &Client, attempt: AttemptId, after: u64) -> Vec<Event> {
@@ -161,4 +162,39 @@ async fn a_log_that_is_not_there_is_said_so_at_once() {
     let mut events = Box::pin(world.client.events(AttemptId::from_u128(1), 0));
     assert_eq!(events.next().await.unwrap().unwrap_err().code(), Some("not_found"));
     assert!(events.next().await.is_none());
+}
+
+/// A log that no socket's buffers hold, and a socket that asks for it and reads nothing.
+async fn asks_and_never_reads(world: &World, attempt: AttemptId) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut silent = socket.connect(world.address).await.unwrap();
+    let head = format!(
+        "GET /v1/attempts/{attempt}/events HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {TOKEN}\r\n\r\n",
+        world.address
+    );
+    silent.write_all(head.as_bytes()).await.unwrap();
+    silent
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_does_not_read_is_cut_off_and_can_come_back() {
+    const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+    let world = World::start_with(|config| config.stall = std::time::Duration::from_secs(1)).await;
+    let job = world.job("a").await;
+    let text = "x".repeat(50_000);
+    for n in 0..10 {
+        world.append(&job, 20 * n, (0..20).map(|_| delta(&text)).collect()).await;
+    }
+    let mut silent = asks_and_never_reads(&world, job.attempt.id).await;
+    let open = async || value(&page(&world).await, "legwork_open_streams") > 0.5;
+    tokio::time::timeout(PATIENCE, async { while !open().await {} }).await.unwrap();
+    tokio::time::timeout(PATIENCE, async { while open().await {} }).await.unwrap();
+
+    let mut rest = Vec::new();
+    // An error or an end, as the kernel has it.
+    let _ = silent.read_to_end(&mut rest).await;
+    assert!(rest.len() < 10 * 20 * text.len());
+    world.client.finish(job.turn.id, &end(&job, 200, Outcome::NoChange)).await.unwrap();
+    assert_eq!(seqs(&read_all(&world.client, job.attempt.id, 100).await), (101..=203).collect::<Vec<_>>());
 }

@@ -4,7 +4,7 @@ use legwork_domain::Outcome;
 
 use crate::world::{World, delta, end};
 
-async fn page(world: &World) -> String {
+pub(crate) async fn page(world: &World) -> String {
     let answer = world.http("GET", "/metrics").send().await.unwrap();
     assert_eq!(answer.status(), 200);
     let kind = answer.headers()["content-type"].to_str().unwrap().to_owned();
@@ -12,7 +12,7 @@ async fn page(world: &World) -> String {
     answer.text().await.unwrap()
 }
 
-fn value(page: &str, sample: &str) -> f64 {
+pub(crate) fn value(page: &str, sample: &str) -> f64 {
     let line = page.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
     line.unwrap_or_else(|| panic!("no {sample} in {page}")).parse().unwrap()
 }

@@ -16,6 +16,7 @@ use legwork_domain::{TaskId, TaskQuery, WorkerId};
 use legwork_model::Catalog;
 use legwork_sandbox::Bind;
 use legwork_sandbox::local::{Local, Options};
+use legwork_worker::LocalRepositories;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -55,6 +56,8 @@ pub struct Share {
     pub task: Option<TaskId>,
     /// What it has.
     pub labels: Vec<String>,
+    /// Which repositories of this machine it may take.
+    pub local: LocalRepositories,
 }
 
 impl Host {
@@ -96,7 +99,12 @@ impl Host {
         task: TaskId,
         slots: u8,
     ) -> anyhow::Result<Worker> {
-        let share = Share { slots: slots.into(), task: Some(task), labels: Vec::new() };
+        let share = Share {
+            slots: slots.into(),
+            task: Some(task),
+            labels: Vec::new(),
+            local: LocalRepositories::Any,
+        };
         Worker::start(config, self.client.clone(), catalog, share)
     }
 
@@ -174,6 +182,7 @@ impl Worker {
             slots: share.slots.into(),
             toolchains,
             keep: config.worker.keep(),
+            local: share.local,
             id: WorkerId::from_u128(uuid::Uuid::now_v7().as_u128()),
             task: share.task,
             labels: share.labels,

@@ -52,6 +52,8 @@ pub struct Config {
     pub slots: usize,
     /// How long files are kept that nothing uses.
     pub keep: Keep,
+    /// Which repositories of this machine it may take.
+    pub local: LocalRepositories,
     /// Toolchains of the machine that every sandbox shows, and what else its operator wants shown.
     pub toolchains: Toolchains,
     /// Who it is.
@@ -63,6 +65,26 @@ pub struct Config {
     /// What git may see of the operator's environment to reach remote repositories
     /// ([`legwork_git::mirror::OPERATOR_ENV`] names it).
     pub operator_env: Vec<(OsString, OsString)>,
+}
+
+/// Which repositories that are named by a path of its own machine a worker takes. Who hands tasks over chooses the path, and
+/// sees what is in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LocalRepositories {
+    /// Any: whoever hands tasks over owns the machine.
+    Any,
+    /// Those in one of these directories or below.
+    Below(Vec<PathBuf>),
+}
+
+impl LocalRepositories {
+    /// Whether this existing place is allowed, wherever links in its name lead.
+    fn allow(&self, path: &Path) -> bool {
+        let Self::Below(directories) = self else { return true };
+        let Ok(path) = path.canonicalize() else { return false };
+        let below = |directory: &PathBuf| directory.canonicalize().is_ok_and(|real| path.starts_with(real));
+        directories.iter().any(below)
+    }
 }
 
 /// Why a worker stopped.

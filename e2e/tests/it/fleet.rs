@@ -83,6 +83,7 @@ impl Fleet {
         std::fs::create_dir_all(&settings).unwrap();
         let lease = format!("[server]\nlease = \"{}s\"\n", lease.as_secs());
         std::fs::write(settings.join("config.toml"), lease).unwrap();
+        world.allows_local_repositories(world);
         let listens: Vec<_> = (0..servers).map(|_| format!("127.0.0.1:{}", free_port())).collect();
         let urls: Vec<_> = listens.iter().map(|listen| format!("http://{listen}")).collect();
         let template = Template {

@@ -1,5 +1,7 @@
 //! Processes that stay: a server, a worker, or both, and the ways to speak with them that a user has.
 
+use std::fs::File;
+use std::io::Write as _;
 use std::process::Command;
 
 use serde_json::Value;
@@ -46,6 +48,14 @@ impl World {
         let mut command = self.legwork();
         command.args(arguments).args(["--listen", "127.0.0.1:0", "--json"]);
         Service::start(command)
+    }
+
+    /// Lets workers of this world take the repositories of another by their path.
+    pub(crate) fn allows_local_repositories(&self, of: &Self) {
+        let settings = self.path("home/.config/legwork");
+        std::fs::create_dir_all(&settings).unwrap();
+        let mut file = File::options().append(true).create(true).open(settings.join("config.toml")).unwrap();
+        writeln!(file, "[worker]\nlocal_repositories = [{:?}]", of.path("")).unwrap();
     }
 
     /// The token that the server of the data directory takes from its own user.

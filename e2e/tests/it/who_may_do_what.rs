@@ -14,11 +14,30 @@ fn a_server_and_a_worker_apart_do_a_task() {
 
     let mut command = rack.legwork();
     command.args(["worker", "--server", &server.url, "--slots", "1", "--token-file"]).arg(rack.path("token"));
+    rack.allows_local_repositories(&machine);
     let worker = Running::spawn(command);
     machine.legwork_says(&["task", "wait", &id]).exits(0);
     worker.terminate();
     worker.end().exits(0);
     assert!(machine.legwork_says(&["task", "diff", &id]).stdout.contains("+echo $(($1 + $2))"));
+}
+
+#[test]
+fn a_worker_apart_takes_no_path_of_its_machine_unless_it_is_allowed() {
+    let machine = World::new();
+    let repo = with_a_bug(machine.repo("project"));
+    let server = machine.serve(&["server"]);
+    let token = machine.legwork_says(&["token", "new", "rack", "--worker"]);
+    std::fs::write(machine.path("token"), &token.exits(0).stdout).unwrap();
+    let id = machine.hand_over(&repo, &Script::new().says("Never said."), &["--ask", "Explain add.sh"]);
+
+    let mut command = machine.legwork();
+    command.args(["worker", "--server", &server.url, "--token-file"]).arg(machine.path("token"));
+    let worker = Running::spawn(command);
+    let refused = machine.legwork_says(&["task", "wait", &id]);
+    assert!(refused.exits(1).stdout.contains("local_repositories"), "{}", refused.stdout);
+    worker.terminate();
+    worker.end().exits(0);
 }
 
 #[test]

@@ -87,6 +87,8 @@ pub struct WorkerFile {
     pub slots: Option<u16>,
     /// What this worker has.
     pub labels: Vec<String>,
+    /// Directories whose repositories a worker takes by their path if its server is not in its own process.
+    pub local_repositories: Vec<PathBuf>,
     /// Days that the files of attempts are kept when nothing uses them.
     pub keep_days: Option<u16>,
     /// Gibibytes of them on the disk, above which the longest unused go first.

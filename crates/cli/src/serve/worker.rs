@@ -6,6 +6,7 @@ use std::sync::Arc;
 use legwork_client::Client;
 use legwork_domain::{LABEL_BYTES_MAX, LABELS_MAX};
 use legwork_model::Catalog;
+use legwork_worker::LocalRepositories;
 
 use super::stop::drained;
 use crate::config::{Config, Vars, WorkerFile};
@@ -68,7 +69,7 @@ impl ShareArgs {
             let what = format!("{} labels were named; a worker has at most {LABELS_MAX}.", labels.len());
             return Err(Trouble::usage(what, "Leave some out."));
         }
-        Ok(Share { slots, task: None, labels })
+        Ok(Share { slots, task: None, labels, local: LocalRepositories::Any })
     }
 }
 
@@ -89,7 +90,9 @@ pub async fn run(args: Args, config: &Config, vars: Vars<'_>) -> anyhow::Result<
     let token = token(args.token_file.as_deref(), vars)?;
     ready::check(config).await?;
     let catalog = Arc::new(Catalog::new(models::settings(config, vars)?)?);
-    let share = args.share.over(&config.worker)?;
+    // Its server's callers need not be this machine's users.
+    let local = LocalRepositories::Below(config.worker.local_repositories.clone());
+    let share = Share { local, ..args.share.over(&config.worker)? };
     home::write(&[Line::default()
         .with(BOLD, "Legwork works for ")
         .with(ACCENT, &server)

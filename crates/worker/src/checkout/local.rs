@@ -53,8 +53,18 @@ impl Local {
 
 /// Finds the repository that `path` is in and reads its refs.
 pub(super) async fn open(worker: &Worker, path: PathBuf) -> Result<(Local, Refs), End> {
+    let allowed = worker.config.local.clone();
     let look = move || -> Result<(Local, Refs), End> {
+        // Before anything is looked at, so that nobody learns what there is elsewhere; and then what was found, since git
+        // looks above too.
+        if !allowed.allow(&path) {
+            return Err(forbidden(&path));
+        }
         let local = locate(&path)?;
+        let parts = [Some(&local.common), Some(&local.git_dir), local.tree.as_ref()];
+        if !parts.into_iter().flatten().all(|part| allowed.allow(part)) {
+            return Err(forbidden(&path));
+        }
         let refs = read_refs(&local).map_err(|error| {
             End::checkout(format!("the refs of {} cannot be read: {error}", local.common.display()))
         })?;
@@ -65,6 +75,13 @@ pub(super) async fn open(worker: &Worker, path: PathBuf) -> Result<(Local, Refs)
         refs = list_in_sandbox(worker, &local).await?;
     }
     Ok((local, refs))
+}
+
+fn forbidden(path: &Path) -> End {
+    End::checkout(format!(
+        "this worker does not take {}: of its own machine it takes only repositories that its operator allows. Name the repository by its URL, or allow the directory: `local_repositories` under [worker] of the worker's configuration",
+        path.display()
+    ))
 }
 
 /// Git's own search: from here upwards the nearest `.git`, or a directory that is bare itself.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use legwork_domain::{Failure, LocalChanges, Outcome};
+use legwork_worker::LocalRepositories;
 
 use crate::world::{Repository, Run, World, git_in};
 
@@ -263,4 +264,29 @@ async fn what_a_sparse_checkout_left_out_is_not_deleted() {
     task.source.local_changes = LocalChanges::Include;
     let run = world.run(&task).await;
     assert_eq!(run.output(), "changed\nb\n", "{}", run.ended.sentence);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_path_that_the_operator_does_not_allow_is_not_looked_at() {
+    let world = World::without_worker().await;
+    let repository = world.repository(&[("allowed/a", "a\n")]);
+    let root = repository.path.canonicalize().unwrap();
+    let place = |name: &str| world.directory.path().join(name);
+    std::fs::create_dir(place("allowed")).unwrap();
+    git_in(&place("allowed"), &["clone", "-q", root.to_str().unwrap(), "inside"]);
+    std::os::unix::fs::symlink(&root, place("allowed/link")).unwrap();
+    world.start_worker_of(LocalRepositories::Below(vec![place("allowed"), root.join("allowed")]));
+    let of = |path: PathBuf| {
+        let mut task = world.task(&Repository { path: path.clone() }, world.model(&["cat allowed/a"]));
+        task.prompt = format!("look at {}", path.display());
+        task
+    };
+    let taken = world.run(&of(place("allowed/inside"))).await;
+    assert_eq!(taken.ended.outcome, Outcome::NoChange, "{}", taken.ended.sentence);
+    // Itself, by a link, from a directory below, and by a name that is not there.
+    for path in [root.clone(), place("allowed/link"), root.join("allowed"), place("allowed/../nowhere")] {
+        let run = world.run(&of(path)).await;
+        assert_eq!(run.ended.outcome, Outcome::Failed { reason: Failure::Checkout });
+        assert!(run.ended.sentence.contains("local_repositories"), "{}", run.ended.sentence);
+    }
 }

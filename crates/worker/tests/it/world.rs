@@ -96,6 +96,7 @@ fn worker_of(client: Client, directory: &Path) -> legwork_worker::Config {
         data: directory.join("worker"),
         slots: 2,
         keep: legwork_worker::Keep::default(),
+        local: legwork_worker::LocalRepositories::Any,
         toolchains: Toolchains { binds: Vec::new(), env: Vec::new() },
         id: WorkerId::from_u128(u128::from(std::process::id())),
         task: None,
@@ -137,6 +138,13 @@ impl World {
     ) -> tokio::task::JoinHandle<Result<(), legwork_worker::Error>> {
         let config = worker_of(self.client.clone(), self.directory.path());
         tokio::spawn(legwork_worker::run(config, shutdown))
+    }
+
+    /// A worker that takes these repositories of its machine.
+    pub(crate) fn start_worker_of(&self, local: legwork_worker::LocalRepositories) {
+        let config =
+            legwork_worker::Config { local, ..worker_of(self.client.clone(), self.directory.path()) };
+        tokio::spawn(legwork_worker::run(config, self.shutdown.clone()));
     }
 
     /// Stops the server for so long and starts it again at the same place.

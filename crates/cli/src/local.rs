@@ -30,6 +30,9 @@ const TOKEN_BYTES: usize = 32;
 /// How long a server that hangs up gets to say why it ends. It knows already.
 const LAST_WORD_WAIT: Duration = Duration::from_secs(1);
 
+/// How long a process that is to end at once may still speak with its own server; it takes milliseconds.
+const LEAVE_MAX: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// A server inside this process, and a client for it.
 pub struct Host {
     /// Speaks to the server.
@@ -44,6 +47,7 @@ pub struct Host {
 
 /// A worker inside this process. Ends when it is told to, or on an error of its own.
 pub struct Worker {
+    id: WorkerId,
     shutdown: CancellationToken,
     run: JoinHandle<Result<(), legwork_worker::Error>>,
 }
@@ -171,6 +175,7 @@ impl Worker {
         catalog: Arc<Catalog>,
         share: Share,
     ) -> anyhow::Result<Self> {
+        let id = WorkerId::from_u128(uuid::Uuid::now_v7().as_u128());
         let mut toolchains = legwork_sandbox::toolchains(&config.user_home, &config.path);
         let mounts = config.mounts.iter().cloned();
         toolchains.binds.extend(mounts.map(|MountFile { host, inside }| Bind { host, inside }));
@@ -183,14 +188,14 @@ impl Worker {
             toolchains,
             keep: config.worker.keep(),
             local: share.local,
-            id: WorkerId::from_u128(uuid::Uuid::now_v7().as_u128()),
+            id,
             task: share.task,
             labels: share.labels,
             operator_env: config.git.clone(),
         };
         let shutdown = CancellationToken::new();
         let run = tokio::spawn(legwork_worker::run(worker, shutdown.clone()));
-        Ok(Self { shutdown, run })
+        Ok(Self { id, shutdown, run })
     }
 
     /// Waits until it ends by itself, which it does only on an error. Cancel-safe; not to be called again.
@@ -200,6 +205,13 @@ impl Worker {
             Ok(Err(error)) => anyhow::Error::from(error).context("The worker could not go on."),
             Err(broken) => anyhow::Error::from(broken).context("The worker broke off."),
         }
+    }
+
+    /// Ends its leases, for a process that is to end at once: so nobody waits until they lapse. Its turns are not its own
+    /// any more, whatever it still does.
+    pub async fn leave(&self, client: &Client) {
+        // Whoever comes next on this data directory says it again.
+        let _ = tokio::time::timeout(LEAVE_MAX, client.end_leases(self.id)).await;
     }
 
     /// Stops it in good order and waits until its sandboxes are gone.

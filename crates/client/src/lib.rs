@@ -20,7 +20,7 @@ use legwork_domain::{
     Accepted, Allowance, ArtifactList, Assignment, AttemptId, AttemptView, BlobId, Budget, BudgetList, Day,
     Event, EventBatch, Finish, FollowUp, LeaseRequest, Message, NewTask, Period, Reply, Reservation,
     Reserved, Spender, Steer, TaskId, TaskList, TaskQuery, TaskView, Turn, TurnId, TurnView, UsageBy,
-    UsageReport, WorkerList,
+    UsageReport, WorkerId, WorkerList,
 };
 use reqwest::header::CONTENT_TYPE;
 use sha2::{Digest, Sha256};
@@ -143,6 +143,15 @@ impl Client {
         let timeout = Duration::from_millis(lease.wait_ms).saturating_add(LEASE_SLACK);
         let request = self.transport.post("/v1/leases").json(lease).timeout(timeout);
         self.transport.json_or_empty("lease a turn", request).await
+    }
+
+    /// Ends the leases of a worker that is dead, so that its turns go on before they lapse. Harmless a second time.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn end_leases(&self, worker: WorkerId) -> Result<(), Error> {
+        let request = self.transport.delete(&format!("/v1/workers/{worker}/leases"));
+        self.transport.empty("end the leases of a dead worker", request).await
     }
 
     /// Adds events to a turn's log, renews the lease and learns what the server wants.

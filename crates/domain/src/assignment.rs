@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    Attempt, BlobId, Ended, EventKind, Lease, Message, Task, TaskId, Timestamp, Transition, Turn, WorkerId,
+    Attempt, BlobId, Ended, EventKind, Lease, LeaseId, Message, Task, TaskId, Timestamp, Transition, Turn,
+    WorkerId,
 };
 
 /// The body of `POST /v1/leases`: a worker asks for work and waits up to `wait_ms` for it.
@@ -93,6 +94,9 @@ pub struct NewEvent {
 pub struct EventBatch {
     /// The worker's epoch.
     pub epoch: u64,
+    /// The worker's lease. A database that was restored gives an epoch a second time, never a lease. Not compared if `None`.
+    #[serde(default)]
+    pub lease: Option<LeaseId>,
     /// The number of the first event within this lease, from 0.
     pub first: u64,
     /// In order, at most 1,000.
@@ -132,6 +136,9 @@ pub enum Directive {
 pub struct Finish {
     /// The worker's epoch.
     pub epoch: u64,
+    /// The worker's lease. A database that was restored gives an epoch a second time, never a lease. Not compared if `None`.
+    #[serde(default)]
+    pub lease: Option<LeaseId>,
     /// The number of the first event within this lease.
     pub first: u64,
     /// The last events.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use utoipa::openapi::{ObjectBuilder, RefOr, Schema, schema::Type};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::{Day, IdError, TaskId, UserId};
+use crate::{Day, IdError, LeaseId, TaskId, UserId};
 
 /// What was spent, or is about to be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -143,6 +143,9 @@ pub struct BudgetList {
 pub struct Reservation {
     /// The worker's epoch.
     pub epoch: u64,
+    /// The worker's lease. A database that was restored gives an epoch a second time, never a lease. Not compared if `None`.
+    #[serde(default)]
+    pub lease: Option<LeaseId>,
     /// Tokens in both directions, at most.
     pub tokens: u64,
     /// Millionths of a US dollar, at most; `None`: the model has no known price.
@@ -236,7 +239,7 @@ pub struct UsageRow {
 mod tests {
     use super::*;
 
-    const WISH: Reservation = Reservation { epoch: 1, tokens: 10, cost_microusd: Some(5) };
+    const WISH: Reservation = Reservation { epoch: 1, lease: None, tokens: 10, cost_microusd: Some(5) };
 
     fn budget(limit: Allowance) -> Budget {
         let spent = Spending { cost_microusd: 90, tokens: 900, wall_ms: 60_000 };

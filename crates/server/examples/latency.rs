@@ -114,11 +114,24 @@ fn batch(job: &Assignment, n: u32, events: u32) -> EventBatch {
     let kind = EventKind::ItemUpdated { item: ItemId::new(1), delta: "a line of output\n".repeat(6) };
     let event = NewEvent { at: Timestamp::from_micros(1), kind };
     let first = u64::from(n * events);
-    EventBatch { epoch: job.lease.epoch, first, events: vec![event; events as usize], transition: None }
+    EventBatch {
+        epoch: job.lease.epoch,
+        lease: Some(job.lease.id),
+        first,
+        events: vec![event; events as usize],
+        transition: None,
+    }
 }
 
 fn finish(job: &Assignment) -> Finish {
     let ended = Ended::nothing(Outcome::NoChange, "Done.", Timestamp::from_micros(1));
     let first = u64::from(ROUNDS * 20);
-    Finish { epoch: job.lease.epoch, first, events: Vec::new(), ended, blobs: Vec::new() }
+    Finish {
+        epoch: job.lease.epoch,
+        lease: Some(job.lease.id),
+        first,
+        events: Vec::new(),
+        ended,
+        blobs: Vec::new(),
+    }
 }

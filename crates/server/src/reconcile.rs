@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use legwork_domain::State;
+use legwork_domain::Turn;
 use tokio::time::MissedTickBehavior;
 
 use crate::{Server, now};
@@ -74,12 +74,16 @@ async fn expire(server: &Server) -> Result<(), legwork_store::Error> {
             return Ok(());
         }
         for turn in expired {
-            server.metrics.lease_lapsed();
-            tracing::warn!(task = %turn.task, attempt = %turn.attempt, turn = %turn.id, state = turn.state.name(), "a lease lapsed");
-            server.bells.ring_both(turn.attempt);
-            if turn.state == State::Queued {
-                server.bells.ring_queue();
-            }
+            lapsed(server, &turn);
         }
     }
+}
+
+/// Tells all who wait of a turn that has lost its lease.
+pub(crate) fn lapsed(server: &Server, turn: &Turn) {
+    server.metrics.lease_lapsed();
+    tracing::warn!(task = %turn.task, attempt = %turn.attempt, turn = %turn.id, state = turn.state.name(), "a lease lapsed");
+    server.bells.ring_both(turn.attempt);
+    // The attempt's next turn may be ready now.
+    server.bells.ring_queue();
 }

@@ -56,8 +56,7 @@ impl Store {
     }
 
     /// Puts a backup in the place of the SQLite database at `database`, which is set aside and kept. No server may run
-    /// on it, and no worker of it: a worker could take a lease of the time after the backup for one of the time after
-    /// the restore.
+    /// on it. A worker that goes on finds that its leases are over: epochs come again, but no lease's id does.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if the backup is damaged, [`Error::Migrate`] if a newer program wrote it, [`Error::Invalid`] if

@@ -121,7 +121,7 @@ impl Store {
     pub async fn reserve(&self, turn: TurnId, wish: &Reservation, now: Timestamp) -> Result<Reserved, Error> {
         let mut transaction = self.write().await?;
         let row = TurnRow::load(&mut transaction, turn).await?;
-        fence(&row.turn, wish.epoch)?;
+        fence(&row.turn, wish.epoch, wish.lease)?;
         let reserved = judge(&mut transaction, &row, wish, Moment { lock: Lock::Wait, now }).await?;
         match reserved {
             Reserved::Granted => keep(&mut transaction, &row, wish, Grant::Given).await?,
@@ -184,11 +184,12 @@ async fn funded(
     let wish = match asked {
         Some(asked) => Reservation {
             epoch: row.turn.epoch,
+            lease: None,
             tokens: number(&asked, "tokens")?,
             cost_microusd: optional(&asked, "cost_microusd")?,
         },
         // It parked itself without having asked; anything left is room.
-        None => Reservation { epoch: row.turn.epoch, tokens: 1, cost_microusd: Some(1) },
+        None => Reservation { epoch: row.turn.epoch, lease: None, tokens: 1, cost_microusd: Some(1) },
     };
     let granted = judge(connection, &row, &wish, Moment { lock, now }).await? == Reserved::Granted;
     Ok(granted.then_some((row, wish)))

@@ -1,13 +1,13 @@
 //! The door: the only way for a turn to change, and the worker's calls that go through it.
 
 use legwork_domain::{
-    Assignment, Bounds, EventBatch, EventKind, Finish, LeaseId, Message, NewEvent, State, TaskId, TaskView,
-    Timestamp, Transition, Turn, TurnId, Usage, WorkerId,
+    Assignment, Bounds, EventBatch, EventKind, Finish, Lease, LeaseId, Message, NewEvent, State, TaskId,
+    TaskView, Timestamp, Transition, Turn, TurnId, Usage, WorkerId,
 };
 
 use crate::budgets::{self, Spenders};
 use crate::deliveries::{self, News};
-use crate::turn_row::{Tally, TurnRow, id, number};
+use crate::turn_row::{Tally, TurnRow, id, json, number};
 use crate::{
     Connection, Error, Store, assignment, follow_up, listing, log, messages, read, schedule, spending,
 };
@@ -81,7 +81,7 @@ impl Store {
         let mut transaction = self.write().await?;
         let row = TurnRow::load(&mut transaction, turn).await?;
         if let Expected::Epoch(epoch) = expected {
-            fence(&row.turn, epoch)?;
+            fence(&row.turn, epoch, None)?;
         }
         let next = row.turn.apply(transition, now)?;
         let next = pass(&mut transaction, &row, next, Vec::new(), now).await?;
@@ -121,11 +121,11 @@ impl Store {
     /// # Errors
     /// [`Error::StaleEpoch`], [`Error::Gap`], [`Error::Invalid`], [`Error::Refused`]: then nothing of it was written.
     pub async fn append(&self, turn: TurnId, batch: EventBatch, term: Renewal) -> Result<Recorded, Error> {
-        let EventBatch { epoch, first, events, transition } = batch;
+        let EventBatch { epoch, lease, first, events, transition } = batch;
         check_events(turn, &events)?;
         let mut transaction = self.write().await?;
         let row = TurnRow::load(&mut transaction, turn).await?;
-        fence(&row.turn, epoch)?;
+        fence(&row.turn, epoch, lease)?;
         let heartbeat = events.is_empty() && transition.is_none();
         let sent = events.len();
         let fresh = if heartbeat { events } else { unseen(&row, first, events)? };
@@ -164,7 +164,7 @@ impl Store {
         if row.turn.epoch == finish.epoch && row.turn.state.ended() == Some(&finish.ended) {
             return Ok(row.turn);
         }
-        fence(&row.turn, finish.epoch)?;
+        fence(&row.turn, finish.epoch, finish.lease)?;
         let fresh = unseen(&row, finish.first, finish.events)?;
         let next = row.turn.apply(Transition::Finish(Box::new(finish.ended)), now)?;
         let next = pass(&mut transaction, &row, next, fresh, now).await?;
@@ -204,16 +204,42 @@ impl Store {
                 .await?;
         let mut expired = Vec::with_capacity(rows.len());
         for row in &rows {
-            expired.extend(self.expire_one(id(row, "id")?, number(row, "epoch")?, now).await?);
+            let epoch: u64 = number(row, "epoch")?;
+            let lapsed = |lease: &Lease| lease.epoch == epoch && lease.until < now;
+            expired.extend(self.expire_one(id(row, "id")?, lapsed, now).await?);
         }
         Ok(expired)
     }
 
-    /// `None` if the lease was renewed or ended since it was seen.
-    async fn expire_one(&self, turn: TurnId, epoch: u64, now: Timestamp) -> Result<Option<Turn>, Error> {
+    /// Takes all leases of a worker that is known to be dead, as if they had lapsed, and gives back the turns as they are
+    /// now. What it still sends is refused as that of any worker whose lease lapsed.
+    ///
+    /// # Errors
+    /// As [`Store::expire`].
+    pub async fn expire_of(&self, worker: WorkerId, now: Timestamp) -> Result<Vec<Turn>, Error> {
+        let rows = sqlx::query("SELECT id, state FROM turns WHERE lease_until IS NOT NULL")
+            .fetch_all(&self.readers)
+            .await?;
+        let is_its = |lease: &Lease| lease.worker == worker;
+        let mut expired = Vec::new();
+        for row in &rows {
+            if json::<State>(row, "state")?.lease().is_some_and(is_its) {
+                expired.extend(self.expire_one(id(row, "id")?, is_its, now).await?);
+            }
+        }
+        Ok(expired)
+    }
+
+    /// `None` if the lease is none of those that are meant, or not any more.
+    async fn expire_one(
+        &self,
+        turn: TurnId,
+        is_meant: impl Fn(&Lease) -> bool + Send,
+        now: Timestamp,
+    ) -> Result<Option<Turn>, Error> {
         let mut transaction = self.write().await?;
         let row = TurnRow::load(&mut transaction, turn).await?;
-        if !row.turn.state.lease().is_some_and(|lease| lease.epoch == epoch && lease.until < now) {
+        if !row.turn.state.lease().is_some_and(is_meant) {
             return Ok(None);
         }
         let next = row.turn.apply(Transition::Expire, now)?;
@@ -288,9 +314,9 @@ fn differs(old: &State, new: &State) -> bool {
     }
 }
 
-pub(crate) fn fence(turn: &Turn, epoch: u64) -> Result<(), Error> {
+pub(crate) fn fence(turn: &Turn, epoch: u64, id: Option<LeaseId>) -> Result<(), Error> {
     match turn.state.lease() {
-        Some(lease) if lease.epoch == epoch => Ok(()),
+        Some(lease) if lease.epoch == epoch && id.is_none_or(|id| id == lease.id) => Ok(()),
         _ => Err(Error::StaleEpoch { turn: turn.id, epoch }),
     }
 }

@@ -149,8 +149,8 @@ impl Turn {
         if self.assignment.task.request.kind == Kind::Ask {
             spec.workspace = Access::Read;
         }
-        // Used once on any machine: each lease has its own epoch.
-        let name = format!("{}-{}", self.assignment.turn.id, self.assignment.lease.epoch);
+        // Used once on any machine, also where a restored database gives an epoch again.
+        let name = self.assignment.lease.id.to_string();
         (spec.name, spec.if_lost) = (name.clone(), IfLost::Kept);
         self.worker.shelf.used([Path::new(&name)]);
         let sandbox = self.worker.config.backend.create(spec).await.map_err(|error| End::sandbox(&error))?;

@@ -18,6 +18,7 @@ mod patch;
 mod purse;
 mod recipe;
 mod recorder;
+mod roll;
 mod setup;
 mod shelf;
 mod trace;
@@ -35,6 +36,9 @@ use legwork_git::Url;
 use legwork_model::Catalog;
 use legwork_sandbox::{Backend, Toolchains};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use roll::Roll;
 
 pub use shelf::Keep;
 
@@ -119,7 +123,11 @@ pub enum Error {
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
     // Checkouts of private repositories: for this user alone.
     let private = DirBuilder::new().recursive(true).mode(0o700).create(&config.data);
-    private.map_err(|source| Error::Data { path: config.data.clone(), source })?;
+    let unusable = |source| Error::Data { path: config.data.clone(), source };
+    private.map_err(unusable)?;
+    let roll = Roll::of(&config.data);
+    let _life = roll.enter(config.id).map_err(unusable)?;
+    let _tells = AbortOnDropHandle::new(tokio::spawn(roll.tell(config.client.clone())));
     lease::run(Arc::new(turn::Worker::new(config)), shutdown).await
 }
 

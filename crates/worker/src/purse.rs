@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use legwork_agent::{Grant, Wish};
 use legwork_client::Client;
-use legwork_domain::{Assignment, Budget, Reservation, Reserved, TurnId};
+use legwork_domain::{Assignment, Budget, Lease, Reservation, Reserved, TurnId};
 use tokio_util::sync::CancellationToken;
 
 use crate::recorder::Backoff;
@@ -12,14 +12,14 @@ use crate::recorder::Backoff;
 pub(crate) struct Purse {
     client: Client,
     turn: TurnId,
-    epoch: u64,
+    lease: Lease,
     /// Cancelled once a budget bounds the turn; before that nothing needs to be reserved.
     budgeted: CancellationToken,
 }
 
 impl Purse {
     pub(crate) fn new(client: Client, assignment: &Assignment, budgeted: CancellationToken) -> Self {
-        Self { client, turn: assignment.turn.id, epoch: assignment.lease.epoch, budgeted }
+        Self { client, turn: assignment.turn.id, lease: assignment.lease, budgeted }
     }
 }
 
@@ -29,7 +29,9 @@ impl legwork_agent::Purse for Purse {
         if !self.budgeted.is_cancelled() {
             return Grant::Given;
         }
-        let wish = Reservation { epoch: self.epoch, tokens: wish.tokens, cost_microusd: wish.cost_microusd };
+        let Lease { id, epoch, .. } = self.lease;
+        let Wish { tokens, cost_microusd } = wish;
+        let wish = Reservation { epoch, lease: Some(id), tokens, cost_microusd };
         let mut backoff = Backoff::default();
         loop {
             match self.client.reserve(self.turn, &wish).await {

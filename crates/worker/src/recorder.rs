@@ -12,8 +12,8 @@ use std::time::Duration;
 use legwork_agent::{Telling, Timeline, now};
 use legwork_client::{Client, Error};
 use legwork_domain::{
-    Accepted, Assignment, BlobId, Bounds, Directive, Ended, EventBatch, Finish, Message, MessageId, NewEvent,
-    Timestamp, Transition, TurnId,
+    Accepted, Assignment, BlobId, Bounds, Directive, Ended, EventBatch, Finish, LeaseId, Message, MessageId,
+    NewEvent, Timestamp, Transition, TurnId,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -141,6 +141,7 @@ pub(crate) fn start(client: Client, assignment: &Assignment) -> Line {
     let mut carrier = Carrier {
         client,
         turn: assignment.turn.id,
+        lease: assignment.lease.id,
         epoch: assignment.lease.epoch,
         next: 0,
         pending: Vec::new(),
@@ -186,6 +187,7 @@ struct Lost;
 struct Carrier {
     client: Client,
     turn: TurnId,
+    lease: LeaseId,
     epoch: u64,
     /// The number of the first pending event within the lease.
     next: u64,
@@ -286,6 +288,7 @@ impl Carrier {
             let last = size_now == self.pending.len();
             let batch = EventBatch {
                 epoch: self.epoch,
+                lease: Some(self.lease),
                 first: self.next,
                 events: self.pending[..size_now].to_vec(),
                 transition: if last { transition.take() } else { None },
@@ -335,6 +338,7 @@ impl Carrier {
         }
         let mut finish = Finish {
             epoch: self.epoch,
+            lease: Some(self.lease),
             first: self.next,
             events: std::mem::take(&mut self.pending),
             blobs: blobs(&ended),

@@ -1,7 +1,12 @@
+use std::time::{Duration, Instant};
+
 use crate::repo::{FIX, with_a_bug};
 use crate::script::Script;
 use crate::service::{Service, free_port, is_a_command, seqs};
 use crate::world::World;
+
+/// How long a worker may be silent where nothing else is configured.
+const LEASE: Duration = Duration::from_secs(30);
 
 /// A task that is created as the documents show it, watched by two clients of which one is cut off and returns, while
 /// server and worker are killed twice, ends once and with the right patch.
@@ -31,7 +36,10 @@ fn a_task_ends_once_whatever_dies_under_it() {
     }
     // Its connection died with the first server.
     let before = seqs(&leaves.end());
+    let started = Instant::now();
     stays.wait_for(is_a_command);
+    // Who comes back knows that it was itself that died: nobody waits for the leases of the dead.
+    assert!(started.elapsed() < LEASE / 2, "{:?}", started.elapsed());
     let seen = stays.end();
     let after = seqs(&world.sse(&service.url, attempt, before.len() as u64).end());
 

@@ -88,13 +88,13 @@ pub(crate) async fn follow<W: Write>(watcher: Watcher<'_>, screen: &mut Screen<W
             Some(Some(now)) = looks.next(), if watch.screen.shows_a_queue() => watch.places(&now),
             () = signals.next() => {
                 if watch.cancelling || on_signal == OnSignal::Leave {
-                    watch.leave();
+                    watch.leave(worker.as_deref()).await;
                 }
                 watch.ends.interrupted = true;
                 watch.cancel("Cancelling; the partial patch will be kept. Ctrl-C again leaves at once.").await?;
                 deadline.as_mut().reset(tokio::time::Instant::now() + CANCEL_MAX);
             }
-            () = &mut deadline, if watch.cancelling => watch.leave(),
+            () = &mut deadline, if watch.cancelling => watch.leave(worker.as_deref()).await,
             error = failure(worker.as_deref_mut()) => return Err(error),
         }
     }
@@ -189,7 +189,7 @@ impl<'a, W: Write> Watch<'a, W> {
         if shown.is_err() {
             self.blind = true;
             if self.on_signal == OnSignal::Leave {
-                self.leave();
+                self.leave(None).await;
             }
             self.cancel("The output was closed; cancelling.").await?;
         }
@@ -207,8 +207,12 @@ impl<'a, W: Write> Watch<'a, W> {
         Ok(())
     }
 
-    fn leave(&mut self) -> ! {
+    /// Ends the process, and the leases of the worker that ends with it.
+    async fn leave(&mut self, worker: Option<&Worker>) -> ! {
         let _ = self.screen.end();
+        if let Some(worker) = worker {
+            worker.leave(self.client).await;
+        }
         let id = self.view.task.id;
         let kept = match self.on_signal {
             OnSignal::Cancel => format!("Left. What was recorded is kept: legwork task show {id}"),

@@ -25,7 +25,7 @@ pub(super) async fn drained(
     tokio::select! {
         done = drain => done.map(|()| Exit::Done),
         () = signals.next() => {
-            say(&Line::of("Stopped at once. What was recorded is kept; turns go on when their leases have lapsed."));
+            say(&Line::of("Stopped at once. What was recorded is kept; turns go on at the next start, or elsewhere when their leases have lapsed."));
             Ok(Exit::Interrupted)
         }
         () = tokio::time::sleep(DRAIN_MAX) => {

@@ -46,8 +46,14 @@ pub(crate) async fn run(server: &Process) -> Result<(), Failed> {
             }
             let ended = Ended::nothing(Outcome::NoChange, "Done.", now());
             let first = SECONDS * EVENTS;
-            let finish =
-                Finish { epoch: job.lease.epoch, first, events: Vec::new(), ended, blobs: Vec::new() };
+            let finish = Finish {
+                epoch: job.lease.epoch,
+                lease: Some(job.lease.id),
+                first,
+                events: Vec::new(),
+                ended,
+                blobs: Vec::new(),
+            };
             client.finish(job.turn.id, &finish).await.map(drop)
         });
     }

@@ -97,7 +97,7 @@ fn batch(job: &Assignment, first: u64, events: u64) -> EventBatch {
     let at = now();
     let event = || NewEvent { at, kind: kind.clone() };
     let events = (0..events).map(|_| event()).collect();
-    EventBatch { epoch: job.lease.epoch, first, events, transition: None }
+    EventBatch { epoch: job.lease.epoch, lease: Some(job.lease.id), first, events, transition: None }
 }
 
 fn now() -> Timestamp {

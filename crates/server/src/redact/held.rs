@@ -106,7 +106,13 @@ mod tests {
             at: Timestamp::from_micros(0),
             kind: EventKind::ItemUpdated { item: ItemId::new(1), delta: (*piece).to_owned() },
         };
-        EventBatch { epoch: 1, first, events: pieces.iter().map(event).collect(), transition: None }
+        EventBatch {
+            epoch: 1,
+            lease: None,
+            first,
+            events: pieces.iter().map(event).collect(),
+            transition: None,
+        }
     }
 
     fn pieces(batch: &EventBatch) -> Vec<&str> {

@@ -60,6 +60,7 @@ const EVENTS_BYTES_MAX: usize = 16 * 1024 * 1024;
         workers::list,
         events::follow,
         worker::lease,
+        worker::end_leases,
         worker::append,
         worker::finish,
         budgets::reserve,
@@ -188,6 +189,7 @@ fn workers() -> Router<Arc<Server>> {
     let large = DefaultBodyLimit::max(EVENTS_BYTES_MAX);
     Router::new()
         .route("/v1/leases", post(worker::lease))
+        .route("/v1/workers/{worker}/leases", delete(worker::end_leases))
         .route("/v1/turns/{turn}/events", post(worker::append).layer(large))
         .route("/v1/turns/{turn}/finish", post(worker::finish).layer(large))
         .route("/v1/turns/{turn}/reserve", post(budgets::reserve))

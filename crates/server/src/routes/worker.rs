@@ -10,7 +10,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use legwork_domain::{
     Accepted, Assignment, BlobId, Bounds, Directive, EventBatch, Finish, LABEL_BYTES_MAX, LABELS_MAX,
-    LeaseId, LeaseRequest, Problem, State as TurnState, Turn, TurnId,
+    LeaseId, LeaseRequest, Problem, State as TurnState, Turn, TurnId, WorkerId,
 };
 use legwork_store::{Claim, Presence, Recorded};
 use tokio::time::Instant;
@@ -19,6 +19,7 @@ use uuid::Uuid;
 use crate::auth::Worker;
 use crate::extract::{Body, Id};
 use crate::problem::{Failure, MEDIA_TYPE};
+use crate::reconcile::lapsed;
 use crate::{Server, now};
 
 /// The longest wait of a lease call, below the idle limits of common proxies.
@@ -92,6 +93,29 @@ fn check(request: &LeaseRequest) -> Result<(), Failure> {
         )));
     }
     Ok(())
+}
+
+/// Ends the leases of a worker that is dead, as if they had lapsed.
+///
+/// Only for whoever knows that it is: the worker that comes after it on the same machine. Its turns go on at once instead of
+/// when their leases lapse. Harmless where there is no lease, and a second time.
+#[utoipa::path(
+    delete, path = "/v1/workers/{worker}/leases", tag = "worker", operation_id = "end_leases",
+    params(("worker" = WorkerId, Path, description = "Which worker")),
+    responses(
+        (status = 204, description = "It has no lease"),
+        (status = "default", description = "Any failure", body = Problem, content_type = MEDIA_TYPE),
+    ),
+)]
+pub(super) async fn end_leases(
+    State(server): State<Arc<Server>>,
+    _: Worker,
+    Id(worker): Id<WorkerId>,
+) -> Result<StatusCode, Failure> {
+    for turn in server.store.expire_of(worker, now()).await? {
+        lapsed(&server, &turn);
+    }
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Adds events to a turn's log, renews the lease and tells what the server wants.

@@ -7,7 +7,7 @@ use legwork_domain::{
 
 use crate::world::{World, asks, batch, tell};
 
-const WISH: Reservation = Reservation { epoch: 1, tokens: 50, cost_microusd: None };
+const WISH: Reservation = Reservation { epoch: 1, lease: None, tokens: 50, cost_microusd: None };
 
 fn tokens(limit: u64) -> Allowance {
     Allowance { tokens: Some(limit), ..Allowance::default() }

@@ -156,6 +156,7 @@ impl Things<'_> {
             let id = match name {
                 "task" | "spender" => self.task().await.task.id.to_string(),
                 "attempt" => self.task().await.attempts[0].attempt.id.to_string(),
+                "worker" => legwork_domain::WorkerId::from_u128(1).to_string(),
                 "turn" => self.task().await.attempts[0].turns[0].id.to_string(),
                 "user" => self.user().await.id.to_string(),
                 "token" => {

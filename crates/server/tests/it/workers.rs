@@ -65,6 +65,26 @@ async fn a_stale_epoch_is_refused() {
 }
 
 #[tokio::test]
+async fn a_dead_workers_turn_is_the_next_ones_at_once_and_no_longer_its_own() {
+    let world = World::start().await;
+    let job = world.job("a").await;
+    world.client.end_leases(WorkerId::from_u128(2)).await.unwrap();
+    world.client.append(job.turn.id, &batch(&job, 0, vec![delta("alive")])).await.unwrap();
+    for _ in 0..2 {
+        world.client.end_leases(job.lease.worker).await.unwrap();
+    }
+    let late = world.client.append(job.turn.id, &batch(&job, 1, vec![delta("late")])).await.unwrap_err();
+    assert_eq!(late.code(), Some("stale_epoch"));
+    let next = world.client.lease(&asks(0, None)).await.unwrap().unwrap();
+    assert_eq!((next.turn.id, next.lease.epoch), (job.turn.id, 2));
+    // And one whose cancel was asked for is over.
+    world.client.cancel(job.task.id).await.unwrap();
+    world.client.end_leases(next.lease.worker).await.unwrap();
+    let turn = world.client.task(job.task.id).await.unwrap().attempts[0].turns[0].clone();
+    assert_eq!(turn.state.ended().map(|ended| ended.outcome), Some(Outcome::Cancelled));
+}
+
+#[tokio::test]
 async fn a_lapsed_lease_goes_to_the_next_worker() {
     let world = World::start().await;
     let task = world.create("x", "a").await.task.id;

@@ -141,7 +141,7 @@ pub(crate) fn request(prompt: &str) -> NewTask {
 }
 
 pub(crate) fn batch(job: &Assignment, first: u64, events: Vec<NewEvent>) -> EventBatch {
-    EventBatch { epoch: job.lease.epoch, first, events, transition: None }
+    EventBatch { epoch: job.lease.epoch, lease: Some(job.lease.id), first, events, transition: None }
 }
 
 pub(crate) fn delta(text: &str) -> NewEvent {
@@ -154,7 +154,14 @@ pub(crate) fn tell(kind: EventKind) -> NewEvent {
 
 pub(crate) fn end(job: &Assignment, first: u64, outcome: Outcome) -> Finish {
     let ended = Ended::nothing(outcome, "Done.", Timestamp::from_micros(9));
-    Finish { epoch: job.lease.epoch, first, events: Vec::new(), ended, blobs: Vec::new() }
+    Finish {
+        epoch: job.lease.epoch,
+        lease: Some(job.lease.id),
+        first,
+        events: Vec::new(),
+        ended,
+        blobs: Vec::new(),
+    }
 }
 
 pub(crate) fn seqs(events: &[Event]) -> Vec<u64> {

@@ -5,11 +5,11 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use legwork_domain::{TaskQuery, UserId, Visible};
+use legwork_domain::{Assignment, EventBatch, Finish, TaskQuery, UserId, Visible};
 use legwork_store::{Error, Restored, Store};
 
 use crate::postgres::{Database, client};
-use crate::world::{Place, World, batch, completed, started};
+use crate::world::{Place, World, batch, completed, end, started};
 
 /// A folder with a database at `legwork.db`.
 fn file(world: &World) -> PathBuf {
@@ -113,6 +113,29 @@ async fn a_restore_keeps_what_was_there() {
     // The backup is as it was, and serves again.
     let again = Store::restore(&backup, &file(&world)).await;
     assert!(matches!(again, Ok(Restored { replaced: Some(_) })), "{again:?}");
+}
+
+#[tokio::test]
+async fn a_worker_of_the_time_before_a_restore_writes_nothing() {
+    let (mut world, backup) = backed_up().await;
+    let before = world.lease().await.unwrap();
+    world.store.close().await;
+    Store::restore(&backup, &file(&world)).await.unwrap();
+    world.store = world.place.open().await;
+    let after = world.lease().await.unwrap();
+    assert_eq!((after.turn.id, after.lease.epoch), (before.turn.id, before.lease.epoch));
+    let turn = after.turn.id;
+    let of = |job: &Assignment| EventBatch {
+        lease: Some(job.lease.id),
+        ..batch(job.lease.epoch, 0, vec![started(turn, 1)])
+    };
+    let late = world.append(turn, of(&before)).await.unwrap_err();
+    assert!(matches!(late, Error::StaleEpoch { .. }), "{late}");
+    let ended = Finish { lease: Some(before.lease.id), ..end(before.lease.epoch, 0, Vec::new()) };
+    let late = world.store.finish(turn, ended, world.now()).await.unwrap_err();
+    assert!(matches!(late, Error::StaleEpoch { .. }), "{late}");
+    world.append(turn, of(&after)).await.unwrap();
+    assert_eq!(world.store.violations(world.now(), 10).await.unwrap(), []);
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ fn tokens(limit: u64) -> Allowance {
 }
 
 fn wish(epoch: u64, tokens: u64) -> Reservation {
-    Reservation { epoch, tokens, cost_microusd: Some(0) }
+    Reservation { epoch, lease: None, tokens, cost_microusd: Some(0) }
 }
 
 fn used(input_tokens: u64, cost: u64) -> Usage {
@@ -78,7 +78,7 @@ pub(crate) async fn all_budgets_that_apply_are_asked(world: World) {
         _ => None,
     };
     assert_eq!(refusal(world.ask(turn, 45).await), Some((Spender::Server, Period::Day)));
-    let dear = Reservation { epoch: 1, tokens: 1, cost_microusd: Some(101) };
+    let dear = Reservation { epoch: 1, lease: None, tokens: 1, cost_microusd: Some(101) };
     assert_eq!(
         refusal(world.store.reserve(turn, &dear, world.now()).await.unwrap()),
         Some((Spender::Task(task), TOTAL))

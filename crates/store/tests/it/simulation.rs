@@ -300,7 +300,9 @@ impl Worker {
     /// What it does next: move on, tell of steps, then park, give back or finish.
     fn next(&mut self, rng: &mut Rng) -> Call {
         let (turn, epoch, first) = (self.job.turn.id, self.job.lease.epoch, self.sent);
-        let batch = |events, transition| Call::Batch(turn, EventBatch { epoch, first, events, transition });
+        let batch = |events, transition| {
+            Call::Batch(turn, EventBatch { epoch, lease: None, first, events, transition })
+        };
         match self.state {
             Doing::Leased => batch(Vec::new(), Some(Transition::Prepare)),
             Doing::Preparing => batch(Vec::new(), Some(Transition::Run)),
@@ -357,7 +359,7 @@ impl Watcher {
 
 fn ending(epoch: u64, first: u64, outcome: Outcome) -> Finish {
     let ended = Ended::nothing(outcome, "Done.", Timestamp::from_micros(9));
-    Finish { epoch, first, events: Vec::new(), ended, blobs: Vec::new() }
+    Finish { epoch, lease: None, first, events: Vec::new(), ended, blobs: Vec::new() }
 }
 
 /// A worker that is late is told so; nothing else may go wrong.

@@ -255,14 +255,14 @@ fn item(turn: TurnId, n: u32, status: ItemStatus) -> Item {
 }
 
 pub(crate) fn batch(epoch: u64, first: u64, events: Vec<NewEvent>) -> EventBatch {
-    EventBatch { epoch, first, events, transition: None }
+    EventBatch { epoch, lease: None, first, events, transition: None }
 }
 
 pub(crate) fn moving(epoch: u64, first: u64, transition: Transition) -> EventBatch {
-    EventBatch { epoch, first, events: Vec::new(), transition: Some(transition) }
+    EventBatch { epoch, lease: None, first, events: Vec::new(), transition: Some(transition) }
 }
 
 pub(crate) fn end(epoch: u64, first: u64, events: Vec<NewEvent>) -> Finish {
     let ended = Ended::nothing(Outcome::NoChange, "Done.", Timestamp::from_micros(9));
-    Finish { epoch, first, events, ended, blobs: Vec::new() }
+    Finish { epoch, lease: None, first, events, ended, blobs: Vec::new() }
 }

@@ -63,8 +63,13 @@ async fn a_stale_epoch_writes_nothing() {
         version: String::new(),
     };
     let assignment = world.client.lease(&request).await.unwrap().unwrap();
-    let batch =
-        EventBatch { epoch: assignment.lease.epoch + 1, first: 0, events: Vec::new(), transition: None };
+    let batch = EventBatch {
+        epoch: assignment.lease.epoch + 1,
+        lease: None,
+        first: 0,
+        events: Vec::new(),
+        transition: None,
+    };
     let error = world.client.append(assignment.turn.id, &batch).await.unwrap_err();
     assert_eq!(error.code(), Some("stale_epoch"));
 }
@@ -79,7 +84,8 @@ async fn a_worker_whose_turn_was_taken_away_stops_at_once() {
     let turn = world.client.task(view.task.id).await.unwrap().attempts[0].turns[0].clone();
     // Somebody else with the same right ends it; from then on the worker's own calls are refused.
     let ended = Ended::nothing(Outcome::NoChange, "Taken away.", turn.created_at);
-    let finish = Finish { epoch: turn.epoch, first: 0, events: Vec::new(), ended, blobs: Vec::new() };
+    let finish =
+        Finish { epoch: turn.epoch, lease: None, first: 0, events: Vec::new(), ended, blobs: Vec::new() };
     world.client.finish(turn.id, &finish).await.unwrap();
     let live = world.directory.path().join("sandboxes/live");
     let gone = async {

@@ -47,6 +47,7 @@ use redact::{Held, RefreshError};
 use streams::Streams;
 
 pub use auth::door::Door;
+pub use auth::provider::{Admits, Provider, Speech};
 pub use auth::rate::{Rate, Rates};
 pub use backup::{backup, restore};
 pub use deep::{Deep, Findings, deep_look};

@@ -7,13 +7,21 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
+use axum::http;
 use reqwest::Url;
 use reqwest::redirect::Policy;
 use rustls::crypto::ring;
 
 /// What the other end sees of us.
 const USER_AGENT: &str = concat!("legwork/", env!("CARGO_PKG_VERSION"));
+
+/// The longest answer that is read: some hundred times what an identity provider says of itself.
+const BODY_BYTES_MAX: usize = 1 << 20;
+
+/// The longest that such a call may take: a person waits for it.
+const FETCH_LIMIT: Duration = Duration::from_secs(10);
 
 /// Calls out of the server.
 #[derive(Debug, Default)]
@@ -53,6 +61,42 @@ impl Outbound {
         }
         let response = request.send().await.map_err(|error| reason(&error))?;
         Ok(Answer { status: response.status().as_u16() })
+    }
+
+    /// Sends a request and reads the answer, of at most [`BODY_BYTES_MAX`], within [`FETCH_LIMIT`].
+    ///
+    /// # Errors
+    /// As [`Outbound::post`].
+    pub(crate) async fn fetch(
+        &self,
+        request: http::Request<Vec<u8>>,
+    ) -> Result<http::Response<Vec<u8>>, String> {
+        tokio::time::timeout(FETCH_LIMIT, self.fetch_at_leisure(request))
+            .await
+            .unwrap_or_else(|_| Err("The receiver was too slow.".to_owned()))
+    }
+
+    async fn fetch_at_leisure(
+        &self,
+        request: http::Request<Vec<u8>>,
+    ) -> Result<http::Response<Vec<u8>>, String> {
+        let url = checked(&request.uri().to_string())?;
+        let host = url.host_str().unwrap_or_default().to_owned();
+        let addresses = self.resolve(&url).await?;
+        let client = client(&url, &host, &addresses).map_err(|error| reason(&error))?;
+        let request = reqwest::Request::try_from(request).map_err(|error| reason(&error))?;
+        let mut response = client.execute(request).await.map_err(|error| reason(&error))?;
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| reason(&error))? {
+            body.extend_from_slice(&chunk);
+            if body.len() > BODY_BYTES_MAX {
+                return Err(format!("The answer is longer than {BODY_BYTES_MAX} bytes."));
+            }
+        }
+        let mut answer = http::Response::new(body);
+        *answer.status_mut() = response.status();
+        *answer.headers_mut() = std::mem::take(response.headers_mut());
+        Ok(answer)
     }
 
     async fn resolve(&self, url: &Url) -> Result<Vec<SocketAddr>, String> {

@@ -433,7 +433,7 @@ fn read_grant(row: &Row) -> Result<Grant, Error> {
 const ROLES: [Role; 4] = [Role::Viewer, Role::Runner, Role::Maintainer, Role::Owner];
 
 /// As in JSON.
-const fn role_word(role: Role) -> &'static str {
+pub(crate) const fn role_word(role: Role) -> &'static str {
     match role {
         Role::Viewer => "viewer",
         Role::Runner => "runner",
@@ -443,7 +443,7 @@ const fn role_word(role: Role) -> &'static str {
 }
 
 /// A grant's repository as its column holds it.
-fn place(repository: Option<RepositoryId>) -> String {
+pub(crate) fn place(repository: Option<RepositoryId>) -> String {
     repository.map(|id| id.to_string()).unwrap_or_default()
 }
 

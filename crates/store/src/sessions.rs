@@ -158,7 +158,7 @@ impl Store {
 }
 
 /// Opens a session; those that have ended go, and the oldest beyond the most.
-async fn open(connection: &mut Connection, session: Opening<'_>, act: &Act) -> Result<(), Error> {
+pub(crate) async fn open(connection: &mut Connection, session: Opening<'_>, act: &Act) -> Result<(), Error> {
     let user = act.actor.user.to_string();
     sqlx::query("DELETE FROM sessions WHERE expires_at <= $1")
         .bind(act.at.micros())

@@ -14,6 +14,7 @@ use axum::http::{HeaderMap, Method, Uri};
 use axum::middleware::Next;
 use axum::response::Response;
 
+use super::provider::Provider;
 use super::rate::Rates;
 use crate::Server;
 use crate::problem::{self, Failure, MEDIA_TYPE};
@@ -34,6 +35,8 @@ pub struct Door {
     pub hosts: Vec<String>,
     /// How often one may call.
     pub rates: Rates,
+    /// Who says, beside one-time links, who people are.
+    pub providers: Vec<Provider>,
 }
 
 impl Door {

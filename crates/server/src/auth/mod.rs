@@ -6,6 +6,7 @@
 
 mod caller;
 pub(crate) mod door;
+pub(crate) mod provider;
 pub(crate) mod rate;
 mod secret;
 pub(crate) mod session;

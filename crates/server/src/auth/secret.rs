@@ -20,6 +20,8 @@ pub(crate) enum Kind {
     Link,
     /// A browser's session.
     Session,
+    /// A log-in that is under way at an identity provider.
+    Login,
 }
 
 impl Kind {
@@ -29,6 +31,7 @@ impl Kind {
             Self::Worker => "lww_",
             Self::Link => "lwl_",
             Self::Session => "lws_",
+            Self::Login => "lwo_",
         }
     }
 }

@@ -52,9 +52,14 @@ fn set_cookie(door: &Door, value: &str, seconds: i64) -> Result<HeaderValue, Fai
 
 /// The digest of the cookie that came, if one did.
 pub(crate) fn digest(door: &Door, headers: &HeaderMap) -> Option<Digest> {
+    sent(headers, name(door)).map(|value| Digest::of(value.as_bytes()))
+}
+
+/// A cookie that came.
+pub(crate) fn sent<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let cookies = headers.get_all(COOKIE).into_iter().filter_map(|line| line.to_str().ok());
     let mut pairs = cookies.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(key, _)| *key == name(door)).map(|(_, value)| Digest::of(value.as_bytes()))
+    pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
 }
 
 /// Whether a call that a browser sends with its cookie comes from a page of ours, if it could change anything.

@@ -8,6 +8,7 @@ mod changes;
 mod docs;
 mod environments;
 mod events;
+mod log_in;
 mod me;
 mod meta;
 mod repositories;
@@ -205,7 +206,11 @@ fn shared() -> Router<Arc<Server>> {
 
 /// For strangers who want in.
 fn strangers() -> Router<Arc<Server>> {
-    Router::new().route("/v1/session", post(session::log_in)).route("/login", get(session::page))
+    Router::new()
+        .route("/v1/session", post(session::log_in))
+        .route("/login", get(session::page))
+        .route("/auth/{provider}", get(log_in::begin))
+        .route("/auth/{provider}/callback", get(log_in::finish))
 }
 
 /// For anybody, however often. There is nothing else that a stranger can reach.

@@ -11,6 +11,7 @@ use legwork_domain::{LinkDraft, LinkMade, Problem, SessionDraft};
 use legwork_store::Opening;
 
 use super::users::known;
+use crate::auth::provider::Provider;
 use crate::auth::{Caller, Digest, Kind, Secret, session};
 use crate::extract::{Body, header};
 use crate::problem::{Failure, MEDIA_TYPE};
@@ -107,9 +108,19 @@ const PAGE_POLICY: &str = concat!(
     "'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 );
 
+/// Where the page names the identity providers.
+const PROVIDERS: &str = "<!-- providers -->";
+
 /// Shows the page that logs in.
-pub(super) async fn page() -> impl IntoResponse {
-    ([(CONTENT_SECURITY_POLICY, PAGE_POLICY), (CACHE_CONTROL, "no-store")], Html(PAGE))
+pub(super) async fn page(State(server): State<Arc<Server>>) -> impl IntoResponse {
+    // Their names are letters, digits and dashes.
+    let link =
+        |provider: &Provider| format!("<p><a href=\"/auth/{0}\">Log in with {0}</a></p>\n", provider.name);
+    let links: String = server.door.providers.iter().map(link).collect();
+    (
+        [(CONTENT_SECURITY_POLICY, PAGE_POLICY), (CACHE_CONTROL, "no-store")],
+        Html(PAGE.replace(PROVIDERS, &links)),
+    )
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod events;
 mod killed;
 mod killed_at_random;
 mod matrix;
+mod oidc;
 mod operations;
 #[path = "../../../store/tests/it/postgres.rs"]
 #[expect(dead_code, reason = "the store's tests use more of it")]

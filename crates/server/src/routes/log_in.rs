@@ -1,0 +1,171 @@
+//! Logging a browser in by an identity provider: there and back.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, Query, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, LOCATION, SET_COOKIE};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{Html, IntoResponse, Response};
+use legwork_domain::UserId;
+use legwork_store::{Browser, Identity, NAME_BYTES_MAX, Newcomer, Opening, Pending};
+use minijinja::HtmlEscape;
+use serde::Deserialize;
+use uuid::Uuid;
+
+use crate::auth::provider::{Errand, Person, Provider};
+use crate::auth::{Digest, Kind, Secret, session};
+use crate::extract::header;
+use crate::problem::Failure;
+use crate::{Server, now};
+
+/// How long somebody may take at the provider: to find a second factor, say.
+const LOGIN_MS: i64 = 10 * 60 * 1000;
+
+/// The cookie that holds a log-in to the browser in which it began.
+const COOKIE: &str = "legwork_login";
+
+/// Where a browser goes that is logged in.
+const HOME: &str = "/docs";
+
+/// Room that is left behind a name for a number.
+const NUMBER_BYTES: usize = 8;
+
+/// What the provider sends back.
+#[derive(Deserialize)]
+pub(super) struct Returned {
+    state: Option<String>,
+    code: Option<String>,
+    error: Option<String>,
+}
+
+/// Sends the browser to the provider.
+pub(super) async fn begin(
+    State(server): State<Arc<Server>>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    let provider = find(&server, &name)?;
+    let secret = || Secret::draw(Kind::Login).map(Secret::reveal);
+    let (state, cookie) = (secret()?, secret()?);
+    let errand =
+        Errand { state, nonce: secret()?, verifier: secret()?, back: back(&server, &headers, provider) };
+    let address = match provider.address(&errand, &server.outbound).await {
+        Ok(address) => address,
+        Err(why) => return Ok(told(StatusCode::BAD_GATEWAY, &why)),
+    };
+    let now = now();
+    let pending = Pending { provider: name, nonce: errand.nonce, verifier: errand.verifier };
+    let (state, browser) = (digest(&errand.state), digest(&cookie));
+    let browser = Browser { state: &state, cookie: &browser };
+    server.store.begin_login(browser, &pending, now.plus_ms(LOGIN_MS), now).await?;
+    let location = HeaderValue::from_str(&address).map_err(|_| Failure::internal())?;
+    let cookie = set_cookie(&server, &cookie, LOGIN_MS / 1000)?;
+    let no_store = HeaderValue::from_static("no-store");
+    Ok((StatusCode::FOUND, [(LOCATION, location), (SET_COOKIE, cookie), (CACHE_CONTROL, no_store)])
+        .into_response())
+}
+
+/// Takes the browser back, and logs it in.
+pub(super) async fn finish(
+    State(server): State<Arc<Server>>,
+    Path(name): Path<String>,
+    Query(returned): Query<Returned>,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    let provider = find(&server, &name)?;
+    let cookie = session::sent(&headers, COOKIE).map(digest);
+    let state = returned.state.as_deref().map(digest);
+    let pending = match (&cookie, &state) {
+        (Some(cookie), Some(state)) => server.store.take_login(Browser { state, cookie }, now()).await?,
+        _ => None,
+    };
+    let Some(pending) = pending.filter(|pending| pending.provider == name) else {
+        let why =
+            "This log-in did not begin in this browser, was used before, or took more than ten minutes.";
+        return Ok(told(StatusCode::BAD_REQUEST, why));
+    };
+    let Some(code) = returned.code.filter(|_| returned.error.is_none()) else {
+        let why = format!("The identity provider says: {}.", returned.error.as_deref().unwrap_or("no code"));
+        return Ok(told(StatusCode::FORBIDDEN, &why));
+    };
+    let errand = Errand {
+        state: String::new(),
+        nonce: pending.nonce,
+        verifier: pending.verifier,
+        back: back(&server, &headers, provider),
+    };
+    match provider.person(code, errand, &server.outbound).await {
+        Ok(person) => welcome(&server, provider, &person).await,
+        Err(why) => Ok(told(StatusCode::FORBIDDEN, &why)),
+    }
+}
+
+async fn welcome(server: &Server, provider: &Provider, person: &Person) -> Result<Response, Failure> {
+    let name = plain(&person.name).unwrap_or_else(|| provider.name.clone());
+    let id = UserId::from_u128(Uuid::now_v7().as_u128());
+    let newcomer = provider.admits(person).then_some(Newcomer { id, name: &name, role: provider.role });
+    let identity = Identity { issuer: &person.issuer, subject: &person.subject };
+    let (secret, now) = (Secret::draw(Kind::Session)?, now());
+    let digest = secret.digest().to_string();
+    let opening = Opening { digest: &digest, expires_at: session::expiry(now) };
+    if server.store.log_in(identity, newcomer, opening, now).await?.is_none() {
+        let why = format!(
+            "{} knows you as {name}, but you are not let in here. Ask an owner of this server.",
+            provider.name
+        );
+        return Ok(told(StatusCode::FORBIDDEN, &why));
+    }
+    let mut answer = (StatusCode::SEE_OTHER, [(LOCATION, HOME), (CACHE_CONTROL, "no-store")]).into_response();
+    answer.headers_mut().append(SET_COOKIE, session::cookie(&server.door, secret)?);
+    answer.headers_mut().append(SET_COOKIE, set_cookie(server, "", 0)?);
+    Ok(answer)
+}
+
+fn find<'a>(server: &'a Server, name: &str) -> Result<&'a Provider, Failure> {
+    let found = server.door.providers.iter().find(|provider| provider.name == name);
+    found.ok_or_else(|| Failure::not_found("identity provider of that name"))
+}
+
+/// Where the provider sends the browser back. It has this address on its list.
+fn back(server: &Server, headers: &HeaderMap, provider: &Provider) -> String {
+    let host = header(headers, HOST.as_str()).ok().flatten().unwrap_or_default();
+    format!("{}/auth/{}/callback", server.door.base(host), provider.name)
+}
+
+fn digest(secret: &str) -> String {
+    Digest::of(secret.as_bytes()).to_string()
+}
+
+/// `SameSite=Lax` lets it come along when the provider sends the browser back.
+fn set_cookie(server: &Server, value: &str, seconds: i64) -> Result<HeaderValue, Failure> {
+    let secure = if server.door.is_secure() { "; Secure" } else { "" };
+    let text = format!("{COOKIE}={value}; Path=/auth; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}");
+    let mut header = HeaderValue::from_str(&text).map_err(|_| Failure::internal())?;
+    header.set_sensitive(true);
+    Ok(header)
+}
+
+/// A name that a user can have.
+fn plain(name: &str) -> Option<String> {
+    let mut plain = String::new();
+    for letter in name.chars().filter(|letter| !letter.is_control()) {
+        if plain.len() + letter.len_utf8() + NUMBER_BYTES > NAME_BYTES_MAX {
+            break;
+        }
+        plain.push(letter);
+    }
+    let plain = plain.trim();
+    (!plain.is_empty()).then(|| plain.to_owned())
+}
+
+/// A page for somebody who is not logged in.
+fn told(status: StatusCode, why: &str) -> Response {
+    let page = format!(
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<meta name=\"referrer\" content=\"no-referrer\">\n\
+         <title>Legwork: not logged in</title>\n<h1>Legwork</h1>\n<p>You are not logged in. {}</p>\n\
+         <p><a href=\"/login\">Try again</a></p>\n",
+        HtmlEscape(why)
+    );
+    let policy = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+    (status, [(CONTENT_SECURITY_POLICY, policy), (CACHE_CONTROL, "no-store")], Html(page)).into_response()
+}

@@ -6,6 +6,7 @@
 
 mod complaint;
 mod file;
+mod oidc;
 mod serving;
 mod units;
 
@@ -22,6 +23,7 @@ use crate::exit::Trouble;
 use crate::logins;
 
 pub use file::{MountFile, ProviderFile};
+pub use oidc::providers;
 pub use serving::{Database, ServerFile, WorkerFile};
 pub use units::{lifetime, money, time, tokens};
 

@@ -1,5 +1,6 @@
 //! `[server]` and `[worker]` of the configuration file: what `legwork up`, `server` and `worker` are told.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -11,6 +12,7 @@ use legwork_server::{Rate, Rates};
 use legwork_worker::Keep;
 use serde::Deserialize;
 
+use super::oidc::OidcFile;
 use super::{Config, Vars, time};
 use crate::exit::Trouble;
 
@@ -34,6 +36,8 @@ pub struct ServerFile {
     pub public_url: Option<String>,
     /// Further names by which the server may be called.
     pub hosts: Vec<String>,
+    /// Who, beside one-time links, says who people are.
+    pub oidc: BTreeMap<String, OidcFile>,
     /// Turns that one user may have running at a time; `None`: any number.
     pub user_turns_max: Option<NonZeroU32>,
     /// How often one may call.

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use legwork_server::Door;
 use tokio::net::TcpListener;
 
-use crate::config::ServerFile;
+use crate::config::{ServerFile, Vars, providers};
 use crate::exit::Trouble;
 
 /// Where a server listens if nobody says.
@@ -59,10 +59,14 @@ impl ListenArgs {
     }
 
     /// What the server is called from outside.
-    pub(super) fn door(&self, file: &ServerFile) -> Door {
+    ///
+    /// # Errors
+    /// If an identity provider is not whole.
+    pub(super) fn door(&self, file: &ServerFile, vars: Vars<'_>) -> Result<Door, Trouble> {
         let hosts = if self.hosts.is_empty() { &file.hosts } else { &self.hosts };
         let public_url = self.public_url(file).map(str::to_owned);
-        Door { public_url, hosts: hosts.clone(), rates: file.rates.rates() }
+        let providers = providers(&file.oidc, vars)?;
+        Ok(Door { public_url, hosts: hosts.clone(), rates: file.rates.rates(), providers })
     }
 }
 

@@ -53,7 +53,7 @@ pub async fn run(args: Args, config: &Config, vars: Vars<'_>) -> anyhow::Result<
     };
     let served = legwork_server::Config {
         database: database.as_ref().map(Database::url),
-        door: args.listen.door(&config.server),
+        door: args.listen.door(&config.server, vars)?,
         ..local::served(config, token).await?
     };
     let mut host = Host::on(address::bind(listen).await?, served, config)?;

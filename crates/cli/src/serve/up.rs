@@ -45,7 +45,7 @@ pub async fn run(args: Args, config: &Config, vars: Vars<'_>) -> anyhow::Result<
     let catalog = Arc::new(Catalog::new(models::settings(config, vars)?)?);
     let mut seat = Seat::take(&config.home).await?;
     let served = legwork_server::Config {
-        door: args.listen.door(&config.server),
+        door: args.listen.door(&config.server, vars)?,
         ..local::served(config, seat.token()?).await?
     };
     let mut host = Host::on(address::bind(listen).await?, served, config)?;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use chacha20poly1305::XChaCha20Poly1305;
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
-use legwork_domain::EnvironmentId;
+use legwork_domain::{EnvironmentId, WebhookId};
 use legwork_store::SealedSecret;
 use sha2::{Digest as _, Sha256};
 
@@ -22,6 +22,9 @@ const NONCE_BYTES: usize = 24;
 
 /// Where a key is kept if nobody says otherwise, in the data directory.
 const FILE: &str = "secret.key";
+
+/// Before a webhook's secret that is sealed; none in plain begins so.
+const SEALED: &str = "sealed:";
 
 /// What seals and opens secrets: 256 bits.
 #[derive(Clone)]
@@ -121,12 +124,7 @@ impl Key {
         name: String,
         value: &str,
     ) -> Result<SealedSecret, Failure> {
-        let mut nonce = [0; NONCE_BYTES];
-        getrandom::fill(&mut nonce).map_err(|_| Failure::internal())?;
-        let bound = bound(environment, &name);
-        let payload = Payload { msg: value.as_bytes(), aad: bound.as_bytes() };
-        let text = self.cipher().encrypt(&nonce.into(), payload).map_err(|_| Failure::internal())?;
-        let sealed = hex::encode([&nonce[..], &text].concat());
+        let sealed = self.seal_for(&bound(environment, &name), value)?;
         Ok(SealedSecret { environment, name, key_id: self.id(), sealed, bytes: value.len() as u64 })
     }
 
@@ -138,12 +136,35 @@ impl Key {
             sealed_with: secret.key_id.clone(),
             here: self.id(),
         };
-        let bytes = hex::decode(&secret.sealed).map_err(|_| other())?;
-        let (nonce, text) = bytes.split_first_chunk::<NONCE_BYTES>().ok_or_else(other)?;
-        let bound = bound(secret.environment, &secret.name);
+        self.open_for(&bound(secret.environment, &secret.name), &secret.sealed).ok_or_else(other)
+    }
+
+    /// Seals what a webhook's deliveries are signed with. The text names the key that it needs.
+    pub(crate) fn seal_webhook(&self, webhook: WebhookId, secret: &str) -> Result<String, Failure> {
+        Ok(format!("{SEALED}{}:{}", self.id(), self.seal_for(&of_webhook(webhook), secret)?))
+    }
+
+    /// Opens it; one that was made before they were sealed is as it was. `None`: it needs another key.
+    pub(crate) fn open_webhook(&self, webhook: WebhookId, kept: &str) -> Option<String> {
+        let Some(sealed) = kept.strip_prefix(SEALED) else { return Some(kept.to_owned()) };
+        let (_, sealed) = sealed.split_once(':')?;
+        self.open_for(&of_webhook(webhook), sealed)
+    }
+
+    /// Nonce and text in hexadecimal digits, which open only with the same `bound`.
+    fn seal_for(&self, bound: &str, value: &str) -> Result<String, Failure> {
+        let mut nonce = [0; NONCE_BYTES];
+        getrandom::fill(&mut nonce).map_err(|_| Failure::internal())?;
+        let payload = Payload { msg: value.as_bytes(), aad: bound.as_bytes() };
+        let text = self.cipher().encrypt(&nonce.into(), payload).map_err(|_| Failure::internal())?;
+        Ok(hex::encode([&nonce[..], &text].concat()))
+    }
+
+    fn open_for(&self, bound: &str, sealed: &str) -> Option<String> {
+        let bytes = hex::decode(sealed).ok()?;
+        let (nonce, text) = bytes.split_first_chunk::<NONCE_BYTES>()?;
         let payload = Payload { msg: text, aad: bound.as_bytes() };
-        let value = self.cipher().decrypt(&(*nonce).into(), payload).map_err(|_| other())?;
-        String::from_utf8(value).map_err(|_| other())
+        String::from_utf8(self.cipher().decrypt(&(*nonce).into(), payload).ok()?).ok()
     }
 
     fn cipher(&self) -> XChaCha20Poly1305 {
@@ -154,6 +175,10 @@ impl Key {
 /// What a sealed text belongs to.
 fn bound(environment: EnvironmentId, name: &str) -> String {
     format!("legwork secret 1\n{environment}\n{name}")
+}
+
+fn of_webhook(webhook: WebhookId) -> String {
+    format!("legwork webhook 1\n{webhook}")
 }
 
 /// The file appears whole or not at all, and the first of several that make it wins.
@@ -195,6 +220,16 @@ mod tests {
         ] {
             assert!(key(1).open(&moved).is_err(), "{moved:?}");
         }
+    }
+
+    #[test]
+    fn a_webhooks_secret_opens_for_it_alone() {
+        let (one, two) = (WebhookId::from_u128(1), WebhookId::from_u128(2));
+        let kept = key(1).seal_webhook(one, "whsec_abc").unwrap();
+        assert!(kept.starts_with(&format!("sealed:{}:", key(1).id())) && !kept.contains("whsec_"));
+        assert_eq!(key(1).open_webhook(one, &kept).as_deref(), Some("whsec_abc"));
+        assert_eq!((key(1).open_webhook(two, &kept), key(2).open_webhook(one, &kept)), (None, None));
+        assert_eq!(key(1).open_webhook(one, "whsec_old").as_deref(), Some("whsec_old"));
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub struct Parcel {
     pub task: TaskId,
     /// Where to.
     pub url: String,
-    /// What it is signed with.
+    /// What it is signed with, as it is kept.
     pub secret: String,
     /// What is sent.
     pub body: String,

@@ -21,7 +21,7 @@ macro_rules! select {
 }
 
 impl Store {
-    /// Writes a new webhook down.
+    /// Writes a new webhook down. The secret is kept as it is given: sealed.
     ///
     /// # Errors
     /// [`Error::Invalid`] if its owner has [`WEBHOOKS_MAX`]; [`Error::NotFound`] for its repository.

@@ -56,7 +56,8 @@ pub(super) async fn create(
         disabled_because: None,
     };
     let secret = Secret::draw()?.reveal();
-    server.store.create_webhook(&webhook, &secret, &act).await?;
+    let sealed = server.vault.seal_webhook(webhook.id, &secret)?;
+    server.store.create_webhook(&webhook, &sealed, &act).await?;
     let location = format!("/v1/webhooks/{}", webhook.id);
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(WebhookCreated { webhook, secret })))
 }

@@ -93,8 +93,13 @@ async fn deliver(server: Arc<Server>, parcel: Parcel) {
 }
 
 async fn send(server: &Server, parcel: &Parcel) -> Result<Answer, String> {
-    let signed = sign::headers(&parcel.secret, &parcel.id.to_string(), now(), &parcel.body)
-        .ok_or_else(|| "The webhook's secret cannot be read. Make a new webhook.".to_owned())?;
+    let secret = server.vault.open_webhook(parcel.webhook, &parcel.secret);
+    let signed =
+        secret.and_then(|secret| sign::headers(&secret, &parcel.id.to_string(), now(), &parcel.body));
+    let signed = signed.ok_or_else(|| {
+        "The webhook's secret does not open with this server's key. Give the server the key that it had, or make a new webhook."
+            .to_owned()
+    })?;
     server.outbound.post(&parcel.url, signed, parcel.body.clone()).await
 }
 

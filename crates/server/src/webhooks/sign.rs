@@ -27,7 +27,7 @@ impl Secret {
         Ok(Self(format!("{PREFIX}{}", BASE64.encode(bytes))))
     }
 
-    /// For the database and for the one answer that shows it.
+    /// For sealing, and for the one answer that shows it.
     pub(crate) fn reveal(self) -> String {
         self.0
     }

@@ -74,6 +74,10 @@ async fn each_state_change_is_told_once_and_signed() {
     for call in &calls {
         assert_eq!(call.signature, signature(&made.secret, call));
     }
+    for file in ["legwork.db", "legwork.db-wal"] {
+        let bytes = std::fs::read(world.data().join(file)).unwrap();
+        assert!(!bytes.windows(made.secret.len()).any(|part| part == made.secret.as_bytes()), "{file}");
+    }
     until(&world, &made.webhook, DeliveryState::Delivered, 1).await;
     let log = deliveries(&world, &made.webhook).await.deliveries;
     assert_eq!(

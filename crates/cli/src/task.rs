@@ -2,20 +2,24 @@
 
 mod answer;
 mod apply;
+mod archive;
 mod cancel;
 mod create;
 mod diff;
 mod find;
 mod logs;
 mod ls;
-
+mod remove;
+mod rename;
 mod resume;
+mod retry;
 mod send;
 mod show;
 pub(crate) mod top_up;
 mod wait;
 mod watch;
 
+use self::archive::Place;
 use crate::call::{Call, CallArgs, Form};
 use crate::config::{Config, Vars};
 use crate::exit::Exit;
@@ -54,10 +58,27 @@ enum Verb {
     Answer(answer::Args),
     /// Cancels a task that is queued or running.
     Cancel(Which),
+    /// Has the work of a task that failed, was cancelled or reached a limit done again.
+    Retry(retry::Args),
+    #[command(flatten)]
+    Entry(Entry),
     /// Adds to what a task may spend in all.
     TopUp(top_up::Args),
     /// Takes up a task whose command was killed, and shows it to its end.
     Resume(Which),
+}
+
+/// What is done to a task's place in the list, whatever its turns do.
+#[derive(Debug, clap::Subcommand)]
+enum Entry {
+    /// Gives a task another title.
+    Rename(rename::Args),
+    /// Takes tasks out of the list; they go on all the same.
+    Archive(archive::Args),
+    /// Puts archived tasks back into the list.
+    Unarchive(archive::Args),
+    /// Deletes tasks with all that they hold; what still runs is stopped.
+    Rm(remove::Args),
 }
 
 /// Which task and attempt.
@@ -91,6 +112,11 @@ async fn verb_on(verb: Verb, call: &Call<'_>) -> anyhow::Result<Exit> {
         Verb::Send(args) => send::run(&args, call).await,
         Verb::Answer(args) => answer::run(&args, call).await,
         Verb::Cancel(which) => cancel::run(&which, call).await,
+        Verb::Retry(args) => retry::run(&args, call).await,
+        Verb::Entry(Entry::Rename(args)) => rename::run(&args, call).await,
+        Verb::Entry(Entry::Archive(args)) => archive::run(&args, Place::Archive, call).await,
+        Verb::Entry(Entry::Unarchive(args)) => archive::run(&args, Place::List, call).await,
+        Verb::Entry(Entry::Rm(args)) => remove::run(&args, call).await,
         Verb::TopUp(args) => top_up::run(&args, call).await,
         Verb::Resume(which) => Box::pin(resume::run(&which, call)).await,
     }

@@ -8,6 +8,7 @@
 mod access;
 mod error;
 mod follow;
+mod lifecycle;
 mod sse;
 mod transport;
 

@@ -61,6 +61,10 @@ impl Transport {
         self.http.delete(format!("{}{path}", self.base)).timeout(CALL_TIMEOUT)
     }
 
+    pub(crate) fn patch(&self, path: &str) -> RequestBuilder {
+        self.http.patch(format!("{}{path}", self.base)).timeout(CALL_TIMEOUT)
+    }
+
     pub(crate) fn put(&self, path: &str) -> RequestBuilder {
         self.http.put(format!("{}{path}", self.base))
     }

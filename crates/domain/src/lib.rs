@@ -16,6 +16,7 @@ mod evidence;
 mod id;
 mod invariant;
 mod item;
+mod lifecycle;
 mod limits;
 mod listing;
 mod message;
@@ -55,6 +56,7 @@ pub use item::{
     Author, Change, ChangeKind, CommandRun, Item, ItemBody, ItemStatus, Level, Phase, PlanStep,
     PlanStepStatus,
 };
+pub use lifecycle::{Retry, RetryFrom, TITLE_BYTES_MAX, TaskChange};
 pub use limits::{Limit, Limits, Precision, Usage};
 pub use listing::{Archived, CheckCount, ListChange, Standing, TaskList, TaskQuery, TaskRow, TaskState};
 pub use message::{Decision, FollowUp, IMAGES_MAX, Message, MessageBody, Reply, Steer, check_words};

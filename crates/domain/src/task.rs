@@ -113,6 +113,10 @@ const fn one() -> u8 {
     1
 }
 
+const fn first() -> u64 {
+    1
+}
+
 impl NewTask {
     /// The most attempts at one task.
     pub const ATTEMPTS_MAX: u8 = 4;
@@ -221,6 +225,9 @@ pub struct Task {
     /// Where its first attempt started, if not at a fresh checkout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forked_from: Option<Fork>,
+    /// Rises with each change of title or place by a person: the ETag.
+    #[serde(default = "first")]
+    pub version: u64,
     /// What was asked.
     pub request: NewTask,
 }

@@ -93,6 +93,14 @@ impl Blobs {
         Ok(())
     }
 
+    /// Removes a blob; one that is not there is gone already.
+    pub(crate) async fn remove(&self, id: &BlobId) -> io::Result<()> {
+        match tokio::fs::remove_file(self.path(id)).await {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
     /// All that is stored below `data`, each read to its end. None if there is no directory of blobs.
     pub(crate) fn stored(data: &Path) -> io::Result<Vec<Stored>> {
         let mut stored = Vec::new();

@@ -74,6 +74,9 @@ pub const LEASE: Duration = Duration::from_secs(30);
 /// what proxies allow. A stream of events that was cut is resumed by its last id.
 pub const STALL: Duration = Duration::from_secs(30);
 
+/// How long what a deleted task held is kept, where nobody says: until a backup of last week has shown to be unneeded.
+pub const DELETED_KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
 /// What the server needs to know.
 #[derive(Clone)]
 pub struct Config {
@@ -100,6 +103,8 @@ pub struct Config {
     pub user_turns_max: Option<u32>,
     /// How long a client may take none of what was sent to it before its connection is closed; [`STALL`] where nobody says.
     pub stall: Duration,
+    /// How long what a deleted task held is kept before it is removed for good; [`DELETED_KEPT`] where nobody says.
+    pub deleted_kept: Duration,
 }
 
 impl Config {
@@ -117,6 +122,7 @@ impl Config {
             redactor: Redactor::default(),
             user_turns_max: None,
             stall: STALL,
+            deleted_kept: DELETED_KEPT,
         }
     }
 }
@@ -151,6 +157,7 @@ pub enum Error {
 struct Rules {
     lease: Duration,
     user_turns_max: Option<u32>,
+    deleted_kept: Duration,
 }
 
 /// What the routes share.
@@ -245,7 +252,11 @@ impl Server {
             vault,
             redactor: config.redactor.clone(),
             held: Held::default(),
-            rules: Rules { lease: config.lease, user_turns_max: config.user_turns_max },
+            rules: Rules {
+                lease: config.lease,
+                user_turns_max: config.user_turns_max,
+                deleted_kept: config.deleted_kept,
+            },
             shutdown,
         })
     }

@@ -164,6 +164,13 @@ impl Failure {
         Self::new(StatusCode::CONFLICT, code, title, detail)
     }
 
+    pub(crate) fn other_version(what: &str) -> Self {
+        let detail = format!(
+            "There is another version of {what} than the one that If-Match names. Nothing was changed. Read it, then decide anew."
+        );
+        Self::new(StatusCode::PRECONDITION_FAILED, "other_version", "It changed meanwhile", detail)
+    }
+
     fn storage_full() -> Self {
         let detail = "The server's disk is full. Nothing of this call was written; all that was accepted before is kept. \
                       Make room, then send it again.";

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use legwork_domain::Turn;
+use legwork_domain::{BlobId, Turn};
+use legwork_store::{Gone, Step};
 use tokio::time::MissedTickBehavior;
 
 use crate::{Server, now};
@@ -18,6 +19,9 @@ const FUNDING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How often old records are looked for that need not be kept.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Parts of deleted tasks that one look takes away: together well below a lease, whose lapse the same loop looks for.
+const PURGE_STEPS_MAX: usize = 20;
 
 /// Runs until the server shuts down.
 pub(crate) async fn run(server: Arc<Server>) {
@@ -53,7 +57,33 @@ pub(crate) async fn run(server: Arc<Server>) {
 
 async fn prune(server: &Server) -> Result<(), legwork_store::Error> {
     server.store.prune_changes().await?;
-    server.store.forget_workers(now()).await
+    server.store.forget_workers(now()).await?;
+    purge(server).await
+}
+
+/// Takes away what deleted tasks held, and blobs that nothing uses any more: a bounded part, the rest at the next looks.
+async fn purge(server: &Server) -> Result<(), legwork_store::Error> {
+    let kept_ms = i64::try_from(server.rules.deleted_kept.as_millis()).unwrap_or(i64::MAX);
+    for _ in 0..PURGE_STEPS_MAX {
+        if server.store.purge(now().plus_ms(kept_ms.saturating_neg()), now()).await? == Step::Done {
+            break;
+        }
+    }
+    server.store.end_uploads(now()).await?;
+    for blob in server.store.unused_blobs().await? {
+        server.store.collect_blob(&blob, removed(server, &blob)).await?;
+    }
+    Ok(())
+}
+
+async fn removed(server: &Server, blob: &BlobId) -> Gone {
+    match server.blobs.remove(blob).await {
+        Ok(()) => Gone::Yes,
+        Err(error) => {
+            tracing::warn!(%error, %blob, "a blob that nothing uses could not be removed; the next look tries again");
+            Gone::NotYet
+        }
+    }
 }
 
 /// Wakes turns for which there is room in their budgets again.

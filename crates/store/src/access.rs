@@ -54,17 +54,17 @@ impl Store {
     pub async fn repository_of(&self, thing: Thing) -> Result<Option<RepositoryId>, Error> {
         let (statement, key) = match thing {
             Thing::Task(task) => (
-                "SELECT r.id FROM tasks t LEFT JOIN repositories r ON r.url = t.repository WHERE t.id = $1",
+                "SELECT r.id FROM tasks t LEFT JOIN repositories r ON r.url = t.repository WHERE t.id = $1 AND t.deleted_at IS NULL",
                 task.to_string(),
             ),
             Thing::Attempt(attempt) => (
                 "SELECT r.id FROM attempts a JOIN tasks t ON t.id = a.task \
-                 LEFT JOIN repositories r ON r.url = t.repository WHERE a.id = $1",
+                 LEFT JOIN repositories r ON r.url = t.repository WHERE a.id = $1 AND t.deleted_at IS NULL",
                 attempt.to_string(),
             ),
             Thing::Turn(turn) => (
                 "SELECT r.id FROM turns u JOIN tasks t ON t.id = u.task \
-                 LEFT JOIN repositories r ON r.url = t.repository WHERE u.id = $1",
+                 LEFT JOIN repositories r ON r.url = t.repository WHERE u.id = $1 AND t.deleted_at IS NULL",
                 turn.to_string(),
             ),
             Thing::Repository(repository) => {

@@ -1,18 +1,41 @@
 //! Which blobs belong to whom. The bytes are elsewhere; here is only who may read them.
 
-use legwork_domain::{AttemptId, BlobId, EventKind, NewEvent, Patch, State, TaskId, UserId, Visible};
+use legwork_domain::{
+    AttemptId, BlobId, EventKind, NewEvent, Patch, State, TaskId, Timestamp, UserId, Visible,
+};
 
 use crate::access::visible_words;
 use crate::{Connection, Error, Store};
 
+/// Who uses a blob that is about to be named.
+const HELD: &str = "upload";
+
+/// How long such a blob is kept: longer than any turn or call that stores it before it names it.
+const HELD_MS: i64 = DAY_MS;
+
+/// How long what a user uploaded is kept that no task names: a draft that is taken up again after a weekend.
+const UPLOAD_KEPT_MS: i64 = 7 * DAY_MS;
+
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
 impl Store {
-    /// Notes that a user uploaded a blob, who may read it from then on. A second time changes nothing.
+    /// Keeps a blob for a day, whether it is there yet or not, and lets nobody read it: for who is about to store or name it.
     ///
     /// # Errors
     /// As every write.
-    pub async fn blob_uploaded(&self, blob: &BlobId, user: UserId) -> Result<(), Error> {
+    pub async fn hold_blob(&self, blob: &BlobId, now: Timestamp) -> Result<(), Error> {
         let mut transaction = self.write().await?;
-        note(&mut transaction, blob, &user.to_string()).await?;
+        note(&mut transaction, blob, HELD, Some(now.plus_ms(HELD_MS))).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    /// Notes that a user uploaded a blob, who may read it from then on. It is kept for a week, and longer if a task names it.
+    ///
+    /// # Errors
+    /// As every write.
+    pub async fn blob_uploaded(&self, blob: &BlobId, user: UserId, now: Timestamp) -> Result<(), Error> {
+        let mut transaction = self.write().await?;
+        note(&mut transaction, blob, &user.to_string(), Some(now.plus_ms(UPLOAD_KEPT_MS))).await?;
         Ok(transaction.commit().await?)
     }
 
@@ -27,7 +50,8 @@ impl Store {
         let (word, key) = visible_words(visible);
         let found = sqlx::query(
             "SELECT blob FROM blob_uses WHERE blob = $1 AND (used_by = $2 OR EXISTS ( \
-             SELECT 1 FROM tasks t JOIN repositories r ON r.url = t.repository WHERE t.id = used_by AND ( \
+             SELECT 1 FROM tasks t JOIN repositories r ON r.url = t.repository \
+             WHERE t.id = used_by AND t.deleted_at IS NULL AND ( \
              ($3 = 'one' AND r.id = $4) OR \
              ($3 = 'granted' AND r.id IN (SELECT repository FROM grants WHERE holder = $4))))) LIMIT 1",
         )
@@ -48,7 +72,7 @@ pub(crate) async fn of_task(
     blobs: &[BlobId],
 ) -> Result<(), Error> {
     for blob in blobs {
-        note(connection, blob, &task.to_string()).await?;
+        note(connection, blob, &task.to_string(), None).await?;
     }
     Ok(())
 }
@@ -60,6 +84,7 @@ pub(crate) async fn of_events(
     events: &[NewEvent],
 ) -> Result<(), Error> {
     for blob in events.iter().filter_map(|event| named(&event.kind)) {
+        in_use(connection, blob).await?;
         sqlx::query(
             "INSERT INTO blob_uses (blob, used_by) SELECT $1, task FROM attempts WHERE id = $2 \
              ON CONFLICT (blob, used_by) DO NOTHING",
@@ -72,14 +97,31 @@ pub(crate) async fn of_events(
     Ok(())
 }
 
-async fn note(connection: &mut Connection, blob: &BlobId, used_by: &str) -> Result<(), Error> {
+async fn note(
+    connection: &mut Connection,
+    blob: &BlobId,
+    used_by: &str,
+    kept_until: Option<Timestamp>,
+) -> Result<(), Error> {
+    in_use(connection, blob).await?;
     sqlx::query(
-        "INSERT INTO blob_uses (blob, used_by) VALUES ($1, $2) ON CONFLICT (blob, used_by) DO NOTHING",
+        "INSERT INTO blob_uses (blob, used_by, kept_until) VALUES ($1, $2, $3) ON CONFLICT (blob, used_by) DO UPDATE \
+         SET kept_until = CASE WHEN blob_uses.kept_until IS NULL THEN NULL ELSE excluded.kept_until END",
     )
     .bind(blob.to_string())
     .bind(used_by)
+    .bind(kept_until.map(Timestamp::micros))
     .execute(connection)
     .await?;
+    Ok(())
+}
+
+/// Takes a blob off the list of those that may go; waits for who is about to remove it.
+async fn in_use(connection: &mut Connection, blob: &BlobId) -> Result<(), Error> {
+    sqlx::query("DELETE FROM blobs_unused WHERE blob = $1")
+        .bind(blob.to_string())
+        .execute(connection)
+        .await?;
     Ok(())
 }
 

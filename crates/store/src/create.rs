@@ -82,6 +82,7 @@ fn new_task(request: NewTask, ids: &TaskIds, act: &Act) -> TaskView {
         created_by: act.actor.user,
         archived_at: None,
         forked_from: None,
+        version: 1,
         request,
     };
     let attempts = (1..).zip(&ids.attempts).map(|(number, (attempt, turn))| AttemptView {

@@ -147,7 +147,8 @@ impl Store {
     }
 
     async fn attempt_ids(&self, after: &str) -> Result<Vec<AttemptId>, Error> {
-        let rows = sqlx::query("SELECT id FROM attempts WHERE id > $1 ORDER BY id LIMIT $2")
+        let rows = sqlx::query("SELECT a.id FROM attempts a JOIN tasks t ON t.id = a.task WHERE a.id > $1 AND t.deleted_at IS NULL \
+             ORDER BY a.id LIMIT $2")
             .bind(after.to_owned())
             .bind(ATTEMPTS_PAGE)
             .fetch_all(&self.readers)

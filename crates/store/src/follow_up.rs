@@ -59,7 +59,7 @@ impl Store {
 }
 
 /// Adds a turn after the attempt's last one.
-async fn add(
+pub(crate) async fn add(
     connection: &mut Connection,
     attempt: AttemptId,
     id: TurnId,
@@ -127,6 +127,7 @@ pub(crate) async fn lock_later(connection: &mut Connection, turn: &Turn) -> Resu
 /// After a turn's end: what it did not hear any more becomes a turn, and the next turn of the attempt is ready.
 pub(crate) async fn after(connection: &mut Connection, ended: &Turn, now: Timestamp) -> Result<(), Error> {
     if in_good_order(ended)
+        && read::is_there(connection, ended.task).await?
         && let Some((message, mut words)) = messages::too_late(connection, ended).await?
     {
         words.truncate(words.floor_char_boundary(PROMPT_BYTES_MAX));

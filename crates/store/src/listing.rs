@@ -95,7 +95,8 @@ impl Store {
     /// As every write.
     pub async fn backfill_list(&self) -> Result<bool, Error> {
         let rows = sqlx::query(
-            "SELECT body FROM tasks t WHERE NOT EXISTS (SELECT 1 FROM listings l WHERE l.task = t.id) ORDER BY id LIMIT $1",
+            "SELECT body FROM tasks t WHERE deleted_at IS NULL AND NOT EXISTS ( \
+             SELECT 1 FROM listings l WHERE l.task = t.id) ORDER BY id LIMIT $1",
         )
         .bind(BACKFILL)
         .fetch_all(&self.readers)
@@ -161,6 +162,20 @@ pub(crate) async fn insert(connection: &mut Connection, task: &Task) -> Result<(
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// Shows the task's name and place as they are now, and tells the list.
+pub(crate) async fn describe(connection: &mut Connection, task: &Task) -> Result<(), Error> {
+    let Some(before) = lock(connection, task.id).await? else { return Ok(()) };
+    let row = TaskRow { title: task.title.clone(), archived_at: task.archived_at, ..before.row };
+    sqlx::query("UPDATE listings SET title_folded = $2, archived_at = $3, listing = $4 WHERE task = $1")
+        .bind(task.id.to_string())
+        .bind(row.title.to_lowercase())
+        .bind(row.archived_at.map(Timestamp::micros))
+        .bind(text(&row)?)
+        .execute(&mut *connection)
+        .await?;
+    changes::tell(connection, task.id, &row.repository).await
 }
 
 /// Brings the task's row up to date, tells the list, and commits.

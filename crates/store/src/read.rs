@@ -23,18 +23,27 @@ pub(crate) async fn task(connection: &mut Connection, id: TaskId) -> Result<Task
     views.into_iter().next().ok_or_else(|| missing(id))
 }
 
-fn missing(id: TaskId) -> Error {
+pub(crate) fn missing(id: TaskId) -> Error {
     Error::NotFound { what: "task", id: id.to_string() }
 }
 
 /// The task alone.
 pub(crate) async fn record(connection: &mut Connection, id: TaskId) -> Result<Task, Error> {
-    let row = sqlx::query("SELECT body FROM tasks WHERE id = $1")
+    let row = sqlx::query("SELECT body FROM tasks WHERE id = $1 AND deleted_at IS NULL")
         .bind(id.to_string())
         .fetch_optional(connection)
         .await?
         .ok_or_else(|| missing(id))?;
     json(&row, "body")
+}
+
+/// Whether nobody has deleted the task.
+pub(crate) async fn is_there(connection: &mut Connection, id: TaskId) -> Result<bool, Error> {
+    let row = sqlx::query("SELECT id FROM tasks WHERE id = $1 AND deleted_at IS NULL")
+        .bind(id.to_string())
+        .fetch_optional(connection)
+        .await?;
+    Ok(row.is_some())
 }
 
 /// Adds the attempts and turns of neighbouring tasks, newest first, in two queries however many there are.

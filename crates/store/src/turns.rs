@@ -178,13 +178,7 @@ impl Store {
     /// [`Error::NotFound`].
     pub async fn cancel(&self, task: TaskId, now: Timestamp) -> Result<TaskView, Error> {
         let mut transaction = self.write().await?;
-        for row in TurnRow::load_task(&mut transaction, task).await? {
-            if row.turn.state.ended().is_some() || row.turn.cancel_requested_at.is_some() {
-                continue;
-            }
-            let next = row.turn.apply(Transition::Cancel, now)?;
-            pass(&mut transaction, &row, next, Vec::new(), now).await?;
-        }
+        stop_all(&mut transaction, task, now).await?;
         let view = read::task(&mut transaction, task).await?;
         listing::commit(transaction, task, now).await?;
         Ok(view)
@@ -247,6 +241,18 @@ impl Store {
         listing::commit(transaction, next.task, now).await?;
         Ok(Some(next))
     }
+}
+
+/// Asks the turns of a task to stop that have not ended and were not asked before.
+pub(crate) async fn stop_all(connection: &mut Connection, task: TaskId, now: Timestamp) -> Result<(), Error> {
+    for row in TurnRow::load_task(connection, task).await? {
+        if row.turn.state.ended().is_some() || row.turn.cancel_requested_at.is_some() {
+            continue;
+        }
+        let next = row.turn.apply(Transition::Cancel, now)?;
+        pass(connection, &row, next, Vec::new(), now).await?;
+    }
+    Ok(())
 }
 
 /// Writes the turn's next form with what the log gets for it: the worker's new events, an end for every item that a

@@ -19,6 +19,7 @@ mod a_follow_up_continues;
 mod a_remote_repository;
 mod a_secret_is_nowhere_in_plain_text;
 mod a_stored_recipe;
+mod a_task_is_put_away_and_deleted;
 mod a_task_waits_for_a_person;
 mod a_worker_is_killed_twice;
 mod agent_lies_about_tests;

@@ -13,7 +13,7 @@ use legwork_worker::Keep;
 use serde::Deserialize;
 
 use super::oidc::OidcFile;
-use super::{Config, Vars, time};
+use super::{Config, Vars, lifetime, time};
 use crate::exit::Trouble;
 
 /// `[server]`. A flag of the command goes before each of these.
@@ -40,6 +40,9 @@ pub struct ServerFile {
     pub oidc: BTreeMap<String, OidcFile>,
     /// Turns that one user may have running at a time; `None`: any number.
     pub user_turns_max: Option<NonZeroU32>,
+    /// How long what deleted tasks held is kept before it is removed for good.
+    #[serde(deserialize_with = "kept")]
+    pub deleted_kept: Option<Duration>,
     /// How often one may call.
     pub rates: RatesFile,
     /// The file with the key of the secrets; without it and a command, one of the data directory.
@@ -186,6 +189,11 @@ fn lease<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Dur
     } else {
         Err(serde::de::Error::custom("a lease is 3s to 10m long"))
     }
+}
+
+fn kept<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let ms = lifetime(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)?;
+    Ok(Some(Duration::from_millis(ms)))
 }
 
 fn database<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Database>, D::Error> {

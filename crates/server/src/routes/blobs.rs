@@ -9,11 +9,11 @@ use axum::response::IntoResponse;
 use legwork_domain::{Action, BlobId, Problem};
 use tokio_util::io::ReaderStream;
 
-use crate::Server;
 use crate::auth::Identity;
 use crate::blobs::BLOB_BYTES_MAX;
 use crate::extract::Id;
 use crate::problem::{Failure, MEDIA_TYPE};
+use crate::{Server, now};
 
 /// Stores a blob of at most 64 MiB.
 ///
@@ -42,9 +42,11 @@ pub(super) async fn put(
     if announced.is_some_and(|length: usize| length > BLOB_BYTES_MAX) {
         return Err(Failure::too_large(BLOB_BYTES_MAX));
     }
+    // Before the bytes are there: so they are not removed as long unused by who looks just now.
+    server.store.hold_blob(&blob, now()).await?;
     server.blobs.put(&blob, body, &server.redactor.known()).await?;
     if let Identity::Person(caller) = &identity {
-        server.store.blob_uploaded(&blob, caller.user()).await?;
+        server.store.blob_uploaded(&blob, caller.user(), now()).await?;
     }
     Ok(StatusCode::NO_CONTENT)
 }

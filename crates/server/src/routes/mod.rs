@@ -8,6 +8,7 @@ mod changes;
 mod docs;
 mod environments;
 mod events;
+mod lifecycle;
 mod log_in;
 mod me;
 mod meta;
@@ -50,6 +51,9 @@ const EVENTS_BYTES_MAX: usize = 16 * 1024 * 1024;
         tasks::see,
         changes::follow,
         tasks::cancel,
+        lifecycle::change,
+        lifecycle::delete,
+        lifecycle::retry,
         attempts::show,
         attempts::follow_up,
         attempts::steer,
@@ -122,12 +126,13 @@ pub(crate) struct Described;
 fn people() -> Router<Arc<Server>> {
     Router::new()
         .route("/v1/tasks", post(tasks::create).get(tasks::list))
-        .route("/v1/tasks/{task}", get(tasks::show))
+        .route("/v1/tasks/{task}", get(tasks::show).patch(lifecycle::change).delete(lifecycle::delete))
         .route("/v1/tasks/{task}/seen", put(tasks::see))
         .route("/v1/changes", get(changes::follow))
         .route("/v1/tasks/{task}/cancel", post(tasks::cancel))
         .route("/v1/attempts/{attempt}", get(attempts::show))
         .route("/v1/attempts/{attempt}/turns", post(attempts::follow_up))
+        .route("/v1/attempts/{attempt}/retry", post(lifecycle::retry))
         .route("/v1/attempts/{attempt}/messages", post(attempts::steer))
         .route("/v1/attempts/{attempt}/answer", post(attempts::answer))
         .route("/v1/attempts/{attempt}/patch", get(attempts::patch))

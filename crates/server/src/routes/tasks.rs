@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::auth::Caller;
 use crate::extract::{Body, Id, Params, header};
 use crate::problem::{Failure, MEDIA_TYPE};
+use crate::routes::lifecycle::tag;
 use crate::{Server, now};
 
 /// Hands a task over.
@@ -66,7 +67,12 @@ pub(super) async fn images_are_there(
 ) -> Result<(), Failure> {
     for image in images {
         let readable = server.store.may_read_blob(image, caller.user(), caller.visible()).await?;
-        if !readable || !server.blobs.has(image).await? {
+        if !readable {
+            return Err(Failure::blob_missing(image));
+        }
+        // From here on it is kept until the task names it.
+        server.store.hold_blob(image, now()).await?;
+        if !server.blobs.has(image).await? {
             return Err(Failure::blob_missing(image));
         }
     }
@@ -115,7 +121,7 @@ pub(super) async fn see(
     get, path = "/v1/tasks/{task}", tag = "tasks", operation_id = "show_task",
     params(("task" = TaskId, Path, description = "Which task")),
     responses(
-        (status = 200, description = "The task", body = TaskView),
+        (status = 200, description = "The task", body = TaskView, headers(("ETag" = String, description = "The version of its title and place, for `If-Match`"))),
         (status = "default", description = "Any failure", body = Problem, content_type = MEDIA_TYPE),
     ),
 )]
@@ -123,11 +129,11 @@ pub(super) async fn show(
     State(server): State<Arc<Server>>,
     caller: Caller,
     Id(task): Id<TaskId>,
-) -> Result<Json<TaskView>, Failure> {
+) -> Result<impl IntoResponse, Failure> {
     caller.may(&server.store, Action::View, Thing::Task(task)).await?;
     let mut view = server.store.task(task).await?;
     view.queue = server.store.places(&view, server.rules.user_turns_max, now()).await?;
-    Ok(Json(view))
+    Ok(([(header::ETAG, tag(&view.task))], Json(view)))
 }
 
 /// Asks that all turns of a task stop.

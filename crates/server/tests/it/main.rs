@@ -11,6 +11,7 @@ mod deep;
 mod events;
 mod killed;
 mod killed_at_random;
+mod lifecycle;
 mod matrix;
 mod oidc;
 mod operations;

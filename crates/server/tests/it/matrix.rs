@@ -196,6 +196,7 @@ impl Things<'_> {
             }
             "reserve" => json!({"epoch": 9, "tokens": 1}),
             "follow_up" => json!({"input": "x"}),
+            "change_task" => json!({"title": format!("new {}", self.number)}),
             "steer" => json!({"text": "x"}),
             "answer" => json!({"reply": "answer", "item": "item_1", "text": "x"}),
             "set_budget" => json!({"tokens": 5}),
@@ -205,7 +206,7 @@ impl Things<'_> {
             "set_user_role" | "set_grant" => json!({"role": "viewer"}),
             "create_token" => json!({"name": "t", "scope": {"for": "user", "role": "viewer"}}),
             "put_secret" => json!({"value": format!("a value {}", self.number)}),
-            "create_link" => json!({}),
+            "create_link" | "retry" => json!({}),
             "log_in" => json!({"link": "lwl_nonsense"}),
             "create_webhook" => json!({"url": "http://192.0.2.1/"}),
             "change_webhook" => json!({"topics": ["turn.finished"]}),
@@ -222,6 +223,11 @@ impl Things<'_> {
             "show_budget" => {
                 let set = self.world.http("PUT", &path).json(&json!({"tokens": 5})).send().await.unwrap();
                 assert_eq!(set.status(), 200);
+            }
+            "retry" => {
+                let attempt = path.split('/').nth(3).unwrap().parse().unwrap();
+                let task = self.client().attempt(attempt).await.unwrap().attempt.task;
+                self.client().cancel(task).await.unwrap();
             }
             _ => {}
         }

@@ -1,7 +1,9 @@
 //! Each test of the list over SQLite and over Postgres.
 
 use crate::world::{Place, World};
-use crate::{access, budgets, durability, interleavings, list, migrations, opening, queue, suite, talk};
+use crate::{
+    access, budgets, durability, interleavings, lifecycle, list, migrations, opening, queue, suite, talk,
+};
 
 macro_rules! over_both {
     ($($module:ident: $($name:ident)*;)*) => {
@@ -79,6 +81,15 @@ over_both! {
         a_turn_goes_only_to_a_worker_that_has_its_labels
         a_person_has_no_more_live_turns_than_allowed
         a_waiting_person_is_told_why;
+    lifecycle:
+        a_name_and_a_place_are_a_version
+        a_retry_goes_on_from_what_is_left
+        a_fresh_retry_has_neither_files_nor_history
+        a_deleted_task_is_hidden_at_once
+        words_that_came_too_late_do_not_wake_a_deleted_task
+        a_long_log_goes_in_parts
+        a_blob_goes_when_nothing_uses_it
+        nobody_reads_the_blobs_of_a_deleted_task;
     talk:
         a_follow_up_waits_for_the_turns_before_it_and_goes_on_from_them
         the_queue_of_an_attempt_is_bounded_and_its_keys_are_kept

@@ -14,6 +14,7 @@ mod budgets;
 mod durability;
 mod faults;
 mod interleavings;
+mod lifecycle;
 mod list;
 mod migrations;
 mod notices;

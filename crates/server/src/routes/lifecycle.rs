@@ -1,0 +1,129 @@
+//! What people do to a task beside its turns: name it, put it away, delete it, have its work done again.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::IntoResponse;
+use legwork_domain::{Action, AttemptId, Problem, Retry, Task, TaskChange, TaskId, Turn, TurnId};
+use legwork_store::{Sent, Thing};
+use uuid::Uuid;
+
+use crate::auth::Caller;
+use crate::extract::{Body, Id, header as text_of};
+use crate::problem::{Failure, MEDIA_TYPE};
+use crate::{Server, now};
+
+/// Names a task, puts it away (`archived`) or takes it up again.
+///
+/// The ETag is the version of title and place, which rises with each such change and not with the task's work.
+#[utoipa::path(
+    patch, path = "/v1/tasks/{task}", tag = "tasks", operation_id = "change_task",
+    params(
+        ("task" = TaskId, Path, description = "Which task"),
+        ("If-Match" = Option<String>, Header, description = "The ETag of the version that the change is made from; without it the last change holds"),
+    ),
+    request_body = TaskChange,
+    responses(
+        (status = 200, description = "The task as it is now", body = Task, headers(("ETag" = String, description = "Its version"))),
+        (status = 412, description = "It is another version by now; nothing was changed", body = Problem, content_type = MEDIA_TYPE),
+        (status = 422, description = "The title is no line of 1 to 200 bytes", body = Problem, content_type = MEDIA_TYPE),
+        (status = "default", description = "Any other failure", body = Problem, content_type = MEDIA_TYPE),
+    ),
+)]
+pub(super) async fn change(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Id(task): Id<TaskId>,
+    headers: HeaderMap,
+    Body(change): Body<TaskChange>,
+) -> Result<impl IntoResponse, Failure> {
+    caller.may(&server.store, Action::Run, Thing::Task(task)).await?;
+    let seen = text_of(&headers, header::IF_MATCH.as_str())?.and_then(versions);
+    let changed = server.store.change_task(task, &change, seen.as_deref(), now()).await?;
+    let task = changed.ok_or_else(|| Failure::other_version(&format!("task {task}")))?;
+    server.bells.ring_list();
+    Ok(([(header::ETAG, tag(&task))], Json(task)))
+}
+
+/// The task's ETag.
+pub(super) fn tag(task: &Task) -> String {
+    format!("\"{}\"", task.version)
+}
+
+/// The versions that `If-Match` names; `None`: any. A tag that is none of ours is no version (RFC 9110, 13.1.1).
+fn versions(text: &str) -> Option<Vec<u64>> {
+    let version = |tag: &str| tag.trim().strip_prefix('"')?.strip_suffix('"')?.parse().ok();
+    (text.trim() != "*").then(|| text.split(',').filter_map(version).collect())
+}
+
+/// Deletes a task. Nobody sees it from then on; what still runs of it is stopped.
+///
+/// Its logs, patches and messages are kept for the time that the server's operator has set (7 days), for the case that a
+/// backup is wanted back, and are then removed for good. What was spent on it stays counted.
+#[utoipa::path(
+    delete, path = "/v1/tasks/{task}", tag = "tasks", operation_id = "delete_task",
+    params(("task" = TaskId, Path, description = "Which task")),
+    responses(
+        (status = 204, description = "It is gone"),
+        (status = "default", description = "Any failure; 404 the second time", body = Problem, content_type = MEDIA_TYPE),
+    ),
+)]
+pub(super) async fn delete(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Id(task): Id<TaskId>,
+) -> Result<StatusCode, Failure> {
+    caller.may(&server.store, Action::Configure, Thing::Task(task)).await?;
+    for attempt in server.store.delete_task(task, &caller.act()).await? {
+        server.bells.ring_both(attempt);
+    }
+    server.bells.ring_list();
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Queues what an attempt's last turn was asked once more, if that failed, was cancelled or reached a limit.
+///
+/// The new turn starts from the files and the history that are left, or from a fresh checkout.
+#[utoipa::path(
+    post, path = "/v1/attempts/{attempt}/retry", tag = "attempts", operation_id = "retry",
+    params(
+        ("attempt" = AttemptId, Path, description = "Which attempt"),
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 bytes, new for each retry"),
+    ),
+    request_body = Retry,
+    responses(
+        (status = 201, description = "The turn, queued", body = Turn),
+        (status = 409, description = "The last turn has not ended (`turn_open`), or did what it was asked (`nothing_to_retry`), or the key came with another request before", body = Problem, content_type = MEDIA_TYPE),
+        (status = "default", description = "Any other failure", body = Problem, content_type = MEDIA_TYPE),
+    ),
+)]
+pub(super) async fn retry(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Id(attempt): Id<AttemptId>,
+    headers: HeaderMap,
+    Body(retry): Body<Retry>,
+) -> Result<(StatusCode, Json<Turn>), Failure> {
+    caller.may(&server.store, Action::Run, Thing::Attempt(attempt)).await?;
+    let sent = Sent { act: caller.act(), key: text_of(&headers, "idempotency-key")? };
+    let id = TurnId::from_u128(Uuid::now_v7().as_u128());
+    let turn = server.store.retry(attempt, id, retry.from, sent).await?;
+    server.bells.ring_both(attempt);
+    server.bells.ring_queue();
+    Ok((StatusCode::CREATED, Json(turn)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn if_match_names_versions() {
+        assert_eq!(versions("*"), None);
+        assert_eq!(versions("\"3\", \"4\""), Some(vec![3, 4]));
+        // Weak tags and foreign ones match nothing.
+        assert_eq!(versions("W/\"3\", 3, \"x\""), Some(Vec::new()));
+    }
+}

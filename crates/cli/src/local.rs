@@ -248,6 +248,7 @@ pub async fn served(config: &Config, token: String) -> anyhow::Result<legwork_se
         private_hosts: config.server.private_hosts.clone(),
         lease: config.server.lease.unwrap_or(legwork_server::LEASE),
         deleted_kept: config.server.deleted_kept.unwrap_or(legwork_server::DELETED_KEPT),
+        model: config.model.clone(),
         user_turns_max: config.server.user_turns_max.map(NonZeroU32::get),
         ..legwork_server::Config::new(config.home.clone(), token)
     })

@@ -125,20 +125,13 @@ pub async fn choose(
     Err(Trouble::usage("No model is configured and no Ollama answers on this machine.", NO_MODEL).into())
 }
 
-/// The model for a task on a server elsewhere: its keys are not here, so somebody has to name one.
+/// The model for a task on a server elsewhere, whose workers have the keys. Empty where nobody here names one: the server
+/// then takes its own, or says that it has none.
 ///
 /// # Errors
-/// A [`Trouble`] that says how.
-pub fn elsewhere(asked: Option<&str>, config: &Config, url: &str) -> anyhow::Result<String> {
-    let name = asked.or(config.model.as_deref()).ok_or_else(|| {
-        let what = format!(
-            "No model was named, and which ones the workers of {url} have keys for is not known here."
-        );
-        Trouble::usage(
-            what,
-            "Name one: --model provider/model, LEGWORK_MODEL, or `model` in the configuration.",
-        )
-    })?;
+/// A [`Trouble`] if the name has another form.
+pub fn elsewhere(asked: Option<&str>, config: &Config) -> anyhow::Result<String> {
+    let Some(name) = asked.or(config.model.as_deref()) else { return Ok(String::new()) };
     match name.split_once('/') {
         Some((provider, model)) if !provider.is_empty() && !model.is_empty() => Ok(name.to_owned()),
         _ => Err(Trouble::usage(

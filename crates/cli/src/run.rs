@@ -198,9 +198,7 @@ pub(crate) async fn hand_over(
     vars: Vars<'_>,
 ) -> anyhow::Result<TaskView> {
     let model = match served {
-        Some(Served { place: Place::Elsewhere, url, .. }) => {
-            models::elsewhere(order.model.as_deref(), config, url)?
-        }
+        Some(Served { place: Place::Elsewhere, .. }) => models::elsewhere(order.model.as_deref(), config)?,
         Some(_) | None => {
             let settings = models::settings(config, vars)?;
             let catalog = Catalog::new(settings.clone())?;

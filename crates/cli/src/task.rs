@@ -7,6 +7,7 @@ mod cancel;
 mod create;
 mod diff;
 mod find;
+mod fork;
 mod logs;
 mod ls;
 mod remove;
@@ -60,6 +61,8 @@ enum Verb {
     Cancel(Which),
     /// Has the work of a task that failed, was cancelled or reached a limit done again.
     Retry(retry::Args),
+    /// Goes on from where a turn ended, in another direction: as a task of its own.
+    Fork(fork::Args),
     #[command(flatten)]
     Entry(Entry),
     /// Adds to what a task may spend in all.
@@ -113,6 +116,7 @@ async fn verb_on(verb: Verb, call: &Call<'_>) -> anyhow::Result<Exit> {
         Verb::Answer(args) => answer::run(&args, call).await,
         Verb::Cancel(which) => cancel::run(&which, call).await,
         Verb::Retry(args) => retry::run(&args, call).await,
+        Verb::Fork(args) => fork::run(&args, call).await,
         Verb::Entry(Entry::Rename(args)) => rename::run(&args, call).await,
         Verb::Entry(Entry::Archive(args)) => archive::run(&args, Place::Archive, call).await,
         Verb::Entry(Entry::Unarchive(args)) => archive::run(&args, Place::List, call).await,

@@ -1,6 +1,6 @@
 //! What people do to a task beside its turns.
 
-use legwork_domain::{AttemptId, Retry, Task, TaskChange, TaskId, Turn};
+use legwork_domain::{AttemptId, ForkDraft, Retry, Task, TaskChange, TaskId, TaskView, Turn};
 
 use crate::{Client, Error};
 
@@ -28,6 +28,21 @@ impl Client {
     /// [`Error::Refused`] with `not_found`, also the second time.
     pub async fn delete_task(&self, task: TaskId) -> Result<(), Error> {
         self.transport.empty("delete a task", self.transport.delete(&format!("/v1/tasks/{task}"))).await
+    }
+
+    /// Makes a task that goes on from where a turn of the attempt ended. With the same key the answer is the same task.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with `turn_open`, `no_snapshot` or `files_gone`.
+    pub async fn fork(
+        &self,
+        attempt: AttemptId,
+        draft: &ForkDraft,
+        idempotency_key: &str,
+    ) -> Result<TaskView, Error> {
+        let request = self.transport.post(&format!("/v1/attempts/{attempt}/fork"));
+        let request = request.header("idempotency-key", idempotency_key).json(draft);
+        self.transport.json("fork an attempt", request).await
     }
 
     /// Queues what the attempt's last turn was asked once more. With the same key the answer is the same turn.

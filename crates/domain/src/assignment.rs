@@ -28,6 +28,9 @@ pub struct LeaseRequest {
     /// Its program's version.
     #[serde(default)]
     pub version: String,
+    /// How long it keeps the files of attempts that nothing uses, for who goes on from them; `None`: it does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keeps_ms: Option<u64>,
 }
 
 /// Everything that a worker needs to run one turn; there are no further look-ups but blobs.

@@ -59,7 +59,9 @@ pub use item::{
 pub use lifecycle::{Retry, RetryFrom, TITLE_BYTES_MAX, TaskChange};
 pub use limits::{Limit, Limits, Precision, Usage};
 pub use listing::{Archived, CheckCount, ListChange, Standing, TaskList, TaskQuery, TaskRow, TaskState};
-pub use message::{Decision, FollowUp, IMAGES_MAX, Message, MessageBody, Reply, Steer, check_words};
+pub use message::{
+    Decision, FollowUp, ForkDraft, IMAGES_MAX, Message, MessageBody, Reply, Steer, check_words,
+};
 pub use patch::{DiffStat, Patch};
 pub use queue::{Hold, QueuePlace, TurnView, WorkerList, WorkerRecord};
 pub use task::{

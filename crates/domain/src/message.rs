@@ -116,6 +116,33 @@ pub struct FollowUp {
     pub images: Vec<BlobId>,
 }
 
+/// The body of `POST /v1/attempts/{attempt}/fork`: another way on from where a turn ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ForkDraft {
+    /// Which of the attempt's turns, from 1: the new task starts on the files and with the history that it ended with.
+    #[schema(minimum = 1)]
+    pub turn: u32,
+    /// What to do; at most [`PROMPT_BYTES_MAX`] bytes.
+    pub input: String,
+    /// Images with it, uploaded before; at most [`IMAGES_MAX`].
+    #[serde(default)]
+    pub images: Vec<BlobId>,
+}
+
+impl ForkDraft {
+    /// Says in one sentence what is wrong with it, if anything is.
+    ///
+    /// # Errors
+    /// The sentence, for the person who sent it.
+    pub fn validate(&self) -> Result<(), String> {
+        if self.images.len() > IMAGES_MAX {
+            return Err(format!("{} images were sent; at most {IMAGES_MAX} are taken.", self.images.len()));
+        }
+        check_words(&self.input)
+    }
+}
+
 /// Most images with one input: what model providers take in one request is of this size.
 pub const IMAGES_MAX: usize = 20;
 

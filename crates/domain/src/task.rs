@@ -79,8 +79,9 @@ pub struct NewTask {
     pub prompt: String,
     /// On which code.
     pub source: Source,
-    /// `provider/model`.
-    #[schema(pattern = "/")]
+    /// `provider/model`; left out: the server's own choice, if it has one.
+    #[serde(default)]
+    #[schema(pattern = "^$|/")]
     pub model: String,
     /// Independent attempts, 1–4.
     #[serde(default = "one")]

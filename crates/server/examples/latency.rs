@@ -44,6 +44,7 @@ async fn main() -> Result<(), Failed> {
         labels: Vec::new(),
         slots: 1,
         version: String::new(),
+        keeps_ms: None,
     };
     let job = client.lease(&asks).await?.ok_or("no turn")?;
     many("heartbeat (empty batch)", async |_| drop(client.append(job.turn.id, &batch(&job, 0, 0)).await))

@@ -105,6 +105,8 @@ pub struct Config {
     pub stall: Duration,
     /// How long what a deleted task held is kept before it is removed for good; [`DELETED_KEPT`] where nobody says.
     pub deleted_kept: Duration,
+    /// `provider/model` of tasks that name none; `None`: each must name one.
+    pub model: Option<String>,
 }
 
 impl Config {
@@ -123,6 +125,7 @@ impl Config {
             user_turns_max: None,
             stall: STALL,
             deleted_kept: DELETED_KEPT,
+            model: None,
         }
     }
 }
@@ -158,6 +161,7 @@ struct Rules {
     lease: Duration,
     user_turns_max: Option<u32>,
     deleted_kept: Duration,
+    model: Option<String>,
 }
 
 /// What the routes share.
@@ -256,6 +260,7 @@ impl Server {
                 lease: config.lease,
                 user_turns_max: config.user_turns_max,
                 deleted_kept: config.deleted_kept,
+                model: config.model.clone(),
             },
             shutdown,
         })

@@ -164,6 +164,11 @@ impl Failure {
         Self::new(StatusCode::CONFLICT, code, title, detail)
     }
 
+    pub(crate) fn no_model() -> Self {
+        let detail = "The task names no model, and the server has no choice of its own. Nothing was done. Name one, as provider/model.";
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "no_model", "No model was named", detail)
+    }
+
     pub(crate) fn other_version(what: &str) -> Self {
         let detail = format!(
             "There is another version of {what} than the one that If-Match names. Nothing was changed. Read it, then decide anew."

@@ -1,4 +1,6 @@
--- Deleted tasks, and blobs that nothing uses any more.
+-- Deleted tasks, and blobs that nothing uses any more; how long workers keep the files of attempts.
+
+ALTER TABLE workers ADD COLUMN keeps_ms BIGINT;
 
 -- From then on nobody sees it. What it held goes later.
 ALTER TABLE tasks ADD COLUMN deleted_at BIGINT;

@@ -8,12 +8,12 @@ use crate::{Connection, Error, messages, read};
 
 /// What a log says to the next worker.
 #[derive(Default)]
-struct Resume {
-    history: Vec<serde_json::Value>,
+pub(crate) struct Resume {
+    pub(crate) history: Vec<serde_json::Value>,
     base_commit: Option<String>,
-    layers: Vec<String>,
-    layers_at: u64,
-    live: Option<String>,
+    pub(crate) layers: Vec<String>,
+    pub(crate) layers_at: u64,
+    pub(crate) live: Option<String>,
 }
 
 pub(crate) async fn build(
@@ -52,24 +52,29 @@ pub(crate) async fn attempt(connection: &mut Connection, id: AttemptId) -> Resul
     read::attempt(&row)
 }
 
-/// Folds the few kinds of events that matter, which have an index of their own: the cost does not grow with the output
-/// that the log holds.
+/// The log, folded.
 async fn resume(connection: &mut Connection, attempt: AttemptId) -> Result<Resume, Error> {
+    let mut resume = Resume::default();
+    for event in steps(connection, attempt).await? {
+        resume.apply(event.kind);
+    }
+    Ok(resume)
+}
+
+/// The few kinds of events that matter to who goes on, which have an index of their own: the cost does not grow with the
+/// output that the log holds.
+pub(crate) async fn steps(connection: &mut Connection, attempt: AttemptId) -> Result<Vec<Event>, Error> {
     let rows = sqlx::query(
         "SELECT line FROM events WHERE attempt = $1 AND kind IN ('base', 'context', 'snapshot') ORDER BY seq",
     )
     .bind(attempt.to_string())
     .fetch_all(connection)
     .await?;
-    let mut resume = Resume::default();
-    for row in &rows {
-        resume.apply(json::<Event>(row, "line")?.kind);
-    }
-    Ok(resume)
+    rows.iter().map(|row| json(row, "line")).collect()
 }
 
 impl Resume {
-    fn apply(&mut self, kind: EventKind) {
+    pub(crate) fn apply(&mut self, kind: EventKind) {
         match kind {
             EventKind::Context { context, .. } => {
                 if context.change == ContextChange::Replace {

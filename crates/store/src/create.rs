@@ -27,6 +27,10 @@ impl TaskIds {
         let pair = |_| (AttemptId::from_u128(next()), TurnId::from_u128(next()));
         Self { task, repository, attempts: (0..attempts).map(pair).collect() }
     }
+
+    pub(crate) const fn repository(&self) -> RepositoryId {
+        self.repository
+    }
 }
 
 /// How a request for a task came.
@@ -73,7 +77,7 @@ impl Store {
     }
 }
 
-fn new_task(request: NewTask, ids: &TaskIds, act: &Act) -> TaskView {
+pub(crate) fn new_task(request: NewTask, ids: &TaskIds, act: &Act) -> TaskView {
     let title = title_of(&request.prompt);
     let task = Task {
         id: ids.task,
@@ -105,7 +109,7 @@ fn new_task(request: NewTask, ids: &TaskIds, act: &Act) -> TaskView {
     TaskView { attempts: attempts.collect(), task, queue: Vec::new() }
 }
 
-async fn insert(
+pub(crate) async fn insert(
     connection: &mut Connection,
     view: &TaskView,
     repository: RepositoryId,

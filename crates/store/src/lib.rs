@@ -29,6 +29,7 @@ mod environments;
 mod error;
 mod exchange;
 mod follow_up;
+mod fork;
 mod idempotency;
 mod identities;
 mod lifecycle;

@@ -9,7 +9,7 @@ use legwork_domain::{
 use sqlx::Row as _;
 
 use crate::dialect::Lock;
-use crate::turn_row::{TurnRow, id, json, number, text};
+use crate::turn_row::{TurnRow, column, id, json, number, text};
 use crate::{Connection, Error, Row, Store};
 
 /// A worker that asked for work within this time counts: the longest wait of one call and a margin.
@@ -35,6 +35,8 @@ pub struct Presence {
     pub slots: u32,
     /// Its program's version.
     pub version: String,
+    /// How long it keeps files of attempts that nothing uses, if it says so.
+    pub keeps_ms: Option<u64>,
 }
 
 impl Store {
@@ -58,15 +60,16 @@ impl Store {
             return Ok(());
         }
         sqlx::query(
-            "INSERT INTO workers (id, labels, slots, version, last_seen) VALUES ($1, $2, $3, $4, $5) \
+            "INSERT INTO workers (id, labels, slots, version, last_seen, keeps_ms) VALUES ($1, $2, $3, $4, $5, $6) \
              ON CONFLICT (id) DO UPDATE SET labels = excluded.labels, slots = excluded.slots, \
-             version = excluded.version, last_seen = excluded.last_seen",
+             version = excluded.version, last_seen = excluded.last_seen, keeps_ms = excluded.keeps_ms",
         )
         .bind(worker.id.to_string())
         .bind(labels)
         .bind(i64::from(worker.slots))
         .bind(worker.version.as_str())
         .bind(now.micros())
+        .bind(worker.keeps_ms.map(column).transpose()?)
         .execute(&self.writer)
         .await?;
         Ok(())
@@ -157,6 +160,15 @@ fn record(row: &Row, running: &BTreeMap<WorkerId, u32>) -> Result<WorkerRecord, 
         last_seen: Timestamp::from_micros(row.try_get("last_seen")?),
         running: running.get(&id).copied().unwrap_or(0),
     })
+}
+
+/// How long some worker keeps files that nothing uses. `None`: there are none, or not all say so.
+pub(crate) async fn files_kept_ms(connection: &mut Connection) -> Result<Option<u64>, Error> {
+    let row = sqlx::query("SELECT COUNT(*) AS workers, COUNT(keeps_ms) AS told, COALESCE(MAX(keeps_ms), 0) AS kept FROM workers")
+        .fetch_one(connection)
+        .await?;
+    let (workers, told): (u64, u64) = (number(&row, "workers")?, number(&row, "told")?);
+    if workers == 0 || told < workers { Ok(None) } else { number(&row, "kept").map(Some) }
 }
 
 /// How many turns each worker has.

@@ -101,6 +101,12 @@ impl Turn {
 
     /// The layers are gone. A first turn can do its work again; a later one stands on work that nobody has.
     async fn without_layers(&self, clean: &Stack) -> Result<(Stack, Files), End> {
+        if self.assignment.task.forked_from.is_some() {
+            return Err(End::failed(
+                Failure::Sandbox,
+                "The files that this task starts from are not on this machine, or were removed after their time. Nothing was done. Fork where the files are still kept, or start a new task from the patch.",
+            ));
+        }
         if self.assignment.turn.number > 1 {
             return Err(End::failed(
                 Failure::Sandbox,

@@ -36,6 +36,7 @@ pub(crate) async fn run(worker: Arc<Worker>, shutdown: CancellationToken) -> Res
         labels: worker.config.labels.clone(),
         slots: u32::try_from(worker.config.slots).unwrap_or(u32::MAX),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        keeps_ms: u64::try_from(worker.shelf.keeps().as_millis()).ok(),
     };
     let mut turns = JoinSet::new();
     let mut backoff = recorder::Backoff::default();

@@ -67,6 +67,11 @@ impl Shelf {
         Self { data, keep }
     }
 
+    /// How long what nothing uses is kept, while there is room on the disk.
+    pub(crate) fn keeps(&self) -> Duration {
+        self.keep.unused.max(UNUSED_MIN)
+    }
+
     /// Notes that these are used now. A mark that cannot be written costs disk, never a turn.
     pub(crate) fn used<'a>(&self, things: impl IntoIterator<Item = &'a Path>) {
         for thing in things {
@@ -123,7 +128,7 @@ impl Shelf {
     fn age_max(&self) -> Duration {
         let full = rustix::fs::statvfs(&self.data)
             .is_ok_and(|disk| disk.f_bavail.saturating_mul(FREE_PART) < disk.f_blocks);
-        if full { UNUSED_MIN } else { self.keep.unused.max(UNUSED_MIN) }
+        if full { UNUSED_MIN } else { self.keeps() }
     }
 
     fn marks(&self) -> PathBuf {

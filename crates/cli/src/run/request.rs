@@ -51,7 +51,10 @@ pub(super) fn of(
         ..NewTask::new(words(&args.prompt)?, source, model)
     };
     let usage = |what: String| Trouble::usage(what, "See legwork run --help.");
-    new.validate().map_err(usage)?;
+    // A request that leaves the model to the server is checked there, once it has one.
+    if !new.model.is_empty() {
+        new.validate().map_err(usage)?;
+    }
     Ok(new)
 }
 

@@ -88,6 +88,7 @@ fn asks() -> LeaseRequest {
         labels: Vec::new(),
         slots: 1,
         version: String::new(),
+        keeps_ms: None,
     }
 }
 

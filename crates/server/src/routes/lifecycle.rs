@@ -6,13 +6,16 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
-use legwork_domain::{Action, AttemptId, Problem, Retry, Task, TaskChange, TaskId, Turn, TurnId};
-use legwork_store::{Sent, Thing};
+use legwork_domain::{
+    Action, AttemptId, ForkDraft, Problem, Retry, Task, TaskChange, TaskId, TaskView, Turn, TurnId,
+};
+use legwork_store::{Sent, TaskIds, Thing};
 use uuid::Uuid;
 
 use crate::auth::Caller;
 use crate::extract::{Body, Id, header as text_of};
 use crate::problem::{Failure, MEDIA_TYPE};
+use crate::routes::tasks::images_are_there;
 use crate::{Server, now};
 
 /// Names a task, puts it away (`archived`) or takes it up again.
@@ -113,6 +116,42 @@ pub(super) async fn retry(
     server.bells.ring_both(attempt);
     server.bells.ring_queue();
     Ok((StatusCode::CREATED, Json(turn)))
+}
+
+/// Makes a task that goes on from where a turn of an attempt ended: on its files, with its history, and with other words.
+///
+/// All else is as the attempt's task has it. The files are the worker's, which keeps them for a time (7 days, or as its
+/// operator has set). If they are gone earlier, since the disk was full, the new task ends and says so.
+#[utoipa::path(
+    post, path = "/v1/attempts/{attempt}/fork", tag = "attempts", operation_id = "fork",
+    params(
+        ("attempt" = AttemptId, Path, description = "Which attempt"),
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 bytes, new for each fork"),
+    ),
+    request_body = ForkDraft,
+    responses(
+        (status = 201, description = "The task, queued", body = TaskView, headers(("Location" = String, description = "Where it is"))),
+        (status = 409, description = "The turn has not ended (`turn_open`), or left no files (`no_snapshot`), or they are no longer kept (`files_gone`), or the key came with another request before", body = Problem, content_type = MEDIA_TYPE),
+        (status = 422, description = "There are no words in it, or an image was never stored", body = Problem, content_type = MEDIA_TYPE),
+        (status = "default", description = "Any other failure", body = Problem, content_type = MEDIA_TYPE),
+    ),
+)]
+pub(super) async fn fork(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Id(attempt): Id<AttemptId>,
+    headers: HeaderMap,
+    Body(draft): Body<ForkDraft>,
+) -> Result<impl IntoResponse, Failure> {
+    caller.may(&server.store, Action::Run, Thing::Attempt(attempt)).await?;
+    images_are_there(&server, &caller, &draft.images).await?;
+    let sent = Sent { act: caller.act(), key: text_of(&headers, "idempotency-key")? };
+    let ids = TaskIds::draw(1, || Uuid::now_v7().as_u128());
+    let view = server.store.fork(attempt, draft, sent, &ids).await?;
+    server.bells.ring_queue();
+    server.bells.ring_list();
+    let location = format!("/v1/tasks/{}", view.task.id);
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(view)))
 }
 
 #[cfg(test)]

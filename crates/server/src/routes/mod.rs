@@ -54,6 +54,7 @@ const EVENTS_BYTES_MAX: usize = 16 * 1024 * 1024;
         lifecycle::change,
         lifecycle::delete,
         lifecycle::retry,
+        lifecycle::fork,
         attempts::show,
         attempts::follow_up,
         attempts::steer,
@@ -133,6 +134,7 @@ fn people() -> Router<Arc<Server>> {
         .route("/v1/attempts/{attempt}", get(attempts::show))
         .route("/v1/attempts/{attempt}/turns", post(attempts::follow_up))
         .route("/v1/attempts/{attempt}/retry", post(lifecycle::retry))
+        .route("/v1/attempts/{attempt}/fork", post(lifecycle::fork))
         .route("/v1/attempts/{attempt}/messages", post(attempts::steer))
         .route("/v1/attempts/{attempt}/answer", post(attempts::answer))
         .route("/v1/attempts/{attempt}/patch", get(attempts::patch))

@@ -46,11 +46,14 @@ pub(super) async fn create(
     State(server): State<Arc<Server>>,
     caller: Caller,
     headers: HeaderMap,
-    Body(request): Body<NewTask>,
+    Body(mut request): Body<NewTask>,
 ) -> Result<impl IntoResponse, Failure> {
     let key = header(&headers, "idempotency-key")?;
     caller.may_on(&server.store, Action::Run, &request.source.repository).await?;
     images_are_there(&server, &caller, &request.images).await?;
+    if request.model.is_empty() {
+        request.model = server.rules.model.clone().ok_or_else(Failure::no_model)?;
+    }
     let ids = TaskIds::draw(request.attempts, || Uuid::now_v7().as_u128());
     let view = server.store.create_task(request, Sent { act: caller.act(), key }, &ids).await?;
     server.bells.ring_queue();

@@ -55,6 +55,7 @@ pub(super) async fn lease(
         labels: request.labels.clone(),
         slots: request.slots,
         version: request.version.clone(),
+        keeps_ms: request.keeps_ms,
     };
     server.store.touch_worker(&presence, now()).await?;
     let deadline = Instant::now() + Duration::from_millis(request.wait_ms).min(WAIT_MAX);

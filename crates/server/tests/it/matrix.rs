@@ -196,6 +196,7 @@ impl Things<'_> {
             }
             "reserve" => json!({"epoch": 9, "tokens": 1}),
             "follow_up" => json!({"input": "x"}),
+            "fork" => json!({"turn": 1, "input": "x"}),
             "change_task" => json!({"title": format!("new {}", self.number)}),
             "steer" => json!({"text": "x"}),
             "answer" => json!({"reply": "answer", "item": "item_1", "text": "x"}),

@@ -75,3 +75,14 @@ async fn a_running_turn_is_asked_to_cancel_until_it_ends() {
     let ended = world.client.finish(job.turn.id, &end(&job, 0, Outcome::Cancelled)).await.unwrap();
     assert_eq!(ended.state.ended().unwrap().outcome, Outcome::Cancelled);
 }
+
+#[tokio::test]
+async fn a_task_may_leave_the_model_to_the_server() {
+    let mut asks = request("x");
+    asks.model = String::new();
+    let world = World::start_with(|config| config.model = Some("mine/default".into())).await;
+    let chosen = world.client.create_task(&asks, "a").await.unwrap();
+    assert_eq!(chosen.task.request.model, "mine/default");
+    let without = World::start().await.client.create_task(&asks, "a").await.unwrap_err();
+    assert_eq!(without.code(), Some("no_model"));
+}

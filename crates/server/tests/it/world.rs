@@ -132,6 +132,7 @@ pub(crate) fn asks(wait_ms: u64, task: Option<TaskId>) -> LeaseRequest {
         labels: Vec::new(),
         slots: 1,
         version: String::new(),
+        keeps_ms: None,
     }
 }
 

@@ -89,7 +89,10 @@ over_both! {
         words_that_came_too_late_do_not_wake_a_deleted_task
         a_long_log_goes_in_parts
         a_blob_goes_when_nothing_uses_it
-        nobody_reads_the_blobs_of_a_deleted_task;
+        nobody_reads_the_blobs_of_a_deleted_task
+        a_fork_starts_with_what_its_turn_ended_with
+        what_is_no_point_of_a_log_is_not_forked_at
+        files_that_no_worker_keeps_are_not_forked_at;
     talk:
         a_follow_up_waits_for_the_turns_before_it_and_goes_on_from_them
         the_queue_of_an_attempt_is_bounded_and_its_keys_are_kept

@@ -3,8 +3,8 @@
 use std::cell::Cell;
 
 use legwork_domain::{
-    BlobId, ContextChange, EventKind, Failure, ListChange, Outcome, Priority, RetryFrom, Role, State,
-    TaskChange, TaskQuery, TaskView, Timestamp, TurnId, UserId, Visible,
+    BlobId, ContextChange, EventKind, Failure, ForkDraft, ListChange, Outcome, Priority, RetryFrom, Role,
+    State, TaskChange, TaskQuery, TaskView, Timestamp, TurnId, UserId, Visible,
 };
 use legwork_store::{Error, Gone, Step, Thing};
 
@@ -223,4 +223,83 @@ pub(crate) async fn nobody_reads_the_blobs_of_a_deleted_task(world: World) {
     assert!(reads().await);
     world.store.delete_task(view.task.id, &world.act()).await.unwrap();
     assert!(!reads().await);
+}
+
+pub(crate) async fn a_fork_starts_with_what_its_turn_ended_with(world: World) {
+    let view = world.failed().await;
+    let attempt = view.attempts[0].attempt.id;
+    let again = world.retry(&view, RetryFrom::Left, None).await.unwrap();
+    world.lease().await.unwrap();
+    let context = legwork_domain::Context { change: ContextChange::Append, entries: vec![2.into()] };
+    let later = vec![
+        tell(EventKind::Snapshot { turn: again, layers: vec!["/m".into()], live: Some("s".into()) }),
+        tell(EventKind::Context { turn: again, context }),
+    ];
+    world.store.finish(again, end(1, 0, later), world.now()).await.unwrap();
+    let fork = async |turn, key| {
+        let draft = ForkDraft { turn, input: "Another way".into(), images: Vec::new() };
+        world.store.fork(attempt, draft, world.sent(key), &world.ids(1)).await
+    };
+    let first = fork(1, Some("k")).await.unwrap();
+    assert_eq!(fork(1, Some("k")).await.unwrap().task.id, first.task.id);
+    assert_eq!((first.task.title.as_str(), first.attempts.len()), ("Another way", 1));
+    // Two after the base and its own entry: the snapshot that the turn left.
+    let point = first.task.forked_from.unwrap();
+    assert_eq!(point.attempt, attempt);
+    let line = &world.log(attempt).await[usize::try_from(point.seq).unwrap() - 1];
+    assert!(matches!(&line.kind, EventKind::Snapshot { layers, .. } if layers == &["/l"]));
+    let second = fork(2, None).await.unwrap();
+    world.store.delete_task(view.task.id, &world.act()).await.unwrap();
+    world.purge().await;
+    let job = world.lease_of(Some(first.task.id)).await.unwrap();
+    assert_eq!(
+        (job.turn.number, job.turn.input.as_str(), job.base_commit.as_deref()),
+        (1, "Another way", Some("c"))
+    );
+    assert_eq!((job.history.len(), job.layers_at, job.layers[0].as_str(), job.live), (1, 1, "/l", None));
+    // What a lost worker's sandbox left is found by its name, by any number of attempts.
+    let job = world.lease_of(Some(second.task.id)).await.unwrap();
+    assert_eq!((job.history.len(), job.layers_at, job.layers[0].as_str()), (2, 1, "/m"));
+    assert_eq!(job.live.as_deref(), Some("s"));
+    world.check(second.attempts[0].attempt.id).await;
+    assert_eq!(world.store.violations(world.now(), 9).await.unwrap(), []);
+}
+
+pub(crate) async fn what_is_no_point_of_a_log_is_not_forked_at(world: World) {
+    let view = world.create("x", None).await.unwrap();
+    let fork = async |turn, input: &str| {
+        let draft = ForkDraft { turn, input: input.into(), images: Vec::new() };
+        world
+            .store
+            .fork(view.attempts[0].attempt.id, draft, world.sent(None), &world.ids(1))
+            .await
+            .unwrap_err()
+    };
+    assert_eq!(code(&fork(1, "y").await), "turn_open");
+    world.store.cancel(view.task.id, world.now()).await.unwrap();
+    assert_eq!(code(&fork(1, "y").await), "no_snapshot");
+    assert!(matches!(fork(2, "y").await, Error::NotFound { .. }));
+    assert!(matches!(fork(1, " ").await, Error::Invalid(_)));
+}
+
+pub(crate) async fn files_that_no_worker_keeps_are_not_forked_at(world: World) {
+    const KEPT_MS: i64 = 3_600_000;
+    let view = world.failed().await;
+    let fork = async || {
+        let draft = ForkDraft { turn: 1, input: "y".into(), images: Vec::new() };
+        world.store.fork(view.attempts[0].attempt.id, draft, world.sent(None), &world.ids(1)).await
+    };
+    let says = async |keeps_ms| {
+        let id = legwork_domain::WorkerId::from_u128(world.number());
+        let worker =
+            legwork_store::Presence { id, labels: Vec::new(), slots: 1, version: String::new(), keeps_ms };
+        world.store.touch_worker(&worker, world.now()).await.unwrap();
+    };
+    says(Some(1)).await;
+    says(Some(KEPT_MS.unsigned_abs())).await;
+    fork().await.unwrap();
+    world.pass_ms(KEPT_MS + 1000);
+    assert_eq!(code(&fork().await.unwrap_err()), "files_gone");
+    says(None).await;
+    fork().await.unwrap();
 }

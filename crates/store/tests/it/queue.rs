@@ -35,8 +35,13 @@ impl World {
 
     async fn at_work(&self, labels: &[&str]) {
         let labels = labels.iter().map(ToString::to_string).collect();
-        let worker =
-            Presence { id: WorkerId::from_u128(self.number()), labels, slots: 1, version: "1".into() };
+        let worker = Presence {
+            id: WorkerId::from_u128(self.number()),
+            labels,
+            slots: 1,
+            version: "1".into(),
+            keeps_ms: None,
+        };
         self.store.touch_worker(&worker, self.now()).await.unwrap();
     }
 

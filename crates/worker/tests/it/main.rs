@@ -11,6 +11,7 @@
 mod checkouts;
 mod crash;
 mod exact;
+mod forks;
 mod hostile;
 mod stops;
 mod talk;

@@ -61,6 +61,7 @@ async fn a_stale_epoch_writes_nothing() {
         labels: Vec::new(),
         slots: 1,
         version: String::new(),
+        keeps_ms: None,
     };
     let assignment = world.client.lease(&request).await.unwrap().unwrap();
     let batch = EventBatch {

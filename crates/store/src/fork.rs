@@ -1,0 +1,209 @@
+//! A task that starts where a turn of another one ended: on the files that it left and with the history that it had.
+//!
+//! What the new attempt needs is copied into its own log. So the two have nothing in common from then on: either may go on,
+//! be deleted or be compared, and the next worker finds everything where it always looks. The files themselves are the
+//! worker's frozen layers, which any number of attempts may stand on.
+
+use legwork_domain::{
+    Attempt, AttemptId, Context, ContextChange, EventKind, Fork, ForkDraft, Kind, NewEvent, NewTask, Task,
+    TaskView, Timestamp, Turn, TurnId,
+};
+use serde_json::Value;
+
+use crate::assignment::{self, Resume};
+use crate::create::{self, TaskIds};
+use crate::idempotency::{Call, taken_meanwhile};
+use crate::turn_row::{TurnRow, parsed, text};
+use crate::{Connection, Error, Sent, Store, listing, log, queue, read};
+
+/// Bytes of history that one event of the new log holds, unless a single entry is longer: some hundred entries, and far
+/// below the largest event.
+const CHUNK_BYTES: usize = 1024 * 1024;
+
+impl Store {
+    /// Makes a task that goes on from where a turn of an attempt ended, with what that attempt's task was told otherwise.
+    /// With a key that came with the same request before, the task of that time is the answer.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] with `turn_open` if the turn has not ended, with `no_snapshot` if it left no files to
+    /// start from, with `files_gone` if no worker keeps them for so long;
+    /// [`Error::NotFound`]; [`Error::Invalid`]; [`Error::KeyReused`].
+    pub async fn fork(
+        &self,
+        attempt: AttemptId,
+        draft: ForkDraft,
+        sent: Sent<'_>,
+        ids: &TaskIds,
+    ) -> Result<TaskView, Error> {
+        draft.validate().map_err(Error::Invalid)?;
+        let call = Call::new(&sent, &("fork", attempt, &draft))?;
+        let mut transaction = self.write().await?;
+        if let Some(task) = call.made(&mut transaction).await? {
+            return read::task(&mut transaction, parsed(&task)?).await;
+        }
+        let Attempt { task, .. } = assignment::attempt(&mut transaction, attempt).await?;
+        let task = read::record(&mut transaction, task).await?;
+        let point = Point::find(&mut transaction, &task, attempt, draft.turn).await?;
+        still_kept(&mut transaction, attempt, draft.turn, sent.act.at).await?;
+        let mut view = create::new_task(request(&task, draft), ids, &sent.act);
+        view.task.forked_from = Some(Fork { attempt, seq: point.seq });
+        create::insert(&mut transaction, &view, ids.repository(), &sent.act).await?;
+        for view in &view.attempts {
+            for turn in &view.turns {
+                point.seed(&mut transaction, turn, sent.act.at).await?;
+            }
+        }
+        if !call.keep(&mut transaction, view.task.id, &view.task.id, sent.act.at).await? {
+            return Err(taken_meanwhile());
+        }
+        listing::commit(transaction, view.task.id, sent.act.at).await?;
+        Ok(view)
+    }
+}
+
+/// Refuses where no worker keeps files for so long as the turn's were not used. Later turns of the attempt stand on them too.
+async fn still_kept(
+    connection: &mut Connection,
+    attempt: AttemptId,
+    number: u32,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let Some(kept_ms) = queue::files_kept_ms(connection).await? else { return Ok(()) };
+    let turns = TurnRow::load_attempt(connection, attempt).await?.into_iter().map(|row| row.turn);
+    let uses = turns.filter(|turn| turn.number >= number);
+    let last = uses.map(|turn| turn.state.ended().map_or(now, |ended| ended.at)).max();
+    if last.is_none_or(|last| now.ms_since(last) <= kept_ms) {
+        return Ok(());
+    }
+    let sentence = format!(
+        "The files that turn {number} left are no longer kept: nothing has used them for {} hours. Start a new task from its patch.",
+        kept_ms / 3_600_000
+    );
+    Err(Error::conflict("files_gone", sentence))
+}
+
+/// The same request with other words. Its recipe is in it already, as it was resolved when the first task was made.
+fn request(task: &Task, draft: ForkDraft) -> NewTask {
+    let ForkDraft { input, images, .. } = draft;
+    NewTask { prompt: input, images, attempts: 1, environment_id: None, ..task.request.clone() }
+}
+
+/// Where a turn ended, as the log tells it.
+struct Point {
+    /// The snapshot.
+    seq: u64,
+    base: Option<Pinned>,
+    resume: Resume,
+}
+
+/// What the attempt's patches are against.
+#[derive(Clone)]
+struct Pinned {
+    commit: String,
+    tree: String,
+    name: Option<String>,
+}
+
+impl Point {
+    async fn find(
+        connection: &mut Connection,
+        task: &Task,
+        attempt: AttemptId,
+        number: u32,
+    ) -> Result<Self, Error> {
+        let turns = TurnRow::load_attempt(connection, attempt).await?;
+        let upto: Vec<Turn> =
+            turns.into_iter().map(|row| row.turn).filter(|turn| turn.number <= number).collect();
+        let Some(last) = upto.last().filter(|turn| turn.number == number) else {
+            let id = format!("{number} of attempt {attempt}");
+            return Err(Error::NotFound { what: "turn", id });
+        };
+        if last.state.ended().is_none() {
+            let sentence = format!("Turn {number} has not ended. Wait for it, or fork at an earlier one.");
+            return Err(Error::conflict("turn_open", sentence));
+        }
+        let mut point = Self { seq: 0, base: None, resume: Resume::default() };
+        let mut left = None;
+        for event in assignment::steps(connection, attempt).await? {
+            let Some(turn) = turn_of(&event.kind).filter(|turn| upto.iter().any(|known| known.id == *turn))
+            else {
+                continue;
+            };
+            if matches!(event.kind, EventKind::Snapshot { .. }) {
+                (left, point.seq) = (Some(turn), event.seq);
+            }
+            if let (None, EventKind::Base { commit, tree, name, .. }) = (&point.base, &event.kind) {
+                point.base = Some(Pinned { commit: commit.clone(), tree: tree.clone(), name: name.clone() });
+            }
+            point.resume.apply(event.kind);
+        }
+        if left != Some(last.id) || point.resume.layers.is_empty() {
+            let sentence = format!(
+                "Turn {number} left no files to start from: it ended before there were any. Fork at another turn."
+            );
+            return Err(Error::conflict("no_snapshot", sentence));
+        }
+        if task.request.kind == Kind::Ask {
+            // Such a sandbox cannot change files and leaves none.
+            point.resume.live = None;
+        }
+        Ok(point)
+    }
+
+    /// Tells the new attempt's log, in the order in which folding it gives the same.
+    async fn seed(&self, connection: &mut Connection, turn: &Turn, at: Timestamp) -> Result<(), Error> {
+        let Resume { history, layers, layers_at, live, .. } = &self.resume;
+        let seen = usize::try_from(*layers_at).unwrap_or(usize::MAX).min(history.len());
+        let (before, after) = history.split_at(seen);
+        let snapshot = EventKind::Snapshot { turn: turn.id, layers: layers.clone(), live: live.clone() };
+        let base = self.base.clone().map(|Pinned { commit, tree, name }| EventKind::Base {
+            turn: turn.id,
+            commit,
+            tree,
+            name,
+        });
+        let kinds =
+            base.into_iter().chain(chunks(before, turn.id)?).chain([snapshot]).chain(chunks(after, turn.id)?);
+        for kind in kinds {
+            log::append(connection, turn.attempt, vec![NewEvent { at, kind }]).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Whose step it is.
+const fn turn_of(kind: &EventKind) -> Option<TurnId> {
+    match kind {
+        EventKind::Base { turn, .. } | EventKind::Context { turn, .. } | EventKind::Snapshot { turn, .. } => {
+            Some(*turn)
+        }
+        EventKind::State { .. }
+        | EventKind::ItemStarted { .. }
+        | EventKind::ItemUpdated { .. }
+        | EventKind::ItemCompleted { .. }
+        | EventKind::Usage { .. }
+        | EventKind::Patch { .. }
+        | EventKind::Verdict { .. }
+        | EventKind::Artifact { .. } => None,
+    }
+}
+
+/// The entries in events that are not too large.
+fn chunks(entries: &[Value], turn: TurnId) -> Result<Vec<EventKind>, Error> {
+    let (mut chunks, mut chunk, mut bytes) = (Vec::new(), Vec::new(), 0);
+    for entry in entries {
+        let length = text(entry)?.len();
+        if !chunk.is_empty() && bytes + length > CHUNK_BYTES {
+            chunks.push(std::mem::take(&mut chunk));
+            bytes = 0;
+        }
+        bytes += length;
+        chunk.push(entry.clone());
+    }
+    if !chunk.is_empty() {
+        chunks.push(chunk);
+    }
+    let kind =
+        |entries| EventKind::Context { turn, context: Context { change: ContextChange::Append, entries } };
+    Ok(chunks.into_iter().map(kind).collect())
+}

@@ -2,7 +2,7 @@
 //! next look, so there is nothing to restore after a crash.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use legwork_domain::{BlobId, Turn};
 use legwork_store::{Gone, Step};
@@ -12,6 +12,10 @@ use crate::{Server, now};
 
 /// How long a lapsed lease may go unseen; short beside the lease itself.
 const INTERVAL: Duration = Duration::from_secs(2);
+
+/// How long workers have to be heard again after nobody could hear them, at most; well above the longest pause between
+/// their tries.
+const RETURN_MAX: Duration = Duration::from_secs(10);
 
 /// How often turns that wait for a budget are looked at: a day that begins and a request that cost less than was reserved
 /// make room without anybody's call.
@@ -37,13 +41,15 @@ pub(crate) async fn run(server: Arc<Server>) {
     funding.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut pruning = tokio::time::interval(PRUNE_INTERVAL);
     pruning.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut hearing = Hearing::new(server.rules.lease.min(RETURN_MAX), Instant::now());
     loop {
         let (done, what) = tokio::select! {
             _ = ticks.tick() => {
                 server.buckets.sweep();
                 // It has told the log if it failed; the next look tries again.
-                let _ = server.reread_secrets().await;
-                (expire(&server).await, "lapsed leases")
+                let heard = server.reread_secrets().await.is_ok();
+                let done = if hearing.judges(heard, Instant::now()) { expire(&server).await } else { Ok(()) };
+                (done, "lapsed leases")
             }
             _ = funding.tick() => (wake_funded(&server).await, "budgets with room again"),
             _ = pruning.tick() => (prune(&server).await, "records that need not be kept"),
@@ -52,6 +58,30 @@ pub(crate) async fn run(server: Arc<Server>) {
         if let Err(error) = done {
             tracing::warn!(%error, "could not look for {what}; the next look comes in some seconds");
         }
+    }
+}
+
+/// Since when workers could be heard. A lease that lapsed while the server was down or frozen, or had no database, says
+/// nothing of its worker.
+struct Hearing {
+    needed: Duration,
+    since: Instant,
+    looked: Instant,
+}
+
+impl Hearing {
+    const fn new(needed: Duration, now: Instant) -> Self {
+        Self { needed, since: now, looked: now }
+    }
+
+    /// Whether a lapsed lease tells of a lost worker by now. `heard`: the database answers.
+    fn judges(&mut self, heard: bool, now: Instant) -> bool {
+        // Looks come at an interval: after a pause of several the process itself was held up.
+        if !heard || now - self.looked > 3 * INTERVAL {
+            self.since = now;
+        }
+        self.looked = now;
+        now - self.since >= self.needed
     }
 }
 
@@ -116,4 +146,31 @@ pub(crate) fn lapsed(server: &Server, turn: &Turn) {
     server.bells.ring_both(turn.attempt);
     // The attempt's next turn may be ready now.
     server.bells.ring_queue();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lapsed_lease_tells_of_its_worker_once_that_could_be_heard_long_enough() {
+        let start = Instant::now();
+        let mut hearing = Hearing::new(Duration::from_secs(5), start);
+        let judges = |(at, heard)| hearing.judges(heard, start + Duration::from_secs(at));
+        let looks = [
+            (0, true),
+            (4, true),
+            (6, true),
+            (8, false),
+            (10, true),
+            (12, true),
+            (14, true),
+            // Frozen.
+            (44, true),
+            (48, true),
+            (50, true),
+        ];
+        let judged = looks.map(judges);
+        assert_eq!(judged, [false, false, true, false, false, false, true, false, false, true]);
+    }
 }

@@ -42,6 +42,10 @@ const HEARTBEAT_MS: u64 = 500;
 /// dead does not cost the lease.
 const POST_MAX: Duration = Duration::from_secs(10);
 
+/// How long after its lease lapsed a turn may still be kept: a server that was away itself gives nobody's turn to another
+/// before all had so long to come back. Whatever else happened, it refuses what comes too late.
+const AWAY_MS: u64 = 10_000;
+
 /// Growing pauses between tries: 50 ms doubled up to 2 s, each cut at random to between half and whole, so that many
 /// workers do not return at once.
 #[derive(Debug, Default)]
@@ -358,7 +362,7 @@ impl Carrier {
         }
     }
 
-    /// Waits before the next try, or gives up: for good if the server says no, else when the lease has lapsed.
+    /// Waits before the next try, or gives up: for good if the server says no, else some time after the lease has lapsed.
     async fn wait_or_lose(&self, error: &Error, backoff: &mut Backoff) -> Result<(), Lost> {
         if !error.is_retryable() {
             tracing::warn!(turn = %self.turn, %error, "the turn is lost to this worker");
@@ -368,7 +372,7 @@ impl Carrier {
     }
 
     async fn pause_or_lose(&self, why: impl std::fmt::Display, backoff: &mut Backoff) -> Result<(), Lost> {
-        if now() >= self.until {
+        if now().ms_since(self.until) >= AWAY_MS {
             tracing::warn!(turn = %self.turn, %why, "the lease has lapsed; the turn is lost to this worker");
             return Err(Lost);
         }

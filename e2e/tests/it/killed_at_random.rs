@@ -13,7 +13,7 @@ use crate::repo::with_a_bug;
 use crate::script::Script;
 use crate::world::{Outcome, Running, World};
 
-/// Longer than a server needs to come back on a busy machine, short enough to lapse within the story.
+/// Longer than a server or its database needs to come back on a busy machine, short enough to lapse within the story.
 const LEASE: Duration = Duration::from_secs(5);
 /// Tasks of one generation.
 const TASKS: usize = 3;
@@ -29,6 +29,8 @@ fn suffer(fleet: &mut Fleet, rng: &mut Rng) {
     let mut workers_lost = 0;
     for _ in 0..ROUNDS {
         thread::sleep(Duration::from_millis(rng.u64(200..2000)));
+        // Outages that add up to a lease would rightly cost a worker its turn, which is not counted here.
+        fleet.recovers();
         match (rng.u8(..5), &mut fleet.database) {
             (0, _) if workers_lost < WORKERS_LOST_MAX => {
                 workers_lost += 1;

@@ -247,11 +247,16 @@ pub(crate) struct Outcome {
     pub(crate) events: Vec<Value>,
 }
 
+/// Lines of a long output that are shown when a story fails: why it ended as it did stands at its end.
+const SHOWN_LINES: usize = 40;
+
 impl Outcome {
-    /// Fails the story, with all that was said, unless the exit code is `code`.
+    /// Fails the story, with the errors and the end of what was said, unless the exit code is `code`.
     #[track_caller]
     pub(crate) fn exits(&self, code: i32) -> &Self {
-        assert_eq!(self.code, Some(code), "\n-- stdout\n{}\n-- stderr\n{}", self.stdout, self.stderr);
+        let lines: Vec<_> = self.stdout.lines().collect();
+        let last = lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n");
+        assert_eq!(self.code, Some(code), "\n-- stderr\n{}\n-- the end of stdout\n{last}", self.stderr);
         self
     }
 

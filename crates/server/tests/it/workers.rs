@@ -86,7 +86,7 @@ async fn a_dead_workers_turn_is_the_next_ones_at_once_and_no_longer_its_own() {
 
 #[tokio::test]
 async fn a_lapsed_lease_goes_to_the_next_worker() {
-    let world = World::start().await;
+    let world = World::start_with(|config| config.lease = Duration::from_secs(1)).await;
     let task = world.create("x", "a").await.task.id;
     // Another process on the same database, whose lease lapsed long ago.
     let store = Store::open(&world.data().join("legwork.db")).await.unwrap();

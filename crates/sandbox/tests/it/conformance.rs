@@ -66,6 +66,10 @@ contract! {
     merged_layers_show_what_they_showed,
     whatever_was_changed_merging_loses_nothing,
     what_cannot_be_merged_is_refused_and_leaves_nothing,
+    the_hosts_sockets_are_out_of_reach,
+    the_hosts_files_are_not_there,
+    two_sandboxes_share_nothing,
+    a_storm_of_orphans_keeps_nobody_from_work,
 }
 
 #[test]

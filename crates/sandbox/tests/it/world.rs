@@ -88,14 +88,3 @@ pub(crate) async fn run(sandbox: &Arc<dyn Sandbox>, argv: &[&str]) -> (String, E
 pub(crate) async fn sh(sandbox: &Arc<dyn Sandbox>, script: &str) -> (String, Exit) {
     run(sandbox, &["sh", "-c", script]).await
 }
-
-/// Runs a Python program; `None`, said aloud, where the base image has no Python.
-pub(crate) async fn python(sandbox: &Arc<dyn Sandbox>, program: &str) -> Option<String> {
-    if !Path::new("/usr/bin/python3").exists() {
-        eprintln!("SKIPPED: no /usr/bin/python3 on this machine");
-        return None;
-    }
-    let (said, exit) = run(sandbox, &["/usr/bin/python3", "-c", program]).await;
-    assert_eq!(exit, Exit::Code(0), "{said}");
-    Some(said.trim_end().to_owned())
-}

@@ -4,6 +4,7 @@ mod audit;
 mod backup;
 mod budget;
 mod usage;
+mod webhook;
 
 use legwork_domain::{LinkDraft, RepositoryDraft};
 
@@ -51,6 +52,9 @@ enum Api {
     /// Who changed what about who may do what.
     #[command(subcommand)]
     Audit(audit::Verb),
+    /// Where state changes are told.
+    #[command(subcommand)]
+    Webhook(webhook::Verb),
     /// Makes a link that logs a user in with a browser, once, within 15 minutes.
     Link {
         /// Whom, by name or id. Default: you.
@@ -82,6 +86,7 @@ async fn over_the_api(verb: &Api, call: &Call<'_>) -> anyhow::Result<Exit> {
         Api::Budget(verb) => budget::run(verb, call).await,
         Api::Usage(args) => usage::run(args, call).await,
         Api::Audit(verb) => audit::run(verb, call).await,
+        Api::Webhook(verb) => webhook::run(verb, call).await,
         Api::Link { user } => {
             let user = match user {
                 Some(name) => Some(people::user(name, call.client).await?.id),

@@ -11,6 +11,7 @@ mod follow;
 mod lifecycle;
 mod sse;
 mod transport;
+mod webhooks;
 
 use std::fmt::Display;
 use std::time::Duration;

@@ -48,6 +48,9 @@ pub struct Webhook {
     pub disabled_at: Option<Timestamp>,
     /// Why not, where nobody said so.
     pub disabled_because: Option<String>,
+    /// Until when a secret from before the last rotation signs too; a time that has passed if none does any more.
+    #[serde(default)]
+    pub overlap_until: Option<Timestamp>,
 }
 
 /// What a webhook is made of.
@@ -87,7 +90,31 @@ pub struct WebhookChange {
     pub enabled: Option<bool>,
 }
 
-/// A webhook that was just made, with its secret.
+/// The longest overlap of a rotation: a week, until everybody who deploys receivers was at work.
+pub const WEBHOOK_OVERLAP_MS_MAX: u64 = 7 * 24 * 60 * 60 * 1000;
+
+/// How a webhook gets a new secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookRotation {
+    /// How long the secret that was the newest signs beside the new one. 0: from now on no earlier secret signs, as is
+    /// right for one that leaked. Default: a day; at most a week.
+    #[serde(default = "day_ms")]
+    #[schema(default = 86_400_000, maximum = 604_800_000)]
+    pub overlap_ms: u64,
+}
+
+impl Default for WebhookRotation {
+    fn default() -> Self {
+        Self { overlap_ms: day_ms() }
+    }
+}
+
+const fn day_ms() -> u64 {
+    24 * 60 * 60 * 1000
+}
+
+/// A webhook that was just made or got a new secret, with that secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WebhookCreated {
     /// The webhook.

@@ -242,6 +242,7 @@ impl Server {
             RefreshError::Key(error) => Error::Key(error),
             RefreshError::TooMany(error) => Error::Secrets(error.to_string()),
         })?;
+        webhooks::seal_plain(&store, &vault).await?;
         Ok(Self {
             store,
             blobs,

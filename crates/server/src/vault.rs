@@ -24,7 +24,7 @@ const NONCE_BYTES: usize = 24;
 const FILE: &str = "secret.key";
 
 /// Before a webhook's secret that is sealed; none in plain begins so.
-const SEALED: &str = "sealed:";
+pub(crate) const SEALED: &str = "sealed:";
 
 /// What seals and opens secrets: 256 bits.
 #[derive(Clone)]

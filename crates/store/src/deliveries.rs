@@ -13,7 +13,7 @@ use sqlx::Row as _;
 
 use crate::access::{missing, time};
 use crate::turn_row::{id, json, number, text};
-use crate::{Connection, Error, Row, Store};
+use crate::{Connection, Error, Row, Store, webhooks};
 
 /// Deliveries of one page.
 pub const DELIVERIES_PAGE_MAX: u32 = 50;
@@ -47,8 +47,8 @@ pub struct Parcel {
     pub task: TaskId,
     /// Where to.
     pub url: String,
-    /// What it is signed with, as it is kept.
-    pub secret: String,
+    /// What it is signed with, as it is kept, the newest first.
+    pub secrets: Vec<String>,
     /// What is sent.
     pub body: String,
     /// Which try this is, from 1 on.
@@ -111,7 +111,7 @@ impl Store {
         }
         let mut transaction = self.write().await?;
         let rows = sqlx::query(concat!(
-            "SELECT d.id, d.webhook, d.task, d.body, d.tries, d.since, d.due_at, w.url, w.secret, CASE WHEN ",
+            "SELECT d.id, d.webhook, d.task, d.body, d.tries, d.since, d.due_at, w.url, w.secret, w.earlier, CASE WHEN ",
             sees!(),
             " THEN 1 ELSE 0 END AS visible FROM deliveries d JOIN webhooks w ON w.id = d.webhook \
              LEFT JOIN tasks t ON t.id = d.task LEFT JOIN repositories r ON r.url = t.repository \
@@ -125,7 +125,7 @@ impl Store {
         .await?;
         let mut parcels: Vec<Parcel> = Vec::new();
         for row in &rows {
-            let parcel = parcel(row)?;
+            let parcel = parcel(row, now)?;
             let busy = parcels.iter().any(|other| other.webhook == parcel.webhook);
             if !busy && claim(&mut transaction, &parcel, row.try_get("due_at")?, until).await? {
                 parcels.push(parcel);
@@ -377,14 +377,14 @@ async fn claim(
     Ok(done.rows_affected() == 1)
 }
 
-fn parcel(row: &Row) -> Result<Parcel, Error> {
+fn parcel(row: &Row, now: Timestamp) -> Result<Parcel, Error> {
     let tried: u32 = number(row, "tries")?;
     Ok(Parcel {
         id: id(row, "id")?,
         webhook: id(row, "webhook")?,
         task: id(row, "task")?,
         url: row.try_get("url")?,
-        secret: row.try_get("secret")?,
+        secrets: webhooks::signing(row, now)?,
         body: row.try_get("body")?,
         tries: tried.saturating_add(1),
         since: Timestamp::from_micros(row.try_get("since")?),

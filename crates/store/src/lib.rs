@@ -78,7 +78,7 @@ pub use sessions::{Opening, SESSIONS_MAX, Session};
 pub use spending::{USAGE_ROWS_MAX, UsageQuery};
 pub use tokens::{Bearer, TOKENS_MAX};
 pub use turns::{BATCH_EVENTS_MAX, Claim, Expected, Recorded, Renewal};
-pub use webhooks::WEBHOOKS_MAX;
+pub use webhooks::{EARLIER_SECRETS_MAX, Overlap, WEBHOOKS_MAX};
 
 type Connection = sqlx::AnyConnection;
 type Row = sqlx::any::AnyRow;

@@ -27,8 +27,9 @@ const POSTGRES_CONNECTIONS_MAX: u32 = 8;
 
 /// `busy_timeout` is how long a statement waits for another process's write: far above one commit, below a caller's
 /// patience. In WAL mode only FULL syncs at each commit; NORMAL may lose the last ones with the power.
+/// What is overwritten or deleted in a page is blanked there (`secure_delete`): a secret that was sealed anew, a task's prompt.
 const SQLITE_WRITER: &str = "PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON; PRAGMA journal_mode = WAL; \
-                             PRAGMA synchronous = FULL";
+                             PRAGMA synchronous = FULL; PRAGMA secure_delete = FAST";
 const SQLITE_READER: &str = "PRAGMA busy_timeout = 5000; PRAGMA query_only = ON";
 
 /// A statement waits as long as over SQLite. A server that freezes in the middle of a write loses its locks before a

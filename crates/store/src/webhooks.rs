@@ -1,6 +1,7 @@
 //! Webhooks as they are on record. What they are told is in `deliveries`.
 
 use legwork_domain::{RepositoryId, Timestamp, UserId, Webhook, WebhookId};
+use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
 
 use crate::access::{exists, missing, time};
@@ -12,10 +13,32 @@ use crate::{Connection, Error, Row, Store, audit};
 /// Webhooks of one user: one for each of many tools, and few enough that a state change stays cheap.
 pub const WEBHOOKS_MAX: i64 = 100;
 
-/// All but the secret.
+/// Secrets that sign beside the newest one: as many as somebody makes who lost some answers to a rotation, and few enough
+/// for one header.
+pub const EARLIER_SECRETS_MAX: usize = 4;
+
+/// A secret from before a rotation, as the column `earlier` has it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Earlier {
+    /// As it is kept: sealed.
+    secret: String,
+    /// It signs before this time, in microseconds.
+    until: i64,
+}
+
+/// When the secret before a new one stops to sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Overlap {
+    /// The present.
+    pub now: Timestamp,
+    /// The secret signs before this time; the present: none of the earlier ones signs any more.
+    pub until: Timestamp,
+}
+
+/// All but the secrets. Of those only until when they sign is read.
 macro_rules! select {
     () => {
-        "SELECT id, owner, url, topics, repository, created_at, disabled_at, disabled_because \
+        "SELECT id, owner, url, topics, repository, created_at, disabled_at, disabled_because, earlier \
          FROM webhooks "
     };
 }
@@ -101,6 +124,65 @@ impl Store {
         Ok(transaction.commit().await?)
     }
 
+    /// Signs a webhook's deliveries with a new secret, given sealed, and for the overlap with the one before too.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Conflict`] if [`EARLIER_SECRETS_MAX`] earlier ones sign still.
+    pub async fn rotate_webhook(
+        &self,
+        webhook: WebhookId,
+        secret: &str,
+        overlap: Overlap,
+        act: &Act,
+    ) -> Result<Webhook, Error> {
+        let mut transaction = self.audited().await?;
+        let before = load(&mut transaction, webhook).await?;
+        let row = sqlx::query("SELECT secret, earlier FROM webhooks WHERE id = $1")
+            .bind(webhook.to_string())
+            .fetch_one(&mut *transaction)
+            .await?;
+        let earlier = after_rotation(&row, overlap)?;
+        sqlx::query("UPDATE webhooks SET secret = $2, earlier = $3 WHERE id = $1")
+            .bind(webhook.to_string())
+            .bind(secret)
+            .bind(text(&earlier)?)
+            .execute(&mut *transaction)
+            .await?;
+        let after = load(&mut transaction, webhook).await?;
+        let change = Change::of("webhook.rotate", &webhook).before(&before)?.after(&after)?;
+        audit::record(&mut transaction, act, change).await?;
+        transaction.commit().await?;
+        Ok(after)
+    }
+
+    /// The secrets of webhooks that do not begin with `mark`, with which all that are sealed begin.
+    ///
+    /// # Errors
+    /// As every read.
+    pub async fn webhook_secrets_without(&self, mark: &str) -> Result<Vec<(WebhookId, String)>, Error> {
+        let rows = sqlx::query("SELECT id, secret FROM webhooks WHERE SUBSTR(secret, 1, $2) <> $1")
+            .bind(mark)
+            .bind(i64::try_from(mark.len()).unwrap_or(i64::MAX))
+            .fetch_all(&self.readers)
+            .await?;
+        rows.iter().map(|row| Ok((id(row, "id")?, row.try_get("secret")?))).collect()
+    }
+
+    /// Keeps a webhook's secret in another form, unless it was changed meanwhile.
+    ///
+    /// # Errors
+    /// As every write.
+    pub async fn reseal_webhook(&self, webhook: WebhookId, was: &str, is: &str) -> Result<(), Error> {
+        let mut transaction = self.write().await?;
+        sqlx::query("UPDATE webhooks SET secret = $3 WHERE id = $1 AND secret = $2")
+            .bind(webhook.to_string())
+            .bind(was)
+            .bind(is)
+            .execute(&mut *transaction)
+            .await?;
+        Ok(transaction.commit().await?)
+    }
+
     /// Deletes a webhook with its deliveries.
     ///
     /// # Errors
@@ -124,7 +206,34 @@ async fn load(connection: &mut Connection, webhook: WebhookId) -> Result<Webhook
     row.as_ref().map_or_else(|| Err(missing("webhook", &webhook)), read)
 }
 
+/// The secrets that sign at a time, as they are kept, the newest first. The row has `secret` and `earlier`.
+pub(crate) fn signing(row: &Row, now: Timestamp) -> Result<Vec<String>, Error> {
+    let earlier: Vec<Earlier> = json(row, "earlier")?;
+    let earlier = earlier.into_iter().filter(|old| old.until > now.micros()).map(|old| old.secret);
+    Ok(std::iter::once(row.try_get("secret")?).chain(earlier).collect())
+}
+
+/// Which secrets sign beside a new one. Those whose time is over are forgotten.
+fn after_rotation(row: &Row, overlap: Overlap) -> Result<Vec<Earlier>, Error> {
+    if overlap.until <= overlap.now {
+        return Ok(Vec::new());
+    }
+    let mut earlier: Vec<Earlier> = json(row, "earlier")?;
+    earlier.retain(|old| old.until > overlap.now.micros());
+    if earlier.len() >= EARLIER_SECRETS_MAX {
+        let why = format!(
+            "{EARLIER_SECRETS_MAX} earlier secrets of the webhook sign still. Nothing was changed. Wait until they \
+             do not, or rotate without an overlap."
+        );
+        return Err(Error::conflict("secrets_overlap", why));
+    }
+    earlier.insert(0, Earlier { secret: row.try_get("secret")?, until: overlap.until.micros() });
+    Ok(earlier)
+}
+
 fn read(row: &Row) -> Result<Webhook, Error> {
+    let earlier: Vec<Earlier> = json(row, "earlier")?;
+    let overlap_until = earlier.iter().map(|old| old.until).max();
     let anywhere = row.try_get::<Option<&str>, _>("repository")?.is_none();
     Ok(Webhook {
         id: id(row, "id")?,
@@ -135,5 +244,6 @@ fn read(row: &Row) -> Result<Webhook, Error> {
         created_at: Timestamp::from_micros(row.try_get("created_at")?),
         disabled_at: time(row, "disabled_at")?,
         disabled_because: row.try_get("disabled_because")?,
+        overlap_until: overlap_until.map(Timestamp::from_micros),
     })
 }

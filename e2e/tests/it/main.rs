@@ -10,6 +10,7 @@ mod fleet;
 #[path = "../../../crates/store/tests/it/postgres.rs"]
 #[expect(dead_code, reason = "the store's tests use more of it")]
 mod postgres;
+mod receiver;
 mod repo;
 mod script;
 mod service;
@@ -50,4 +51,5 @@ mod the_documented_curl;
 mod up_is_killed_and_returns;
 mod up_stops_in_good_order;
 mod wait_tells_by_exit_code;
+mod webhooks_are_told;
 mod who_may_do_what;

@@ -80,6 +80,7 @@ const EVENTS_BYTES_MAX: usize = 16 * 1024 * 1024;
         webhooks::show,
         webhooks::change,
         webhooks::remove,
+        webhooks::rotate,
         webhooks::deliveries,
         webhooks::replay,
         blobs::put,
@@ -148,6 +149,7 @@ fn people() -> Router<Arc<Server>> {
         .route("/v1/usage", get(usage::report))
         .route("/v1/webhooks", post(webhooks::create).get(webhooks::list))
         .route("/v1/webhooks/{webhook}", get(webhooks::show).patch(webhooks::change).delete(webhooks::remove))
+        .route("/v1/webhooks/{webhook}/rotate", post(webhooks::rotate))
         .route("/v1/webhooks/{webhook}/deliveries", get(webhooks::deliveries))
         .route("/v1/deliveries/{delivery}/replay", post(webhooks::replay))
         .route("/openapi.json", get(meta::openapi))

@@ -7,10 +7,11 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use legwork_domain::{
-    Action, Delivery, DeliveryId, DeliveryList, Problem, RepositoryId, Visible, WEBHOOK_URL_BYTES_MAX,
-    Webhook, WebhookChange, WebhookCreated, WebhookId, WebhookList, WebhookRequest,
+    Action, Delivery, DeliveryId, DeliveryList, Problem, RepositoryId, Visible, WEBHOOK_OVERLAP_MS_MAX,
+    WEBHOOK_URL_BYTES_MAX, Webhook, WebhookChange, WebhookCreated, WebhookId, WebhookList, WebhookRequest,
+    WebhookRotation,
 };
-use legwork_store::{Error, Thing};
+use legwork_store::{Error, Overlap, Thing};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use uuid::Uuid;
@@ -54,6 +55,7 @@ pub(super) async fn create(
         created_at: act.at,
         disabled_at: None,
         disabled_because: None,
+        overlap_until: None,
     };
     let secret = Secret::draw()?.reveal();
     let sealed = server.vault.seal_webhook(webhook.id, &secret)?;
@@ -132,6 +134,46 @@ pub(super) async fn change(
     }
     server.store.set_webhook(&webhook, &act).await?;
     Ok(Json(webhook))
+}
+
+/// Signs a webhook's deliveries with a new secret.
+///
+/// For the overlap each delivery carries a signature by the new secret and one by each earlier one, so that the receiver
+/// can be told in between. The answer is the only one that shows the new secret; if it is lost, rotate again.
+#[utoipa::path(
+    post, path = "/v1/webhooks/{webhook}/rotate", tag = "webhooks", operation_id = "rotate_webhook",
+    params(("webhook" = WebhookId, Path, description = "Which webhook")),
+    request_body = WebhookRotation,
+    responses(
+        (status = 200, description = "The webhook with its new secret", body = WebhookCreated),
+        (status = 409, description = "Four earlier secrets sign still", body = Problem, content_type = MEDIA_TYPE),
+        (status = 422, description = "The overlap is too long", body = Problem, content_type = MEDIA_TYPE),
+        (status = "default", description = "Any other failure", body = Problem, content_type = MEDIA_TYPE),
+    ),
+)]
+pub(super) async fn rotate(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Id(webhook): Id<WebhookId>,
+    Body(rotation): Body<WebhookRotation>,
+) -> Result<Json<WebhookCreated>, Failure> {
+    let found = reached(&server, &caller, webhook).await?;
+    may_make(&server, &caller, found.repository).await?;
+    let act = caller.act();
+    let until = (rotation.overlap_ms <= WEBHOOK_OVERLAP_MS_MAX)
+        .then(|| i64::try_from(rotation.overlap_ms).ok())
+        .flatten()
+        .map(|overlap_ms| act.at.plus_ms(overlap_ms))
+        .ok_or_else(|| {
+            Failure::invalid(format!(
+                "overlap_ms is above {WEBHOOK_OVERLAP_MS_MAX}, a week. Nothing was changed."
+            ))
+        })?;
+    let secret = Secret::draw()?.reveal();
+    let sealed = server.vault.seal_webhook(webhook, &secret)?;
+    let overlap = Overlap { now: act.at, until };
+    let webhook = server.store.rotate_webhook(webhook, &sealed, overlap, &act).await?;
+    Ok(Json(WebhookCreated { webhook, secret }))
 }
 
 /// Deletes a webhook and the record of its deliveries.

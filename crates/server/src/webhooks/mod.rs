@@ -10,12 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use legwork_domain::Timestamp;
-use legwork_store::{After, Parcel, Receipt};
+use legwork_store::{After, Parcel, Receipt, Store};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::outbound::Answer;
-use crate::{LOOK_AGAIN, Server, now};
+use crate::vault::{Key, KeyError, SEALED};
+use crate::{Error, LOOK_AGAIN, Server, now};
 
 pub(crate) use sign::Secret;
 
@@ -64,6 +65,15 @@ pub(crate) async fn run(server: Arc<Server>) {
     while sending.join_next().await.is_some() {}
 }
 
+/// Seals the secrets that a server from before they were sealed kept in plain.
+pub(crate) async fn seal_plain(store: &Store, vault: &Key) -> Result<(), Error> {
+    for (webhook, plain) in store.webhook_secrets_without(SEALED).await? {
+        let sealed = vault.seal_webhook(webhook, &plain).map_err(|_| KeyError::Random)?;
+        store.reseal_webhook(webhook, &plain, &sealed).await?;
+    }
+    Ok(())
+}
+
 async fn claim(server: &Server, room: usize) -> Result<Vec<Parcel>, legwork_store::Error> {
     let now = now();
     let room = u32::try_from(room).unwrap_or(u32::MAX);
@@ -93,9 +103,11 @@ async fn deliver(server: Arc<Server>, parcel: Parcel) {
 }
 
 async fn send(server: &Server, parcel: &Parcel) -> Result<Answer, String> {
-    let secret = server.vault.open_webhook(parcel.webhook, &parcel.secret);
+    let kept = parcel.secrets.iter();
+    let secrets: Option<Vec<String>> =
+        kept.map(|secret| server.vault.open_webhook(parcel.webhook, secret)).collect();
     let signed =
-        secret.and_then(|secret| sign::headers(&secret, &parcel.id.to_string(), now(), &parcel.body));
+        secrets.and_then(|secrets| sign::headers(&secrets, &parcel.id.to_string(), now(), &parcel.body));
     let signed = signed.ok_or_else(|| {
         "The webhook's secret does not open with this server's key. Give the server the key that it had, or make a new webhook."
             .to_owned()

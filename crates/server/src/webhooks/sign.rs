@@ -33,16 +33,19 @@ impl Secret {
     }
 }
 
-/// The headers of one try; `None` if the secret is none, which would mean that the database was damaged.
+/// The headers of one try, with a signature for each secret, as the specification has it for rotations; `None` if a secret
+/// is none, which would mean that the database was damaged.
 pub(super) fn headers(
-    secret: &str,
+    secrets: &[String],
     id: &str,
     at: Timestamp,
     body: &str,
 ) -> Option<[(&'static str, String); 3]> {
     let seconds = (at.micros() / 1_000_000).to_string();
-    let signature = signature(secret, &format!("{id}.{seconds}.{body}"))?;
-    Some([("webhook-id", id.to_owned()), ("webhook-timestamp", seconds), ("webhook-signature", signature)])
+    let content = format!("{id}.{seconds}.{body}");
+    let signatures: Option<Vec<String>> = secrets.iter().map(|secret| signature(secret, &content)).collect();
+    let signatures = signatures?.join(" ");
+    Some([("webhook-id", id.to_owned()), ("webhook-timestamp", seconds), ("webhook-signature", signatures)])
 }
 
 fn signature(secret: &str, content: &str) -> Option<String> {
@@ -61,8 +64,12 @@ mod tests {
     fn the_known_example_is_signed_as_known() {
         let (secret, id) = ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "msg_p5jXN8AQM9LWM0D4loKWxJek");
         let at = Timestamp::from_micros(1_614_265_330_000_000);
-        let [_, _, (_, signature)] = headers(secret, id, at, r#"{"test": 2432232314}"#).unwrap();
-        assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+        let signed = |secrets: &[String]| headers(secrets, id, at, r#"{"test": 2432232314}"#);
+        let [_, _, (_, one)] = signed(&[secret.to_owned()]).unwrap();
+        assert_eq!(one, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+        let [_, _, (_, two)] = signed(&["whsec_AAAA".to_owned(), secret.to_owned()]).unwrap();
+        assert_eq!(two.split_once(' ').unwrap().1, one);
+        assert!(signed(&[secret.to_owned(), "damaged".to_owned()]).is_none());
     }
 
     #[test]

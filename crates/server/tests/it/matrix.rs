@@ -207,7 +207,7 @@ impl Things<'_> {
             "set_user_role" | "set_grant" => json!({"role": "viewer"}),
             "create_token" => json!({"name": "t", "scope": {"for": "user", "role": "viewer"}}),
             "put_secret" => json!({"value": format!("a value {}", self.number)}),
-            "create_link" | "retry" => json!({}),
+            "create_link" | "retry" | "rotate_webhook" => json!({}),
             "log_in" => json!({"link": "lwl_nonsense"}),
             "create_webhook" => json!({"url": "http://192.0.2.1/"}),
             "change_webhook" => json!({"topics": ["turn.finished"]}),

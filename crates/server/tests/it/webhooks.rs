@@ -5,10 +5,12 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use legwork_client::Error;
 use legwork_domain::{
-    DeliveryList, DeliveryState, Outcome, RepositoryDraft, Role, Scope, TokenDraft, UserDraft, Webhook,
-    WebhookCreated,
+    Actor, DeliveryList, DeliveryState, Outcome, RepositoryDraft, Role, Scope, Timestamp, TokenDraft,
+    UserDraft, WEBHOOK_OVERLAP_MS_MAX, Webhook, WebhookCreated, WebhookId, WebhookRotation,
 };
+use legwork_store::{Act, EARLIER_SECRETS_MAX, Store};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
@@ -53,6 +55,15 @@ fn signature(secret: &str, call: &Call) -> String {
     format!("v1,{}", BASE64.encode(hmac.finalize().into_bytes()))
 }
 
+/// The files of the database that hold a text.
+fn files_with(world: &World, text: &str) -> Vec<String> {
+    let files = std::fs::read_dir(world.data()).unwrap().map(|file| file.unwrap().path());
+    let holds = |path: &std::path::PathBuf| {
+        path.is_file() && std::fs::read(path).unwrap().windows(text.len()).any(|part| part == text.as_bytes())
+    };
+    files.filter(holds).map(|path| path.display().to_string()).collect()
+}
+
 #[tokio::test]
 async fn each_state_change_is_told_once_and_signed() {
     let world = World::start().await;
@@ -74,10 +85,7 @@ async fn each_state_change_is_told_once_and_signed() {
     for call in &calls {
         assert_eq!(call.signature, signature(&made.secret, call));
     }
-    for file in ["legwork.db", "legwork.db-wal"] {
-        let bytes = std::fs::read(world.data().join(file)).unwrap();
-        assert!(!bytes.windows(made.secret.len()).any(|part| part == made.secret.as_bytes()), "{file}");
-    }
+    assert_eq!(files_with(&world, &made.secret), [""; 0]);
     until(&world, &made.webhook, DeliveryState::Delivered, 1).await;
     let log = deliveries(&world, &made.webhook).await.deliveries;
     assert_eq!(
@@ -209,4 +217,81 @@ async fn a_webhook_hears_what_its_owner_sees_and_no_more() {
     let kept = until(&world, &made.webhook, DeliveryState::GivenUp, 1).await;
     assert!(kept.last_error.unwrap().contains("may not see"));
     assert_eq!(receiver.so_far(), 1);
+}
+
+#[tokio::test]
+async fn for_an_overlap_deliveries_are_signed_by_the_secret_before_too() {
+    let world = World::start().await;
+    let receiver = Receiver::start(Mood::Takes).await;
+    let made = hook(&world, &receiver, &["task.created"]).await;
+    let id = made.webhook.id;
+    let rotate = async |overlap_ms| world.client.rotate_webhook(id, WebhookRotation { overlap_ms }).await;
+    let second = rotate(3_600_000).await.unwrap();
+    assert!(second.webhook.overlap_until > Some(second.webhook.created_at));
+    world.create("x", "a").await;
+    let call = receiver.calls(1).await.swap_remove(0);
+    let both = [signature(&second.secret, &call), signature(&made.secret, &call)].join(" ");
+    assert_eq!(call.signature, both);
+    // An overlap that is over, without anybody's doing.
+    let third = rotate(1).await.unwrap();
+    world.create("x", "b").await;
+    let call = receiver.calls(2).await.swap_remove(1);
+    assert_eq!(call.signature, [signature(&third.secret, &call), signature(&made.secret, &call)].join(" "));
+    // One that leaked.
+    let last = rotate(0).await.unwrap();
+    world.create("x", "c").await;
+    let call = receiver.calls(3).await.swap_remove(2);
+    assert_eq!(call.signature, signature(&last.secret, &call));
+    for secret in [&made.secret, &second.secret, &third.secret, &last.secret] {
+        assert_eq!(files_with(&world, secret), [""; 0]);
+    }
+}
+
+#[tokio::test]
+async fn secrets_that_sign_are_few_and_overlaps_are_short() {
+    let world = World::start().await;
+    let receiver = Receiver::start(Mood::Takes).await;
+    let id = hook(&world, &receiver, &[]).await.webhook.id;
+    let rotate = async |overlap_ms| world.client.rotate_webhook(id, WebhookRotation { overlap_ms }).await;
+    for _ in 0..EARLIER_SECRETS_MAX {
+        rotate(WEBHOOK_OVERLAP_MS_MAX).await.unwrap();
+    }
+    let code = |refused| match refused {
+        Err(Error::Refused { problem, .. }) => (problem.status, problem.code.clone()),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(code(rotate(1000).await), (409, "secrets_overlap".into()));
+    assert_eq!(code(rotate(WEBHOOK_OVERLAP_MS_MAX + 1).await).0, 422);
+    rotate(0).await.unwrap();
+    rotate(1000).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_secret_that_was_kept_in_plain_is_sealed_at_the_start() {
+    let world = World::start().await;
+    let receiver = Receiver::start(Mood::Takes).await;
+    let plain = "whsec_cGxhaW4tcGxhaW4tcGxhaW4tcGxhaW4tcGxhaW4=";
+    let at = Timestamp::from_micros(1);
+    let webhook = Webhook {
+        id: WebhookId::from_u128(7),
+        owner: world.client.me().await.unwrap().user.id,
+        url: receiver.url.clone(),
+        topics: Vec::new(),
+        repository: None,
+        created_at: at,
+        disabled_at: None,
+        disabled_because: None,
+        overlap_until: None,
+    };
+    let store = Store::open(&world.data().join("legwork.db")).await.unwrap();
+    store.create_webhook(&webhook, plain, &Act { actor: Actor::PROCESS, at }).await.unwrap();
+    store.close().await;
+    assert_ne!(files_with(&world, plain), [""; 0], "it is to be found in plain");
+    let world = world.restart().await;
+    world.create("x", "a").await;
+    let call = receiver.calls(1).await.swap_remove(0);
+    assert_eq!(call.signature, signature(plain, &call));
+    let world = world.restart().await;
+    world.client.me().await.unwrap();
+    assert_eq!(files_with(&world, plain), [""; 0]);
 }

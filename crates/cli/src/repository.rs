@@ -127,18 +127,34 @@ impl Mine {
     ///
     /// # Errors
     /// A [`Trouble`] that lists the files in the way; the tree is then as it was.
-    pub fn apply(&self, patch: &[u8], retry: &str) -> anyhow::Result<()> {
+    pub fn apply(&self, patch: &Patch, contents: &[u8], retry: &str) -> anyhow::Result<()> {
         if !self.own.directory.join(".git").exists() {
             let what =
                 format!("{} is a bare repository and has no files to change.", self.own.directory.display());
             return Err(Trouble::failed(what, "Put the patch on a branch with --branch NAME.").into());
         }
-        let file = Spooled::new(patch)?;
-        for invocation in [self.own.preflight(&file.path), self.own.apply(&file.path)] {
-            let output = start(&invocation)?;
-            if !output.status.success() {
-                return Err(self.conflict(&output, retry).into());
-            }
+        if legwork_git::patch::has_copies(contents) {
+            let what = "The patch copies files by name, which no task's patch does; nothing was changed.";
+            return Err(Trouble::failed(what, "Look at it before you use it: legwork task diff").into());
+        }
+        let file = Spooled::new(contents)?;
+        // Git's preflight looks at each file by itself, and a patch can want one to be a file and a directory.
+        if start(&self.own.has(&patch.base_commit))?.status.success() {
+            self.tree(patch, &file)?;
+        }
+        let preflight = start(&self.own.preflight(&file.path))?;
+        if !preflight.status.success() {
+            return Err(self.conflict(&preflight, retry).into());
+        }
+        let applied = start(&self.own.apply(&file.path))?;
+        if !applied.status.success() {
+            let what = format!(
+                "Git stopped in the middle of applying the patch in {}: {}",
+                self.own.directory.display(),
+                String::from_utf8_lossy(&applied.stderr).trim()
+            );
+            let mend = "Part of it may be there: look with git status. The patch is kept: legwork task diff";
+            return Err(Trouble::failed(what, mend).into());
         }
         Ok(())
     }
@@ -208,16 +224,7 @@ impl Mine {
             let mend = "Fetch it there. A task with --include-changes has a base of its own: use --apply.";
             return Err(Trouble::failed(what, mend).into());
         }
-        let file = Spooled::new(contents)?;
-        let index = file.path.with_file_name("index");
-        said(&self.own.read_tree(&index, base))?;
-        said(&self.own.apply_to_index(&index, &file.path))?;
-        let tree = said(&self.own.write_tree(&index))?;
-        anyhow::ensure!(
-            tree == patch.tree,
-            "The patch gives the tree {tree} here, not the {} that was checked; no branch was made.",
-            patch.tree
-        );
+        let tree = self.tree(patch, &Spooled::new(contents)?)?;
         let mut make = self.own.commit_tree(&tree, base, message);
         for (variable, fallback) in IDENTITY {
             let value =
@@ -225,6 +232,21 @@ impl Mine {
             make.env.extend(value.map(|value| (variable.into(), value)));
         }
         said(&make)
+    }
+
+    /// Makes the tree of base + `patch` in an index of its own, and proves that it is the one that was checked.
+    fn tree(&self, patch: &Patch, file: &Spooled) -> anyhow::Result<String> {
+        let index = file.path.with_file_name("index");
+        said(&self.own.read_tree(&index, &patch.base_commit))?;
+        let kept = "The patch does not fit its own base; nothing was changed.";
+        said(&self.own.apply_to_index(&index, &file.path)).context(kept)?;
+        let tree = said(&self.own.write_tree(&index))?;
+        anyhow::ensure!(
+            tree == patch.tree,
+            "The patch gives the tree {tree} here, not the {} that was checked; nothing was changed.",
+            patch.tree
+        );
+        Ok(tree)
     }
 
     /// Whether the user told git who they are.

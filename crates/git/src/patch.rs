@@ -123,6 +123,13 @@ pub fn stat(patch: &[u8]) -> DiffStat {
     stat
 }
 
+/// Whether a part of the patch is a copy of another file. [`compute`] makes none, and git reads the file to copy from
+/// wherever its name leads, also out of the work tree.
+#[must_use]
+pub fn has_copies(patch: &[u8]) -> bool {
+    patch.split(|byte| *byte == b'\n').any(|line| line.starts_with(b"copy from "))
+}
+
 /// The sizes in `@@ -a,b +c,d @@`; a size that is left out is 1.
 fn hunk(line: &[u8]) -> Option<(u64, u64)> {
     let end = line.windows(3).position(|window| window == b" @@")?;

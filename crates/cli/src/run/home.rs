@@ -163,7 +163,7 @@ impl Product<'_> {
     /// Applies the patch to the files of the repository at `root`, wholly or not at all.
     pub(crate) fn apply_to(&self, root: &Path, config: &Config) -> anyhow::Result<()> {
         let mine = Mine::open(root, &config.git)?;
-        mine.apply(self.contents, &format!("legwork task apply {}", self.task.id))?;
+        mine.apply(self.patch, self.contents, &format!("legwork task apply {}", self.task.id))?;
         told("The patch was applied to ", &root.display().to_string());
         Ok(())
     }

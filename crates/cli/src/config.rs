@@ -67,7 +67,7 @@ pub struct Config {
     pub server: ServerFile,
     /// How a worker of this machine works.
     pub worker: WorkerFile,
-    /// Knows the values of secrets once a server runs in this process; the log passes through it.
+    /// Knows the secrets of this process, and those of recipes once a server runs in it; the log passes through it.
     pub redactor: Redactor,
 }
 

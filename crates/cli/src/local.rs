@@ -242,6 +242,7 @@ pub fn sandboxes(config: &Config) -> PathBuf {
 /// # Errors
 /// If the key of the secrets cannot be had.
 pub async fn served(config: &Config, token: String) -> anyhow::Result<legwork_server::Config> {
+    config.redactor.add("SERVER_TOKEN", &token)?;
     Ok(legwork_server::Config {
         key: keys::key(&config.server).await?,
         redactor: config.redactor.clone(),

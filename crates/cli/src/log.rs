@@ -20,7 +20,8 @@ use tracing_subscriber::fmt::{MakeWriter, layer};
 use tracing_subscriber::prelude::*;
 
 use crate::Life;
-use crate::config::Config;
+use crate::config::{Config, Vars};
+use crate::models;
 use crate::traces::Traces;
 
 /// A log above this size is begun anew: weeks of warnings, and nothing for a disk.
@@ -35,6 +36,19 @@ pub struct Wishes {
     pub format: Option<String>,
     /// `OTEL_EXPORTER_OTLP_ENDPOINT`: where traces go.
     pub collector: Option<String>,
+}
+
+/// Keeps what the environment has of secrets out of the log, and of all that a server in this process stores.
+///
+/// # Errors
+/// If they are too many to be looked for.
+pub fn keep_out(config: &Config, vars: Vars<'_>) -> anyhow::Result<()> {
+    let tokens = ["LEGWORK_TOKEN", "LEGWORK_WORKER_TOKEN"].into_iter();
+    let tokens = tokens.filter_map(|name| Some((name.to_owned(), vars(name)?.trim().to_owned())));
+    for (name, value) in models::keys(config, vars).into_iter().chain(tokens) {
+        config.redactor.add(&name, &value)?;
+    }
+    Ok(())
 }
 
 /// Starts log and traces. What it gives back sends the last spans when it is dropped.

@@ -121,6 +121,7 @@ fn perform(work: Work) -> anyhow::Result<Exit> {
         format: vars("LEGWORK_LOG_FORMAT"),
         collector: vars("OTEL_EXPORTER_OTLP_ENDPOINT"),
     };
+    log::keep_out(&config, vars)?;
     let _traces = log::start(&config, &wishes, life);
     runtime(life)?.block_on(async {
         match work {

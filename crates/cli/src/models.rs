@@ -45,15 +45,22 @@ pub fn settings(config: &Config, vars: Vars<'_>) -> anyhow::Result<Settings> {
     Ok(Settings { providers, models: config.models.clone(), ..Settings::default() })
 }
 
-/// Every secret that the environment and the file give to providers.
+/// Every secret that the environment and the file give to providers, with the name of its variable or header.
 #[must_use]
-pub fn keys(config: &Config, vars: Vars<'_>) -> Vec<String> {
+pub fn keys(config: &Config, vars: Vars<'_>) -> Vec<(String, String)> {
     let builtin = builtin_providers();
     let variables = builtin.iter().filter_map(|provider| provider.api_key_env);
     let named = config.providers.values();
     let variables = variables.chain(named.clone().filter_map(|file| file.api_key_env.as_deref()));
-    let keys = variables.filter_map(vars).map(|key| key.trim().to_owned());
-    keys.chain(named.flat_map(|file| file.headers.values().cloned())).collect()
+    let keys = variables.filter_map(|name| Some((name.to_owned(), vars(name)?.trim().to_owned())));
+    let headers = named.flat_map(|file| file.headers.clone()).filter(|(name, _)| is_secret(name));
+    keys.chain(headers).collect()
+}
+
+/// Whether a header holds a secret, by its name: other ones hold words that stand elsewhere too.
+fn is_secret(header: &str) -> bool {
+    let header = header.to_ascii_lowercase();
+    ["auth", "key", "token", "secret", "cookie"].iter().any(|word| header.contains(word))
 }
 
 fn merged(

@@ -40,6 +40,7 @@ mod json_lines;
 mod killed_at_random;
 mod limits_stop;
 mod login_and_logout;
+mod logs_hold_no_secret;
 mod model_faults;
 mod no_sandbox;
 mod ordinary_user;

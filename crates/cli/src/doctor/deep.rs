@@ -15,7 +15,8 @@ const RULES: &str = "\"Invariants\" in ARCHITECTURE.md says what each number mea
 
 pub(super) async fn run(args: Args, config: &Config, vars: Vars<'_>) -> anyhow::Result<Exit> {
     let database = Database::chosen(args.database, config, vars)?.as_ref().map(Database::url);
-    let mut secrets = models::keys(config, vars);
+    let keys = models::keys(config, vars).into_iter();
+    let mut secrets: Vec<String> = keys.map(|(_, value)| value).collect();
     secrets.extend(Address::left_in(&config.home).map(|address| address.token));
     let deep = Deep { data: config.home.clone(), database, secrets };
     let findings = legwork_server::deep_look(deep).await?;

@@ -88,6 +88,7 @@ pub async fn run(args: Args, config: &Config, vars: Vars<'_>) -> anyhow::Result<
         .into());
     };
     let token = token(args.token_file.as_deref(), vars)?;
+    config.redactor.add("WORKER_TOKEN", &token)?;
     ready::check(config).await?;
     let catalog = Arc::new(Catalog::new(models::settings(config, vars)?)?);
     // Its server's callers need not be this machine's users.

@@ -10,7 +10,7 @@ mod held;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use aho_corasick::{AhoCorasick, MatchKind};
 use legwork_store::Store;
@@ -30,6 +30,8 @@ pub(crate) use held::Held;
 #[derive(Clone, Default)]
 pub struct Redactor {
     known: Arc<RwLock<Arc<Known>>>,
+    /// What the process was given itself: names and values, which no reading of the records takes away.
+    own: Arc<Mutex<Vec<(String, String)>>>,
 }
 
 /// Without what is known.
@@ -63,6 +65,26 @@ pub(crate) enum RefreshError {
 }
 
 impl Redactor {
+    /// Looks for a value that no environment keeps, under a name that says what it is: a model's key, a token that the process
+    /// was given. A value below 8 bytes would be found in ordinary text and is not looked for.
+    ///
+    /// # Errors
+    /// [`crate::Error::Secrets`] if the values are too many.
+    pub fn add(&self, name: &str, value: &str) -> Result<(), crate::Error> {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        let one = (name.to_owned(), value.to_owned());
+        if own.contains(&one) {
+            return Ok(());
+        }
+        own.push(one);
+        let mut forms: BTreeMap<_, _> = known.forms.iter().cloned().collect();
+        insert(&mut forms, name, value);
+        let next = Known::with(forms, known.revision);
+        *known = Arc::new(next.map_err(|error| crate::Error::Secrets(error.to_string()))?);
+        Ok(())
+    }
+
     /// The text without the values of secrets.
     #[must_use]
     pub fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
@@ -98,8 +120,9 @@ impl Redactor {
         for secret in &sealed {
             values.push((secret.name.clone(), key.open(secret)?));
         }
-        let known = Known::of(values, Some(revision))?;
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        values.extend(self.own.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned());
+        *known = Arc::new(Known::of(values, Some(revision))?);
         Ok(())
     }
 }
@@ -109,11 +132,13 @@ impl Known {
     fn of(values: Vec<(String, String)>, revision: Option<u64>) -> Result<Self, RefreshError> {
         let mut forms = BTreeMap::new();
         for (name, value) in values {
-            for form in forms::of(&value) {
-                // Two secrets with one value: the first name stands for both.
-                forms.entry(form).or_insert_with(|| name.clone());
-            }
+            insert(&mut forms, &name, &value);
         }
+        Self::with(forms, revision)
+    }
+
+    /// From forms with the names that they stand for.
+    fn with(forms: BTreeMap<String, String>, revision: Option<u64>) -> Result<Self, RefreshError> {
         let forms: Vec<_> = forms.into_iter().collect();
         let longest = forms.iter().map(|(form, _)| form.len()).max().unwrap_or(0);
         let automaton = if forms.is_empty() {
@@ -175,6 +200,13 @@ impl Known {
     }
 }
 
+/// Two secrets with one value: the first name stands for both.
+fn insert(forms: &mut BTreeMap<String, String>, name: &str, value: &str) {
+    for form in forms::of(value) {
+        forms.entry(form).or_insert_with(|| name.to_owned());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -184,7 +216,7 @@ mod tests {
     pub(super) fn knows(values: &[(&str, &str)]) -> Redactor {
         let values = values.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let known = Known::of(values.collect(), Some(1)).unwrap();
-        Redactor { known: Arc::new(RwLock::new(Arc::new(known))) }
+        Redactor { known: Arc::new(RwLock::new(Arc::new(known))), own: Arc::default() }
     }
 
     #[test]
@@ -215,6 +247,16 @@ mod tests {
     fn the_longer_of_two_values_that_begin_alike_is_taken() {
         let redactor = knows(&[("SHORT", "abcdefgh"), ("LONG", "abcdefgh-ijkl")]);
         assert_eq!(redactor.text("abcdefgh-ijkl abcdefgh"), "[redacted:LONG] [redacted:SHORT]");
+    }
+
+    #[test]
+    fn what_the_process_was_given_is_looked_for_beside_the_records() {
+        let redactor = knows(&[("TOKEN", "of-a-recipe")]);
+        redactor.add("KEY", "of-the-process").unwrap();
+        redactor.add("KEY", "of-the-process").unwrap();
+        redactor.add("SHORT", "ordinar").unwrap();
+        let text = redactor.text("of-a-recipe, of-the-process, ordinary").into_owned();
+        assert_eq!(text, "[redacted:TOKEN], [redacted:KEY], ordinary");
     }
 
     #[test]

@@ -67,11 +67,11 @@ impl Store {
     /// Where the attempt's log ends, seen at one moment.
     ///
     /// # Errors
-    /// [`Error::NotFound`].
+    /// [`Error::NotFound`], also from the moment on at which its task was deleted.
     pub async fn log_end(&self, attempt: AttemptId) -> Result<LogEnd, Error> {
         let row = sqlx::query(
             "SELECT a.last_seq, (SELECT COUNT(*) FROM turns t WHERE t.attempt = a.id AND t.state_name <> 'finished') AS open \
-             FROM attempts a WHERE a.id = $1",
+             FROM attempts a JOIN tasks k ON k.id = a.task WHERE a.id = $1 AND k.deleted_at IS NULL",
         )
         .bind(attempt.to_string())
         .fetch_optional(&self.readers)

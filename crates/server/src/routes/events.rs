@@ -15,7 +15,7 @@ use axum::response::sse::{Event as Message, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::stream;
 use legwork_domain::{Action, AttemptId, Event, Problem};
-use legwork_store::{Line, PAGE_EVENTS_MAX, Thing};
+use legwork_store::{Error, Line, PAGE_EVENTS_MAX, Thing};
 use serde::Deserialize;
 use tokio::sync::watch;
 use utoipa::IntoParams;
@@ -51,6 +51,7 @@ const fn yes() -> bool {
 ///
 /// Each message's `id` is the event's seq and its data is one event. When the attempt's last turn is finished and all was
 /// sent (or, with `follow=false`, all that is written), a message named `end` closes the stream; a stream that stops without it was cut and can be resumed.
+/// Where the task is deleted meanwhile, the stream stops without `end`, and a call that resumes it gets 404.
 #[utoipa::path(
     get, path = "/v1/attempts/{attempt}/events", tag = "events", operation_id = "follow_events",
     params(
@@ -113,6 +114,8 @@ impl Reader {
             match self.turn_page().await {
                 Ok(()) if self.ended => return Some(Message::default().event("end").data("{}")),
                 Ok(()) => {}
+                // The task was deleted. Whoever resumes hears that it is not there.
+                Err(Error::NotFound { .. }) => return None,
                 Err(error) => {
                     tracing::warn!(attempt = %self.attempt, %error, "a reader's stream broke off");
                     return None;

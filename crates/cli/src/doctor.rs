@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use legwork_model::Catalog;
-use legwork_sandbox::{Backend as _, Command, Limits, Output, Spec, WORKSPACE};
+use legwork_sandbox::{Backend as _, Command, Image, Limits, Output, Spec, WORKSPACE};
 use serde::Serialize;
 
 use crate::config::{Config, Database, Vars};
@@ -194,6 +194,7 @@ pub(crate) async fn tried(config: &Config) -> anyhow::Result<String> {
     let backend = local::backend(config)?;
     let spec = Spec {
         name: format!("doctor-{}", std::process::id()),
+        image: Image::Host,
         layers: Vec::new(),
         binds: Vec::new(),
         workspace: legwork_sandbox::Access::Write,

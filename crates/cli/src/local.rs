@@ -176,16 +176,20 @@ impl Worker {
         share: Share,
     ) -> anyhow::Result<Self> {
         let id = WorkerId::from_u128(uuid::Uuid::now_v7().as_u128());
-        let mut toolchains = legwork_sandbox::toolchains(&config.user_home, &config.path);
+        let toolchains = legwork_sandbox::toolchains(&config.user_home, &config.path);
         let mounts = config.mounts.iter().cloned();
-        toolchains.binds.extend(mounts.map(|MountFile { host, inside }| Bind { host, inside }));
+        let mounts = mounts.map(|MountFile { host, inside }| Bind { host, inside }).collect();
+        let backend = backend(config)?;
+        let images = config.worker.images(config.home.join("images"), backend.owner())?;
         let worker = legwork_worker::Config {
             client,
-            backend: Arc::new(backend(config)?),
+            backend: Arc::new(backend),
             catalog,
             data: config.home.clone(),
             slots: share.slots.into(),
             toolchains,
+            mounts,
+            images: legwork_image::Store::open(images)?,
             keep: config.worker.keep(),
             local: share.local,
             id,

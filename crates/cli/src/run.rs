@@ -46,6 +46,17 @@ pub struct Args {
     pub server: ServerArg,
 }
 
+/// What a task's sandbox is made of.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct GroundArgs {
+    /// A shell script that prepares the sandbox after the checkout.
+    #[arg(long, value_name = "COMMAND")]
+    pub setup: Option<String>,
+    /// The base image: a name that the worker's operator gave, or one of a registry, such as debian:12-slim.
+    #[arg(long, value_name = "IMAGE")]
+    pub image: Option<String>,
+}
+
 /// What a task asks for.
 #[derive(Clone, Debug, clap::Args)]
 pub struct OrderArgs {
@@ -69,9 +80,9 @@ pub struct OrderArgs {
     /// A command that must pass on a clean sandbox with the patch. May be given several times.
     #[arg(long = "check", value_name = "COMMAND", action = ArgAction::Append)]
     pub checks: Vec<String>,
-    /// A shell script that prepares the sandbox after the checkout.
-    #[arg(long, value_name = "COMMAND")]
-    pub setup: Option<String>,
+    /// What the sandbox is made of.
+    #[command(flatten)]
+    pub ground: GroundArgs,
     /// Put the uncommitted changes of a local repository on top of the base. The base is then a commit of its own, which no
     /// branch can have: use --apply or --patch.
     #[arg(long)]

@@ -71,7 +71,7 @@ async fn announce(
 }
 
 /// The secret that a file holds.
-fn secret_of(file: &Path) -> Result<String, Trouble> {
+pub(crate) fn secret_of(file: &Path) -> Result<String, Trouble> {
     let text = std::fs::read_to_string(file).map_err(|error| {
         let what = format!("The token file {} cannot be read: {error}.", file.display());
         Trouble::usage(what, "Name a file that holds the token and nothing else.")

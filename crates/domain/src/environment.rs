@@ -18,7 +18,8 @@ pub const APPROVE_BYTES_MAX: usize = 1024;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Environment {
-    /// The base image. `host`: this machine's `/usr` and toolchains, read-only.
+    /// The base image: `host` (the worker's own `/usr` and toolchains, read-only), a name that its operator gave, or one of a
+    /// registry, such as `debian:12-slim`.
     pub image: String,
     /// A shell script that runs once after the checkout, before the agent.
     pub setup: Option<String>,

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use legwork_sandbox::local::{Local, Options};
-use legwork_sandbox::{Access, Backend, Command, IfLost, Layer, Limits, Output, Sandbox, Spec};
+use legwork_sandbox::{Access, Backend, Command, IfLost, Image, Layer, Limits, Output, Sandbox, Spec};
 use nix::libc;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -203,6 +203,7 @@ async fn filled(local: &Arc<dyn Backend>, name: &str, files: u32) -> Outcome<Lay
 fn spec(name: &str, layers: &[&Layer]) -> Spec {
     Spec {
         name: name.to_owned(),
+        image: Image::Host,
         layers: layers.iter().map(|&layer| layer.clone()).collect(),
         binds: Vec::new(),
         workspace: Access::Write,

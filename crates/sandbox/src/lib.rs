@@ -21,7 +21,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 pub use probe::{Probe, Status, probe};
-pub use spec::{Access, Bind, IfLost, LAYERS_MAX, Layer, Limits, Spec, WORKSPACE};
+pub use spec::{Access, Bind, IMAGE_TREES_MAX, IfLost, Image, LAYERS_MAX, Layer, Limits, Spec, WORKSPACE};
 pub use toolchains::{Toolchains, toolchains};
 
 /// Makes sandboxes.

@@ -6,11 +6,16 @@ pub const WORKSPACE: &str = "/workspace";
 /// Layers of one sandbox. Overlayfs takes 500, but the names of all must fit into one page of mount options.
 pub const LAYERS_MAX: usize = 64;
 
+/// Trees of one base image: what Docker's engine makes at most. With the layers they fit into that page.
+pub const IMAGE_TREES_MAX: usize = 127;
+
 /// What a sandbox is made of.
 #[derive(Clone, Debug)]
 pub struct Spec {
     /// A name for directories, cgroups and logs; letters, digits, `_` and `-`, unique among live sandboxes.
     pub name: String,
+    /// The base image, below all layers.
+    pub image: Image,
     /// Frozen layers, lowest first; each is a tree rooted at `/` that lies over the base image.
     pub layers: Vec<Layer>,
     /// Host directories or files shown inside.
@@ -23,6 +28,21 @@ pub struct Spec {
     pub limits: Limits,
     /// What becomes of its files if its worker dies.
     pub if_lost: IfLost,
+}
+
+/// The files that lie below all layers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Image {
+    /// This machine's own programs and libraries, read-only.
+    #[default]
+    Host,
+    /// A foreign root file system: directories of the host that nobody changes, lowest first, at most [`IMAGE_TREES_MAX`], in
+    /// overlayfs' own form (whiteouts, `user.overlay.opaque`), of the user that stands behind the inside's. Commands may
+    /// change all of it, in the writable layer. Of the host's programs nothing is seen.
+    ///
+    /// Laid over it are `/etc/passwd`, `/etc/group`, `/etc/hosts` and the like, `/home/agent`, `/dev`, `/proc`, `/sys`, `/tmp`
+    /// and `/run`, as for [`Image::Host`]; the host's certificates of authorities lie below it, for images without any.
+    Trees(Vec<PathBuf>),
 }
 
 /// What becomes of a sandbox's files if its worker dies.

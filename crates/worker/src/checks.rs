@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use legwork_agent::{Timeline, now};
 use legwork_domain::{Check, CheckRun, Environment, EventKind, Phase, Verdict};
 use legwork_git::patch::{PATCH, apply};
-use legwork_sandbox::{Sandbox, WORKSPACE};
+use legwork_sandbox::{Layer, Sandbox, WORKSPACE};
 
 use crate::checkout::Checkout;
 use crate::clean;
@@ -17,6 +17,7 @@ use crate::command::{self, Line};
 use crate::end::End;
 use crate::layers::Stack;
 use crate::patch::Saved;
+use crate::root::Root;
 use crate::turn::Worker;
 
 /// What checks are run on.
@@ -25,6 +26,7 @@ pub(crate) struct Room<'a> {
     pub(crate) worker: &'a Worker,
     pub(crate) timeline: &'a Timeline,
     pub(crate) environment: &'a Environment,
+    pub(crate) root: &'a Root,
     pub(crate) checkout: &'a Checkout,
     /// Checkout and set-up, without the agent.
     pub(crate) stack: &'a Stack,
@@ -34,6 +36,16 @@ pub(crate) struct Room<'a> {
 struct Applied<'a> {
     file: &'a Path,
     tree: &'a str,
+}
+
+/// What a run's sandbox gets of the patch.
+enum Side<'a> {
+    /// Nothing.
+    Base,
+    /// The patch, to be applied in it.
+    Patch(&'a Applied<'a>),
+    /// A layer with the patched files: a foreign root has no git of ours.
+    Layer(Layer),
 }
 
 /// A file that is gone with this, also when the turn is cancelled.
@@ -91,30 +103,63 @@ impl Room<'_> {
 
     /// All checks on one side, one after the other.
     async fn side(&self, applied: Option<&Applied<'_>>) -> Result<Vec<Vec<CheckRun>>, End> {
+        let side = match applied {
+            None => Side::Base,
+            Some(applied) if self.root.has_our_programs() => Side::Patch(applied),
+            Some(applied) => Side::Layer(self.patched(applied).await?),
+        };
+        let runs = self.runs(&side).await;
+        if let Side::Layer(layer) = side
+            && let Err(error) = self.worker.config.backend.discard(layer).await
+        {
+            tracing::warn!(%error, "a layer of patched files could not be removed");
+        }
+        runs
+    }
+
+    async fn runs(&self, side: &Side<'_>) -> Result<Vec<Vec<CheckRun>>, End> {
         let mut runs = Vec::new();
         for check in &self.environment.checks {
-            let first = self.run(check, applied).await?;
-            let again = if first.passed() { None } else { Some(self.run(check, applied).await?) };
+            let first = self.run(check, side).await?;
+            let again = if first.passed() { None } else { Some(self.run(check, side).await?) };
             runs.push([first].into_iter().chain(again).collect());
         }
         Ok(runs)
     }
 
-    async fn run(&self, check: &Check, applied: Option<&Applied<'_>>) -> Result<CheckRun, End> {
-        let mut spec = self.worker.spec("check", self.stack.all(), self.environment);
-        spec.binds.extend(applied.map(|applied| clean::bind(applied.file, PATCH)));
+    async fn run(&self, check: &Check, side: &Side<'_>) -> Result<CheckRun, End> {
+        let mut spec = self.worker.spec("check", self.stack.all(), self.environment, self.root);
+        match side {
+            Side::Base => {}
+            Side::Patch(applied) => spec.binds.push(clean::bind(applied.file, PATCH)),
+            Side::Layer(layer) => spec.layers.push(layer.clone()),
+        }
         let failed = |error| End::sandbox(&error);
         let sandbox = self.worker.config.backend.create(spec).await.map_err(failed)?;
-        if let Some(applied) = applied {
+        if let Side::Patch(applied) = side {
             self.put_on(sandbox.as_ref(), applied).await?;
         }
-        let phase = if applied.is_some() { Phase::CheckPatched } else { Phase::CheckBase };
+        let phase = if matches!(side, Side::Base) { Phase::CheckBase } else { Phase::CheckPatched };
         let timeout_ms = self.environment.resources.command_ms;
         let at = now();
         let line = Line { command: &check.command, phase, timeout_ms };
         let item = command::run(self.timeline, sandbox.as_ref(), line).await.map_err(failed)?;
         tokio::spawn(async move { sandbox.destroy().await });
         Ok(CheckRun { item: item.id, exit_code: command::exit_code(&item), at })
+    }
+
+    /// Applies the patch on our own root, where nothing of the repository has run but the set-up's files lie.
+    async fn patched(&self, applied: &Applied<'_>) -> Result<Layer, End> {
+        let backend = self.worker.config.backend.as_ref();
+        let failed = |error| End::sandbox(&error);
+        let binds = vec![clean::bind(applied.file, PATCH)];
+        let sandbox = clean::sandbox(backend, self.worker.name("patched"), self.stack.clean(), binds);
+        let sandbox = sandbox.await.map_err(failed)?;
+        self.put_on(sandbox.as_ref(), applied).await?;
+        let layer = sandbox.snapshot().await.map_err(failed)?;
+        // Should the turn be cancelled, it goes with what nobody uses.
+        self.worker.shelf.used([layer.path.as_path()]);
+        Ok(layer)
     }
 
     async fn put_on(&self, sandbox: &dyn Sandbox, applied: &Applied<'_>) -> Result<(), End> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use legwork_git::Script;
 use legwork_sandbox::{
-    Access, Backend, Bind, Command, Error, Exit, IfLost, Layer, Limits, Output, Sandbox, Spec, Stdin,
+    Access, Backend, Bind, Command, Error, Exit, IfLost, Image, Layer, Limits, Output, Sandbox, Spec, Stdin,
 };
 
 /// Time for one script: a clone of the largest repositories takes some minutes.
@@ -50,6 +50,7 @@ pub(crate) async fn sandbox(
 ) -> Result<Arc<dyn Sandbox>, Error> {
     let spec = Spec {
         name,
+        image: Image::Host,
         layers,
         binds,
         workspace: Access::Write,

@@ -14,6 +14,7 @@ use legwork_sandbox::{Access, IfLost, LAYERS_MAX, Layer, Sandbox};
 use crate::checkout::{self, Checkout};
 use crate::end::End;
 use crate::layers::{self, Stack};
+use crate::root::{self, Root};
 use crate::turn::Turn;
 use crate::{recipe, setup};
 
@@ -25,6 +26,8 @@ const DEPTH_MAX: usize = 24;
 pub(crate) struct Ground {
     pub(crate) checkout: Checkout,
     pub(crate) environment: Environment,
+    /// What all sandboxes of the turn stand on.
+    pub(crate) root: Root,
     /// Checkout and set-up.
     pub(crate) clean: Stack,
     /// And what earlier work of the attempt did.
@@ -50,11 +53,12 @@ impl Turn {
                 );
                 End::failed(Failure::Setup, sentence)
             })?;
-        let clean = setup::layers(&self.worker, &self.timeline, &checkout, &environment).await?;
+        let root = root::get(&self.worker, &self.timeline, &environment).await?;
+        let clean = setup::layers(&self.worker, &self.timeline, &checkout, &environment, &root).await?;
         let (mut stack, files) = self.earlier_work(&clean).await?;
         self.make_shallow(&mut stack).await;
-        self.worker.shelf.used(clean.paths().chain(stack.paths()));
-        Ok(Ground { checkout, environment, clean, stack, files })
+        self.worker.shelf.used(clean.paths().chain(stack.paths()).chain(root.paths()));
+        Ok(Ground { checkout, environment, root, clean, stack, files })
     }
 
     /// Tells what later patches are against, and what of the repository is not in the checkout.
@@ -151,7 +155,7 @@ impl Turn {
                 "This attempt was taken up so often that its files lie in more layers than a sandbox can stand on. Its patches are kept; start a new task from the last one.",
             ));
         }
-        let mut spec = self.worker.spec("turn", ground.stack.all(), &ground.environment);
+        let mut spec = self.worker.spec("turn", ground.stack.all(), &ground.environment, &ground.root);
         if self.assignment.task.request.kind == Kind::Ask {
             spec.workspace = Access::Read;
         }

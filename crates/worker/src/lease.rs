@@ -84,7 +84,7 @@ async fn drain(worker: &Worker, mut turns: JoinSet<()>) {
 }
 
 async fn reap(worker: Arc<Worker>) -> Result<(), legwork_sandbox::Error> {
-    worker.shelf.sweep(worker.config.backend.as_ref()).await;
+    worker.shelf.sweep(worker.config.backend.as_ref(), &worker.config.images).await;
     let reaped = worker.config.backend.reap().await?;
     if reaped > 0 {
         tracing::info!(reaped, "removed what sandboxes of dead workers left behind");

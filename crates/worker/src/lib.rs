@@ -19,6 +19,7 @@ mod purse;
 mod recipe;
 mod recorder;
 mod roll;
+mod root;
 mod setup;
 mod shelf;
 mod trace;
@@ -34,7 +35,7 @@ use legwork_client::Client;
 use legwork_domain::{TaskId, WorkerId};
 use legwork_git::Url;
 use legwork_model::Catalog;
-use legwork_sandbox::{Backend, Toolchains};
+use legwork_sandbox::{Backend, Bind, Toolchains};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -58,8 +59,12 @@ pub struct Config {
     pub keep: Keep,
     /// Which repositories of this machine it may take.
     pub local: LocalRepositories,
-    /// Toolchains of the machine that every sandbox shows, and what else its operator wants shown.
+    /// Toolchains of the machine, for sandboxes on its own root.
     pub toolchains: Toolchains,
+    /// What else its operator wants shown in every sandbox.
+    pub mounts: Vec<Bind>,
+    /// Base images other than the machine itself.
+    pub images: legwork_image::Store,
     /// Who it is.
     pub id: WorkerId,
     /// Only turns of this task.

@@ -1,7 +1,8 @@
 //! `.legwork/environment.toml`: what a repository says about its own environment.
 //!
-//! It is hostile text from a commit. It can name commands, checks and variables, which run inside sandboxes only, and
-//! nothing else: no mount, no image, no limit, no network. What the request says comes before what the repository says.
+//! It is hostile text from a commit. It can name commands, checks, variables and a base image, which are for the
+//! inside of sandboxes only, and nothing else: no mount, no limit, no network. An image is a name; what names there are is the
+//! operator's to say. What the request says comes before what the repository says.
 
 use std::collections::BTreeMap;
 
@@ -21,6 +22,7 @@ const VARIABLE_BYTES_MAX: usize = 32 * 1024;
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Recipe {
+    image: Option<String>,
     setup: Option<String>,
     variables: BTreeMap<String, String>,
     checks: BTreeMap<String, String>,
@@ -35,6 +37,9 @@ pub(crate) fn complete(request: &Environment, recipe: Option<&[u8]>) -> Result<E
     let mut environment = request.clone();
     let Some(recipe) = recipe else { return Ok(environment) };
     let recipe = read(recipe)?;
+    if environment.image == Environment::default().image {
+        environment.image = recipe.image.unwrap_or(environment.image);
+    }
     environment.setup = environment.setup.or(recipe.setup);
     if environment.checks.is_empty() {
         environment.checks =
@@ -97,12 +102,15 @@ mod tests {
     fn the_request_comes_first() {
         let mut request = Environment { setup: Some("mine".into()), ..Environment::default() };
         request.variables.insert("A".into(), "mine".into());
-        let text = "setup = 'theirs'\nvariables = { A = 'theirs', B = 'b' }\n[checks]\ntest = 'make test'\n";
+        let text = "image = 'debian:12'\nsetup = 'theirs'\nvariables = { A = 'theirs', B = 'b' }\n[checks]\ntest = 'make test'\n";
         let environment = complete(&request, Some(text.as_bytes())).unwrap();
         assert_eq!(environment.setup.as_deref(), Some("mine"));
+        assert_eq!(environment.image, "debian:12");
         assert_eq!(environment.variables["A"], "mine");
         assert_eq!(environment.variables["B"], "b");
         assert_eq!(environment.checks, [Check { name: "test".into(), command: "make test".into() }]);
+        request.image = "mine".into();
+        assert_eq!(complete(&request, Some(text.as_bytes())).unwrap().image, "mine");
         request.checks.push(Check { name: "x".into(), command: "y".into() });
         assert_eq!(complete(&request, Some(text.as_bytes())).unwrap().checks.len(), 1);
     }
@@ -111,7 +119,7 @@ mod tests {
     fn a_repository_cannot_ask_for_more() {
         for text in [
             "mounts = [{ host = '/', inside = '/h' }]",
-            "image = 'x'",
+            "image = ['x']",
             "[resources]\nmemory_mib = 1",
             "network = 'all'",
             "setup = 1",

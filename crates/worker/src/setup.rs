@@ -10,6 +10,7 @@ use crate::clean::last_lines;
 use crate::command::{self, Line};
 use crate::end::End;
 use crate::layers::{self, Stack};
+use crate::root::Root;
 use crate::turn::Worker;
 
 /// Lines of a failed script's output that its sentence quotes.
@@ -19,6 +20,13 @@ const QUOTED_LINES: usize = 5;
 #[derive(Serialize, Deserialize)]
 struct Done {
     layers: Vec<String>,
+}
+
+/// What a set-up runs on, beside the checkout.
+#[derive(Clone, Copy)]
+struct Below<'a> {
+    environment: &'a Environment,
+    root: &'a Root,
 }
 
 /// The layers of a checkout after its set-up. Without a script they are the checkout's own.
@@ -33,12 +41,14 @@ pub(crate) async fn layers(
     timeline: &Timeline,
     checkout: &Checkout,
     environment: &Environment,
+    root: &Root,
 ) -> Result<Stack, End> {
     let stack = Stack::new(checkout.layers());
     let Some(script) = environment.setup.as_deref().filter(|script| !script.trim().is_empty()) else {
         return Ok(stack);
     };
-    let key = key(worker, &stack, environment, script);
+    let ground = Below { environment, root };
+    let key = key(worker, &stack, ground, script);
     if let Some(ready) = ready(worker, &key) {
         timeline.notice(Level::Info, "The set-up of an earlier run is used again.").await;
         return Ok(ready);
@@ -48,7 +58,7 @@ pub(crate) async fn layers(
         timeline.notice(Level::Info, "The set-up of an earlier run is used again.").await;
         return Ok(ready);
     }
-    let stack = run(worker, timeline, stack, environment, script).await?;
+    let stack = run(worker, timeline, stack, ground, script).await?;
     worker.setups.write(&key, &Done { layers: stack.names() }, &maker).map_err(End::internal)?;
     Ok(stack)
 }
@@ -57,15 +67,16 @@ fn ready(worker: &Worker, key: &str) -> Option<Stack> {
     worker.setups.read::<Done>(key).and_then(|done| Stack::from_names(&done.layers))
 }
 
-fn key(worker: &Worker, stack: &Stack, environment: &Environment, script: &str) -> String {
+fn key(worker: &Worker, stack: &Stack, below: Below<'_>, script: &str) -> String {
+    let Below { environment, root } = below;
     let layers = stack.names().join("\n");
     let variables: Vec<String> =
         environment.variables.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let toolchains: Vec<String> =
-        worker.config.toolchains.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        root.env(worker).iter().map(|(name, value)| format!("{name}={value}")).collect();
     cache::key(&[
         layers.as_bytes(),
-        environment.image.as_bytes(),
+        root.digest().as_bytes(),
         script.as_bytes(),
         variables.join("\0").as_bytes(),
         toolchains.join("\0").as_bytes(),
@@ -76,10 +87,11 @@ async fn run(
     worker: &Worker,
     timeline: &Timeline,
     mut stack: Stack,
-    environment: &Environment,
+    below: Below<'_>,
     script: &str,
 ) -> Result<Stack, End> {
-    let spec = worker.spec("setup", stack.all(), environment);
+    let Below { environment, root } = below;
+    let spec = worker.spec("setup", stack.all(), environment, root);
     let sandbox = worker.config.backend.create(spec).await.map_err(|error| End::sandbox(&error))?;
     let timeout_ms = environment.resources.command_ms;
     let line = Line { command: script, phase: Phase::Setup, timeout_ms };

@@ -92,7 +92,7 @@ impl Shelf {
     }
 
     /// Removes what is too old or too much. What cannot be removed is tried again at the next start.
-    pub(crate) async fn sweep(&self, backend: &dyn Backend) {
+    pub(crate) async fn sweep(&self, backend: &dyn Backend, images: &legwork_image::Store) {
         let shelf = self.clone();
         let going = tokio::task::spawn_blocking(move || shelf.going()).await.unwrap_or_default();
         for mark in going {
@@ -102,6 +102,8 @@ impl Shelf {
                 discard_left(backend, &path).await
             } else if path.starts_with(self.data.join("mirrors")) {
                 tokio::fs::remove_dir_all(&path).await.is_ok() || !path.exists()
+            } else if images.discard(&path) {
+                true
             } else {
                 backend.discard(Layer { path }).await.is_ok()
             };

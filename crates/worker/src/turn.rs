@@ -24,6 +24,7 @@ use crate::ground::Ground;
 use crate::patch::{self, Change, Saved};
 use crate::purse::Purse;
 use crate::recorder::{self, Line, Recorder, Signals, Why};
+use crate::root::Root;
 use crate::shelf::Shelf;
 
 /// How long a turn may still run to its own end when its worker is to stop. With what comes after (the agent's calls end
@@ -62,15 +63,22 @@ impl Worker {
     }
 
     /// A sandbox for commands of the repository or the agent.
-    pub(crate) fn spec(&self, what: &str, layers: Vec<Layer>, environment: &Environment) -> Spec {
+    pub(crate) fn spec(
+        &self,
+        what: &str,
+        layers: Vec<Layer>,
+        environment: &Environment,
+        root: &Root,
+    ) -> Spec {
         let resources = environment.resources;
         let variables = environment.variables.iter().map(|(name, value)| (name.clone(), value.clone()));
         Spec {
             name: self.name(what),
+            image: root.files(),
             layers,
-            binds: self.config.toolchains.binds.clone(),
+            binds: root.binds(self),
             workspace: Access::Write,
-            env: self.config.toolchains.env.iter().cloned().chain(variables).collect(),
+            env: root.env(self).into_iter().chain(variables).collect(),
             limits: Limits {
                 memory_bytes: resources.memory_mib << 20,
                 processes: resources.processes,
@@ -401,9 +409,9 @@ impl Turn {
     async fn verify(&self, ground: &Ground, saved: Option<&Saved>, left: &mut Left) -> Result<End, End> {
         let kind = self.assignment.task.request.kind;
         if kind == Kind::Code {
-            let Ground { checkout, environment, clean, .. } = ground;
+            let Ground { checkout, environment, root, clean, .. } = ground;
             let (worker, timeline) = (self.worker.as_ref(), &self.timeline);
-            let room = Room { worker, timeline, environment, checkout, stack: clean };
+            let room = Room { worker, timeline, environment, root, checkout, stack: clean };
             left.verdicts = room.judge(saved).await?;
         }
         Ok(End::done(kind, left.patch.as_ref().map(|patch| patch.stat), &left.verdicts))

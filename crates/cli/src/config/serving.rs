@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use legwork_image::{Credentials, Named, Registry, Settings};
 use legwork_server::{Rate, Rates};
 use legwork_worker::Keep;
 use serde::Deserialize;
@@ -100,9 +101,65 @@ pub struct WorkerFile {
     pub keep_days: Option<u16>,
     /// Gibibytes of them on the disk, above which the longest unused go first.
     pub keep_gib: Option<u32>,
+    /// Names of base images: a root file system's directory or tarball on this machine, or an image of a registry.
+    pub images: BTreeMap<String, String>,
+    /// Registries whose images tasks may name; `*`: any with a public address.
+    pub registries: Option<Vec<String>>,
+    /// How registries are reached where that has to be said, by their names.
+    pub registry: BTreeMap<String, RegistryFile>,
+}
+
+/// `[worker.registry."NAME"]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RegistryFile {
+    /// Where its API is, if not at `https://` and its name: a mirror.
+    url: Option<String>,
+    /// Whether it may have a private address, and be without TLS.
+    private: bool,
+    /// Who is let in.
+    user: Option<String>,
+    /// The file with that one's password or token.
+    password_file: Option<PathBuf>,
+}
+
+impl RegistryFile {
+    fn access(&self, name: &str) -> Result<Registry, Trouble> {
+        let credentials = match (&self.user, &self.password_file) {
+            (Some(user), Some(file)) => {
+                Some(Credentials { user: user.clone(), password: crate::serve::secret_of(file)? })
+            }
+            (None, None) => None,
+            _ => {
+                let what =
+                    format!("The registry {name} has a user without a password_file, or one without a user.");
+                return Err(Trouble::usage(what, "Give it both, or neither."));
+            }
+        };
+        Ok(Registry { url: self.url.clone(), is_private: self.private, credentials })
+    }
 }
 
 impl WorkerFile {
+    /// Which base images there are; what is unpacked belongs to `owner`.
+    ///
+    /// # Errors
+    /// If a password cannot be read.
+    pub fn images(&self, directory: PathBuf, owner: (u32, u32)) -> Result<Settings, Trouble> {
+        let mut settings = Settings::new(directory, owner);
+        let named = |text: &String| {
+            if text.starts_with('/') { Named::Path(text.into()) } else { Named::Reference(text.clone()) }
+        };
+        settings.named = self.images.iter().map(|(name, text)| (name.clone(), named(text))).collect();
+        if let Some(registries) = &self.registries {
+            settings.registries.clone_from(registries);
+        }
+        for (name, file) in &self.registry {
+            settings.access.insert(name.to_ascii_lowercase(), file.access(name)?);
+        }
+        Ok(settings)
+    }
+
     /// How long files are kept that nothing uses.
     #[must_use]
     pub fn keep(&self) -> Keep {

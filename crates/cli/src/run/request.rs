@@ -39,7 +39,8 @@ pub(super) fn of(
         kind: if args.ask { Kind::Ask } else { Kind::Code },
         attempts: args.attempts,
         environment: Environment {
-            setup: args.setup.clone(),
+            image: args.ground.image.clone().unwrap_or_else(|| Environment::default().image),
+            setup: args.ground.setup.clone(),
             checks: checks(&args.checks),
             resources: config.resources,
             ..Environment::default()

@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use super::Outcome;
 use crate::{
-    Access, Backend, Command, Error, Exit, IfLost, Layer, Limits, Output, Process, Sandbox, Spec, Stdin,
-    WORKSPACE,
+    Access, Backend, Command, Error, Exit, IfLost, Image, Layer, Limits, Output, Process, Sandbox, Spec,
+    Stdin, WORKSPACE,
 };
 
 /// More than any case says.
@@ -26,6 +26,7 @@ pub(super) struct Ended {
 pub(super) fn spec(name: &str) -> Spec {
     Spec {
         name: name.to_owned(),
+        image: Image::Host,
         layers: Vec::new(),
         binds: Vec::new(),
         workspace: Access::Write,

@@ -1,4 +1,4 @@
-//! The base image `host`: what of this machine's own files a sandbox sees.
+//! The base image `host`: what of this machine's own files a sandbox sees. And what every foreign image gets.
 //!
 //! Programs and libraries are shown as they are, read-only. The rest of the root is a small skeleton that is made once:
 //! directories, links, and the little of `/etc` without which programs fail. Everything in it belongs to the
@@ -84,6 +84,26 @@ const DIRECTORIES: [(&str, u32); 18] = [
     ("workspace", 0o755),
 ];
 
+/// What lies over a foreign image: mount points, and where our own user lives. No more, for a directory here hides a link
+/// of the image.
+const OVER_IMAGES: [(&str, u32); 9] = [
+    ("dev", 0o755),
+    ("etc", 0o755),
+    ("home", 0o755),
+    ("home/agent", 0o755),
+    ("proc", 0o555),
+    ("run", 0o755),
+    ("sys", 0o555),
+    ("tmp", 0o1777),
+    ("workspace", 0o755),
+];
+
+/// What lies below one: directories on the way to certificates.
+const BELOW_IMAGES: [(&str, u32); 3] = [("etc", 0o755), ("etc/ssl", 0o755), ("etc/ssl/certs", 0o755)];
+
+/// The certificates of authorities that slim images come without, and where they are looked for first.
+const CERTIFICATES: &str = "ssl/certs/ca-certificates.crt";
+
 /// A copied file may be so long: `ld.so.cache` of a full desktop has about 200 KiB.
 const COPY_BYTES_MAX: u64 = 4 << 20;
 
@@ -94,18 +114,23 @@ pub(crate) struct Base {
     pub(crate) skeleton: PathBuf,
     /// Host path and path inside: the same.
     pub(crate) shown: Vec<String>,
+    /// What lies over a foreign image.
+    pub(crate) over: PathBuf,
+    /// What lies below it.
+    pub(crate) below: PathBuf,
 }
 
 impl Base {
     /// Finds the skeleton that fits this machine as it is now, or makes it.
     pub(super) fn open(state: &State) -> Result<Self, Error> {
         debug_assert_eq!((HOME, WORKSPACE), ("/home/agent", "/workspace"));
-        let plan = Plan::of_host();
-        let skeleton = state.path("base").join(plan.digest(state.ids));
-        if !skeleton.is_dir() {
-            plan.build(&skeleton, state)?;
-        }
-        Ok(Self { skeleton, shown: shown() })
+        let tree = |plan: Plan| {
+            let place = state.path("base").join(plan.digest(state.ids));
+            if place.is_dir() { Ok(place) } else { plan.build(&place, state).map(|()| place) }
+        };
+        let skeleton = tree(Plan::of_host())?;
+        let (over, below) = (tree(Plan::over_images())?, tree(Plan::below_images())?);
+        Ok(Self { skeleton, shown: shown(), over, below })
     }
 }
 
@@ -119,8 +144,12 @@ fn is_real_directory(path: &str) -> bool {
     std::fs::symlink_metadata(path).is_ok_and(|found| found.is_dir())
 }
 
-/// What the skeleton is to hold.
+/// What a skeleton is to hold.
 struct Plan {
+    /// With their rights.
+    places: &'static [(&'static str, u32)],
+    /// Where mounts will cover them.
+    shown: Vec<String>,
     directories: Vec<String>,
     links: Vec<(String, PathBuf)>,
     files: Vec<(String, Vec<u8>)>,
@@ -135,9 +164,22 @@ impl Plan {
         links.push(("var/run".to_owned(), "/run".into()));
         let mut files = own_files();
         files.extend(COPIED.iter().filter_map(|name| Some((format!("etc/{name}"), read_public(name)?))));
-        let mut plan = Self { directories: Vec::new(), links, files };
+        let mut plan = Self { places: &DIRECTORIES, shown: shown(), directories: Vec::new(), links, files };
         COPIED_TREES.iter().for_each(|name| plan.add_tree(name));
         plan
+    }
+
+    fn over_images() -> Self {
+        Self::of_files(&OVER_IMAGES, own_files())
+    }
+
+    fn below_images() -> Self {
+        let certificates = read_public(CERTIFICATES).map(|bytes| (format!("etc/{CERTIFICATES}"), bytes));
+        Self::of_files(&BELOW_IMAGES, certificates.into_iter().collect())
+    }
+
+    fn of_files(places: &'static [(&'static str, u32)], files: Vec<(String, Vec<u8>)>) -> Self {
+        Self { places, shown: Vec::new(), directories: Vec::new(), links: Vec::new(), files }
     }
 
     /// Adds what everybody may read of a directory of `/etc`. Links stay links: they lead nowhere but inside.
@@ -165,7 +207,7 @@ impl Plan {
     /// Tells one content of the skeleton from another.
     fn digest(&self, ids: (u32, u32)) -> String {
         let mut hasher = DefaultHasher::new();
-        (&self.directories, &self.links, &self.files, DIRECTORIES, ids).hash(&mut hasher);
+        (self.places, &self.directories, &self.links, &self.files, ids).hash(&mut hasher);
         format!("{:016x}", hasher.finish())
     }
 
@@ -182,7 +224,7 @@ impl Plan {
     }
 
     fn fill(&self, root: &Path) -> Result<(), std::io::Error> {
-        for (name, mode) in DIRECTORIES {
+        for &(name, mode) in self.places {
             std::fs::DirBuilder::new().mode(0o755).create(root.join(name))?;
             std::fs::set_permissions(root.join(name), std::fs::Permissions::from_mode(mode))?;
         }
@@ -195,8 +237,7 @@ impl Plan {
         for (name, contents) in &self.files {
             std::fs::write(root.join(name), contents)?;
         }
-        let directories = shown();
-        directories
+        self.shown
             .iter()
             .try_for_each(|path| std::fs::create_dir_all(root.join(path.trim_start_matches('/'))))
     }

@@ -23,7 +23,8 @@ use super::{Step, blocking};
 use crate::guest::{HOME, USER};
 use crate::protocol::{self, CHUNK_BYTES, REPLY_BYTES_MAX, Reply, Request, Setup, Start, Writing};
 use crate::{
-    Access, Command, Error, File, IfLost, LAYERS_MAX, Layer, Limits, Output, Process, Sandbox, Spec, Stdin,
+    Access, Command, Error, File, IMAGE_TREES_MAX, IfLost, Image, LAYERS_MAX, Layer, Limits, Output, Process,
+    Sandbox, Spec, Stdin,
 };
 
 /// Commands and transfers at the same time; an agent has a handful. It bounds what the guest holds for us.
@@ -200,6 +201,11 @@ fn check(spec: &Spec) -> Result<(), Error> {
     if spec.binds.len() > BINDS_MAX {
         return refuse(format!("{} binds; at most {BINDS_MAX}", spec.binds.len()));
     }
+    if let Image::Trees(trees) = &spec.image
+        && (trees.is_empty() || trees.len() > IMAGE_TREES_MAX)
+    {
+        return refuse(format!("an image of {} trees; 1 to {IMAGE_TREES_MAX}", trees.len()));
+    }
     let is_plain = |path: &Path| {
         path.is_absolute() && path.components().all(|part| !matches!(part, std::path::Component::ParentDir))
     };
@@ -219,8 +225,20 @@ fn host_setup(host: &Host, spec: &Spec) -> Result<Setup, Error> {
     for layer in spec.layers.iter().rev() {
         lower.push(text(&host.state.layer(layer)?)?);
     }
-    lower.push(text(&host.base.skeleton)?);
-    let mut binds: Vec<_> = host.base.shown.iter().map(|path| (path.clone(), path.clone())).collect();
+    let mut binds = Vec::new();
+    match &spec.image {
+        Image::Host => {
+            lower.push(text(&host.base.skeleton)?);
+            binds.extend(host.base.shown.iter().map(|path| (path.clone(), path.clone())));
+        }
+        Image::Trees(trees) => {
+            lower.push(text(&host.base.over)?);
+            for tree in trees.iter().rev() {
+                lower.push(text(tree)?);
+            }
+            lower.push(text(&host.base.below)?);
+        }
+    }
     for bind in &spec.binds {
         binds.push((text(&bind.host)?, text(&bind.inside)?));
     }

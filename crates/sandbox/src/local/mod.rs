@@ -56,6 +56,12 @@ impl Local {
         let Options { state, guest } = options;
         Ok(Self { host: Arc::new(launch::Host::open(&state, &guest)?) })
     }
+
+    /// The user and group on the host that stand behind the inside's user. Files of a base image must be theirs.
+    #[must_use]
+    pub fn owner(&self) -> (u32, u32) {
+        self.host.state.ids
+    }
 }
 
 #[async_trait]

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod conformance;
+mod foreign_root;
 mod hostile_files;
 mod lifetime;
 mod ordinary_user;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use legwork_sandbox::local::{Local, Options};
-use legwork_sandbox::{Access, Backend, Command, Exit, IfLost, Limits, Output, Sandbox, Spec, WORKSPACE};
+use legwork_sandbox::{
+    Access, Backend, Command, Exit, IfLost, Image, Limits, Output, Sandbox, Spec, WORKSPACE,
+};
 
 /// Where the guest is, for a run as another user to whom the build directory may be closed.
 pub(crate) const GUEST_VARIABLE: &str = "LEGWORK_TEST_GUEST";
@@ -53,6 +55,7 @@ impl World {
 pub(crate) fn spec(name: &str) -> Spec {
     Spec {
         name: name.to_owned(),
+        image: Image::Host,
         layers: Vec::new(),
         binds: Vec::new(),
         workspace: Access::Write,

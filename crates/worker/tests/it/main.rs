@@ -13,6 +13,7 @@ mod crash;
 mod exact;
 mod forks;
 mod hostile;
+mod images;
 mod stops;
 mod talk;
 mod turns;

@@ -89,20 +89,34 @@ fn serve(
 
 fn worker_of(client: Client, directory: &Path) -> legwork_worker::Config {
     let options = Options { state: directory.join("sandboxes"), guest: guest() };
+    let backend = Local::new(options).unwrap();
+    let owner = backend.owner();
     legwork_worker::Config {
         client,
-        backend: Arc::new(Local::new(options).unwrap()),
+        backend: Arc::new(backend),
         catalog: Arc::new(Catalog::new(Settings::default()).unwrap()),
         data: directory.join("worker"),
         slots: 2,
         keep: legwork_worker::Keep::default(),
         local: legwork_worker::LocalRepositories::Any,
+        mounts: Vec::new(),
+        images: images_of(directory, owner),
         toolchains: Toolchains { binds: Vec::new(), env: Vec::new() },
         id: WorkerId::from_u128(u128::from(std::process::id())),
         task: None,
         labels: Vec::new(),
         operator_env: vec![("PATH".into(), std::env::var_os("PATH").unwrap())],
     }
+}
+
+/// The images of the world: what lies in `roots`, by its name.
+fn images_of(directory: &Path, owner: (u32, u32)) -> legwork_image::Store {
+    let mut settings = legwork_image::Settings::new(directory.join("images"), owner);
+    for root in std::fs::read_dir(directory.join("roots")).into_iter().flatten().flatten() {
+        let name = root.file_name().into_string().unwrap();
+        settings.named.insert(name, legwork_image::Named::Path(root.path()));
+    }
+    legwork_image::Store::open(settings).unwrap()
 }
 
 fn now() -> Timestamp {

@@ -1,9 +1,10 @@
-//! The house's own tools: `cargo xtask tidy | schema | bench | dist`.
+//! The house's own tools: `cargo xtask tidy | schema | bench | dist | env-corpus`.
 //!
 //! They are a Rust program and not scripts so that a contributor needs nothing but cargo, and so that the rules of the
 //! house (`tidy`) can be one of its tests.
 
 mod bench;
+mod corpus;
 mod dist;
 mod house;
 mod schema;
@@ -12,7 +13,7 @@ mod tidy;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo xtask tidy | schema | bench [NAME] | dist";
+const USAGE: &str = "usage: cargo xtask tidy | schema | bench [NAME] | dist | env-corpus [--run]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -23,6 +24,8 @@ fn main() -> ExitCode {
         ["bench"] => bench::run(""),
         ["bench", name] => bench::run(name),
         ["dist"] => dist::run(),
+        ["env-corpus"] => corpus::run(corpus::Depth::Detect),
+        ["env-corpus", "--run"] => corpus::run(corpus::Depth::Run),
         _ => Err(anyhow::anyhow!(USAGE)),
     };
     match done {

@@ -27,9 +27,9 @@ const INSTRUCTION_FILE_BYTES_MAX: u64 = 1 << 20;
 pub(crate) async fn opening(
     sandbox: &dyn Sandbox,
     timeline: &Timeline,
-    kind: Kind,
+    facts: String,
 ) -> Result<Vec<Record>, Error> {
-    let mut records = vec![Record::said(Origin::Context, facts(kind))];
+    let mut records = vec![Record::said(Origin::Context, facts)];
     let loaded = instructions(sandbox, timeline).await?;
     if !loaded.files.is_empty() {
         records.push(Record::said(
@@ -44,13 +44,17 @@ pub(crate) async fn opening(
     Ok(records)
 }
 
-fn facts(kind: Kind) -> String {
+/// What the model is to know of where it is.
+pub(crate) fn facts(kind: Kind, notes: &[String]) -> String {
     let task = match kind {
-        Kind::Code => "You may change the checkout; the patch is taken from its files when you stop.",
+        Kind::Code | Kind::Prepare => {
+            "You may change the checkout; the patch is taken from its files when you stop."
+        }
         Kind::Ask => "The checkout is read-only. Answer the question; no patch is taken.",
     };
+    let notes: String = notes.iter().map(|note| format!("- {note}\n")).collect();
     format!(
-        "Environment:\n- working directory: {WORKSPACE} (the root of the checkout)\n- shell: bash\n- network: none but loopback\n- sandbox: a fresh isolated machine that is thrown away after the task\n- the user can be asked with ask_user, and the work then waits; ask only what you cannot find out and must not guess\n{task}"
+        "Environment:\n- working directory: {WORKSPACE} (the root of the checkout)\n- shell: bash\n- network: none but loopback\n- sandbox: a fresh isolated machine that is thrown away after the task\n- the user can be asked with ask_user, and the work then waits; ask only what you cannot find out and must not guess\n{notes}{task}"
     )
 }
 
@@ -120,7 +124,7 @@ mod tests {
     fn the_prompt_is_short_and_the_facts_are_stable() {
         assert!(PROMPT.len() < 4000, "{}", PROMPT.len());
         insta::assert_snapshot!(PROMPT);
-        insta::assert_snapshot!(facts(Kind::Ask), @r"
+        insta::assert_snapshot!(facts(Kind::Ask, &[]), @r"
         Environment:
         - working directory: /workspace (the root of the checkout)
         - shell: bash
@@ -133,7 +137,7 @@ mod tests {
 
     #[test]
     fn the_goal_has_the_acceptance_verbatim() {
-        let checks = [Check { name: "tests".into(), command: "cargo test --locked".into() }];
+        let checks = [Check::new("tests", "cargo test --locked")];
         let Entry::User { parts } =
             goal(TurnId::from_u128(1), "Fix it", vec!["data:image/png;base64,".into()], &checks).entry
         else {

@@ -47,8 +47,8 @@ pub struct Job {
     pub input: String,
     /// Images with it, as `data:` URLs.
     pub images: Vec<String>,
-    /// What must hold in the end; told to the model and repeated after a compaction.
-    pub checks: Vec<Check>,
+    /// What the model is told beside the input.
+    pub brief: Brief,
     /// Patterns of commands that need a person's yes.
     pub approve: Vec<String>,
     /// What it may spend.
@@ -63,6 +63,15 @@ pub struct Job {
     pub messages: mpsc::Receiver<Message>,
     /// Ends the turn: open calls get a result, then [`Stop::Cancelled`].
     pub cancel: CancellationToken,
+}
+
+/// What the model is told beside the input.
+#[derive(Clone, Debug, Default)]
+pub struct Brief {
+    /// What must hold in the end; repeated after a compaction.
+    pub checks: Vec<Check>,
+    /// What to know of the environment, a line each; said once, before the task.
+    pub notes: Vec<String>,
 }
 
 /// What a turn looks back on when it is taken up.

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use legwork_domain::{
-    Author, Check, ContextChange, EventKind, ItemBody, Kind, Level, Message, MessageBody, Waiting,
+    Author, Check, ContextChange, EventKind, ItemBody, Level, Message, MessageBody, Waiting,
 };
 use legwork_model::{Entry, Model, Request};
 use tokio::sync::mpsc;
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::answer::{Answer, Ending, Reader};
 use crate::breaker::Breaker;
 use crate::calls::{Running, recorded, results};
-use crate::context::{PROMPT, goal, opening};
+use crate::context::{PROMPT, facts, goal, opening};
 use crate::history::{History, Mark, Origin, Record, text_tokens};
 use crate::limits::Budget;
 use crate::resume::{Lost, waits_for};
@@ -46,7 +46,8 @@ pub(crate) struct Turn {
     pub(crate) toolbox: Toolbox,
     pub(crate) purse: Option<Arc<dyn Purse>>,
     breaker: Breaker,
-    kind: Kind,
+    /// What the model is to know of where it is.
+    facts: String,
     cache_key: String,
     /// Ends all that is under way: the user's cancel, or the end of the wall time.
     pub(crate) stop: CancellationToken,
@@ -78,7 +79,7 @@ impl Turn {
             history: History::default(),
             budget: Budget::new(job.limits, job.past.spent, job.started),
             breaker: Breaker::default(),
-            kind: job.kind,
+            facts: facts(job.kind, &job.brief.notes),
             cache_key: job.cache_key.clone(),
             stop: job.cancel.child_token(),
             cancel: job.cancel.clone(),
@@ -90,7 +91,7 @@ impl Turn {
     }
 
     async fn work(&mut self, job: Job) -> Result<Stop, Stop> {
-        let Job { past, input, images, checks, mut messages, .. } = job;
+        let Job { past, input, images, brief, mut messages, .. } = job;
         let lost = self.read(past.history, past.files).await;
         if self.history.has_begun(self.scene.timeline.turn()) {
             if let Some(stop) = self.take_up(&lost, &mut messages).await {
@@ -98,7 +99,7 @@ impl Turn {
             }
         } else {
             self.close_open_calls().await;
-            self.begin(&input, images, &checks, &lost).await?;
+            self.begin(&input, images, &brief.checks, &lost).await?;
         }
         loop {
             self.hear(&mut messages).await;
@@ -124,7 +125,8 @@ impl Turn {
         let scene = Arc::clone(&self.scene);
         let mut records = Vec::new();
         if first {
-            records = opening(&*scene.sandbox, &scene.timeline, self.kind).await.map_err(Stop::Sandbox)?;
+            records =
+                opening(&*scene.sandbox, &scene.timeline, self.facts.clone()).await.map_err(Stop::Sandbox)?;
         }
         if !images.is_empty() && !self.model.info().images {
             let text =

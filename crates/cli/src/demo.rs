@@ -96,7 +96,7 @@ impl Place {
         };
         NewTask {
             environment: Environment {
-                checks: vec![Check { name: CHECK.to_owned(), command: CHECK.to_owned() }],
+                checks: vec![Check::new(CHECK, CHECK)],
                 resources: config.resources,
                 ..Environment::default()
             },

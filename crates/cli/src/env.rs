@@ -1,13 +1,21 @@
-//! `legwork env`: recipes of sandboxes that a server keeps for a repository, and their secrets.
+//! `legwork env`: what a repository needs, tried out; recipes of sandboxes that a server keeps for it, and their secrets.
+
+mod detect;
+mod files;
+mod reset;
+mod shell;
+mod show;
+mod trial;
 
 use std::path::{Path, PathBuf};
 
 use legwork_client::Client;
 use legwork_domain::{
-    Environment, EnvironmentDraft, EnvironmentId, RepositoryId, SecretDraft, StoredEnvironment,
+    Audience, DEFAULT_ENVIRONMENT, Environment, EnvironmentDraft, EnvironmentId, RepositoryId, SecretDraft,
+    StoredEnvironment,
 };
 
-use crate::call::{Call, CallArgs};
+use crate::call::{Call, CallArgs, Form};
 use crate::config::{Config, Vars};
 use crate::exit::{Exit, Trouble};
 use crate::run::words;
@@ -29,12 +37,27 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
+    /// Finds out what a repository needs.
+    Detect(detect::Args),
+    /// Sets the environment up in a sandbox and runs its tests once.
+    Test(trial::TrialArgs),
+    /// Opens a terminal in the prepared sandbox.
+    Shell(shell::Args),
+    /// Forgets what set-ups made on this machine, so that the next one starts anew.
+    Reset,
+    #[command(flatten)]
+    Kept(Kept),
+}
+
+/// What is done to the recipes that a server keeps.
+#[derive(Debug, clap::Subcommand)]
+enum Kept {
     /// Lists a repository's recipes.
     Ls,
-    /// Shows a recipe.
+    /// Shows a recipe; without a name what a task would use, who said it and what else was said.
     Show {
         /// Its name.
-        name: String,
+        name: Option<String>,
         /// An earlier version.
         #[arg(long, value_name = "N")]
         version: Option<u64>,
@@ -46,6 +69,9 @@ enum Verb {
         /// The recipe as TOML, with the keys of `environment` in the API; - reads standard input.
         #[arg(long, value_name = "FILE", default_value = "-")]
         file: PathBuf,
+        /// Yours alone: it goes before the team's of the same name.
+        #[arg(long)]
+        personal: bool,
     },
     /// Removes a recipe and its secrets.
     Rm {
@@ -70,6 +96,24 @@ enum Verb {
 /// What the server says.
 pub async fn run(args: Args, config: &Config, vars: Vars<'_>) -> anyhow::Result<Exit> {
     let Args { call, repo, verb } = args;
+    let verb = match verb {
+        Verb::Detect(args) => return detect::run(&args, call.form() == Form::Json),
+        Verb::Test(args) => {
+            return call
+                .with(config, vars, async |call| trial::run(&args, repo.as_deref(), call).await)
+                .await;
+        }
+        Verb::Shell(args) => {
+            return call
+                .with(config, vars, async |call| shell::run(&args, repo.as_deref(), call).await)
+                .await;
+        }
+        Verb::Reset => return reset::run(config),
+        Verb::Kept(Kept::Show { name: None, .. }) => {
+            return call.with(config, vars, async |call| show::run(repo.as_deref(), call).await).await;
+        }
+        Verb::Kept(verb) => verb,
+    };
     call.with(config, vars, async |call| {
         let repository = of(repo.as_deref(), call).await?;
         verb_on(&verb, repository, call).await
@@ -77,21 +121,26 @@ pub async fn run(args: Args, config: &Config, vars: Vars<'_>) -> anyhow::Result<
     .await
 }
 
-async fn verb_on(verb: &Verb, repository: RepositoryId, call: &Call<'_>) -> anyhow::Result<Exit> {
+async fn verb_on(verb: &Kept, repository: RepositoryId, call: &Call<'_>) -> anyhow::Result<Exit> {
     match verb {
-        Verb::Ls => list(repository, call).await,
-        Verb::Show { name, version } => {
+        Kept::Ls => list(repository, call).await,
+        Kept::Show { name, version } => {
+            let name = name.as_deref().unwrap_or(DEFAULT_ENVIRONMENT);
             let id = found(name, repository, call.client).await?.id;
             let environment = call.client.environment(id, *version).await?;
             call.answer(&environment, &shown(&environment)?)
         }
-        Verb::Set { name, file } => set(name, file, repository, call).await,
-        Verb::Rm { name } => {
+        Kept::Set { name, file, personal } => {
+            let audience = if *personal { Audience::Personal } else { Audience::Team };
+            let draft = EnvironmentDraft { name: name.clone(), recipe: recipe(file)?, audience };
+            set(draft, repository, call).await
+        }
+        Kept::Rm { name } => {
             let environment = found(name, repository, call.client).await?;
             call.client.remove_environment(environment.id).await?;
             call.answer(&environment, &[Line::default().with(GOOD, "Removed ").with(PLAIN, name)])
         }
-        Verb::Secret { name, secret, rm } => {
+        Kept::Secret { name, secret, rm } => {
             let id = found(name, repository, call.client).await?.id;
             let told = if *rm {
                 call.client.remove_secret(id, secret).await?;
@@ -139,8 +188,9 @@ async fn list(repository: RepositoryId, call: &Call<'_>) -> anyhow::Result<Exit>
 
 fn row(environment: &StoredEnvironment) -> Vec<Line> {
     let age = people::span(people::now().ms_since(environment.changed_at));
+    let whose = if environment.owner.is_some() { " (yours)" } else { "" };
     vec![
-        Line::of(&environment.name),
+        Line::of(&environment.name).with(DIM, whose),
         Line::default().with(DIM, &environment.version.to_string()),
         Line::default().with(DIM, &format!("{age} ago")),
         Line::default().with(DIM, &environment.secrets.join(", ")),
@@ -156,15 +206,18 @@ async fn found(name: &str, repository: RepositoryId, client: &Client) -> anyhow:
     Ok(found.ok_or_else(missing)?)
 }
 
-async fn set(name: &str, file: &Path, repository: RepositoryId, call: &Call<'_>) -> anyhow::Result<Exit> {
-    let draft = EnvironmentDraft { name: name.to_owned(), recipe: recipe(file)? };
+async fn set(draft: EnvironmentDraft, repository: RepositoryId, call: &Call<'_>) -> anyhow::Result<Exit> {
+    let name = draft.name.clone();
     let known = call.client.environments(repository).await?.environments;
-    let environment = match known.into_iter().find(|environment| environment.name == name) {
+    let is_it = |kept: &StoredEnvironment| {
+        kept.name == name && kept.owner.is_some() == (draft.audience == Audience::Personal)
+    };
+    let environment = match known.into_iter().find(is_it) {
         Some(old) => call.client.change_environment(old.id, old.version, &draft).await?,
         None => call.client.create_environment(repository, &draft).await?,
     };
     let version = format!(", version {}", environment.version);
-    call.answer(&environment, &[Line::default().with(GOOD, "Kept ").with(PLAIN, name).with(DIM, &version)])
+    call.answer(&environment, &[Line::default().with(GOOD, "Kept ").with(PLAIN, &name).with(DIM, &version)])
 }
 
 fn recipe(file: &Path) -> anyhow::Result<Environment> {

@@ -13,9 +13,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use legwork_client::Client;
 use legwork_domain::{TaskId, TaskQuery, WorkerId};
-use legwork_model::Catalog;
-use legwork_sandbox::Bind;
+use legwork_model::{Catalog, Settings};
 use legwork_sandbox::local::{Local, Options};
+use legwork_sandbox::{Bind, Toolchains};
 use legwork_worker::LocalRepositories;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -112,6 +112,14 @@ impl Host {
         Worker::start(config, self.client.clone(), catalog, share)
     }
 
+    /// Starts a worker for one task that asks no model.
+    ///
+    /// # Errors
+    /// If no sandbox backend can be had here.
+    pub fn work_alone(&self, config: &Config, task: TaskId) -> anyhow::Result<Worker> {
+        self.work(config, Arc::new(Catalog::new(Settings::default())?), task, 1)
+    }
+
     /// Waits until the server answers, which it does once its database is open.
     ///
     /// # Errors
@@ -177,8 +185,6 @@ impl Worker {
     ) -> anyhow::Result<Self> {
         let id = WorkerId::from_u128(uuid::Uuid::now_v7().as_u128());
         let toolchains = legwork_sandbox::toolchains(&config.user_home, &config.path);
-        let mounts = config.mounts.iter().cloned();
-        let mounts = mounts.map(|MountFile { host, inside }| Bind { host, inside }).collect();
         let backend = backend(config)?;
         let images = config.worker.images(config.home.join("images"), backend.owner())?;
         let worker = legwork_worker::Config {
@@ -188,7 +194,7 @@ impl Worker {
             data: config.home.clone(),
             slots: share.slots.into(),
             toolchains,
-            mounts,
+            mounts: mounts(config),
             images: legwork_image::Store::open(images)?,
             keep: config.worker.keep(),
             local: share.local,
@@ -224,6 +230,20 @@ impl Worker {
         // Every turn is over or given back; how the worker ends changes nothing for it.
         let _ = self.run.await;
     }
+}
+
+/// What of this machine a sandbox on its own root shows.
+#[must_use]
+pub fn toolchains(config: &Config) -> Toolchains {
+    let mut toolchains = legwork_sandbox::toolchains(&config.user_home, &config.path);
+    toolchains.binds.extend(mounts(config));
+    toolchains
+}
+
+/// What of this machine its operator wants shown in every sandbox.
+fn mounts(config: &Config) -> Vec<Bind> {
+    let mounts = config.mounts.iter().cloned();
+    mounts.map(|MountFile { host, inside }| Bind { host, inside }).collect()
 }
 
 /// The sandbox backend of this machine.

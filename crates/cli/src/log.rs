@@ -166,7 +166,11 @@ mod tests {
         host.ready().await.unwrap();
         let repository =
             host.client.create_repository(&RepositoryDraft { url: "/shop".into() }).await.unwrap();
-        let draft = EnvironmentDraft { name: "main".into(), recipe: Environment::default() };
+        let draft = EnvironmentDraft {
+            name: "main".into(),
+            recipe: Environment::default(),
+            audience: legwork_domain::Audience::Team,
+        };
         let environment = host.client.create_environment(repository.id, &draft).await.unwrap();
         let secret = SecretDraft { value: "hunter2-hunter2".into() };
         host.client.put_secret(environment.id, "TOKEN", &secret).await.unwrap();

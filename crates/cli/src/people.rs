@@ -42,10 +42,20 @@ pub(crate) async fn repository(
     if let Ok(id) = wanted.parse() {
         return Ok(Some(id));
     }
+    if let Some(id) = known(wanted, client).await? {
+        return Ok(Some(id));
+    }
+    let what = format!("The server knows no repository {wanted}.");
+    Err(Trouble::usage(what, "It is known from its first task on, or by: legwork admin repository URL")
+        .into())
+}
+
+/// The repository that tasks name so, if the server knows it.
+pub(crate) async fn known(url: &str, client: &Client) -> anyhow::Result<Option<RepositoryId>> {
     let mut cursor = None;
     for _ in 0..PAGES_MAX {
         let page = client.repositories(cursor.as_deref()).await?;
-        if let Some(found) = page.repositories.into_iter().find(|repository| repository.url == wanted) {
+        if let Some(found) = page.repositories.into_iter().find(|repository| repository.url == url) {
             return Ok(Some(found.id));
         }
         cursor = page.next;
@@ -53,9 +63,7 @@ pub(crate) async fn repository(
             break;
         }
     }
-    let what = format!("The server knows no repository {wanted}.");
-    Err(Trouble::usage(what, "It is known from its first task on, or by: legwork admin repository add URL")
-        .into())
+    Ok(None)
 }
 
 /// The present, cut to what a server keeps.

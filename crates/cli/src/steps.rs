@@ -214,6 +214,7 @@ fn waits_for_command(item: &Item) -> &'static str {
     let ItemBody::Command(run) = &item.body else { return "waiting" };
     match run.phase {
         Phase::Setup => "waiting for the set-up",
+        Phase::Start => "waiting for the services",
         Phase::Agent => "waiting for the command",
         Phase::CheckBase => "checking the base in a clean sandbox",
         Phase::CheckPatched => "checking the patch in a clean sandbox",

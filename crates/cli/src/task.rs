@@ -20,6 +20,9 @@ pub(crate) mod top_up;
 mod wait;
 mod watch;
 
+use legwork_client::Client;
+use legwork_domain::TaskView;
+
 use self::archive::Place;
 use crate::call::{Call, CallArgs, Form};
 use crate::config::{Config, Vars};
@@ -92,6 +95,14 @@ pub struct Which {
     /// The attempt, where there are several. Default: the best one.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=4))]
     pub attempt: Option<u8>,
+}
+
+/// The task of that id, or whose id ends so.
+///
+/// # Errors
+/// If there is none, or several.
+pub(crate) async fn named(task: &str, client: &Client) -> anyhow::Result<TaskView> {
+    find::task(&Which { task: Some(task.to_owned()), attempt: None }, client).await
 }
 
 /// Runs the verb.

@@ -16,6 +16,42 @@ pub struct Check {
     pub name: String,
     /// A shell command line, run at the root of the checkout.
     pub command: String,
+    /// Who says that it must pass.
+    #[serde(default, skip_serializing_if = "CheckOrigin::is_declared")]
+    pub origin: CheckOrigin,
+}
+
+/// Who says that a check must pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckOrigin {
+    /// A person or the repository.
+    #[default]
+    Declared,
+    /// Nobody: it was found by looking at the repository's files. It counts against a patch only if it passed before.
+    Detected,
+}
+
+impl CheckOrigin {
+    /// Whether somebody said so.
+    #[must_use]
+    pub const fn is_declared(&self) -> bool {
+        matches!(self, Self::Declared)
+    }
+}
+
+impl Check {
+    /// One that somebody declared.
+    #[must_use]
+    pub fn new(name: impl Into<String>, command: impl Into<String>) -> Self {
+        Self { name: name.into(), command: command.into(), origin: CheckOrigin::Declared }
+    }
+
+    /// One that was found by looking.
+    #[must_use]
+    pub fn detected(name: impl Into<String>, command: impl Into<String>) -> Self {
+        Self { origin: CheckOrigin::Detected, ..Self::new(name, command) }
+    }
 }
 
 /// One run of a check. Its output is the command item it names.
@@ -85,6 +121,16 @@ impl Verdict {
     pub const fn holds(&self) -> bool {
         matches!(self.judgement, Judgement::Fixed | Judgement::Passing)
     }
+
+    /// Whether it speaks against the patch. One that nobody declared does so only if the patch broke it: what fails anyway
+    /// may be the fault of how it is run.
+    #[must_use]
+    pub const fn objects(&self) -> bool {
+        match self.check.origin {
+            CheckOrigin::Declared => !self.holds(),
+            CheckOrigin::Detected => matches!(self.judgement, Judgement::Broken),
+        }
+    }
 }
 
 /// `None` if the runs disagree.
@@ -111,7 +157,7 @@ mod tests {
     #[test]
     fn the_judgement_follows_from_the_exit_codes() {
         let judge = |base: &[i32], patched: &[i32]| {
-            let check = Check { name: "t".into(), command: "t".into() };
+            let check = Check::new("t", "t");
             Verdict::new(check, runs(base), runs(patched)).judgement
         };
         assert_eq!(judge(&[1], &[0]), Judgement::Fixed);

@@ -23,7 +23,23 @@ pub struct Environment {
     pub image: String,
     /// A shell script that runs once after the checkout, before the agent.
     pub setup: Option<String>,
-    /// Environment variables inside.
+    /// A shell script that brings a set-up that is used again up to date with another commit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<String>,
+    /// A shell script that starts services, run in each sandbox before anything else. It must come to its end: what is to
+    /// stay goes into the background.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<String>,
+    /// System packages by the distribution's names. On `host` they must be there; what is not is named.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub packages: Vec<String>,
+    /// Toolchains by name (`python`, `node`, `rust`, `go`, `java`, `ruby`, …) and version.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub toolchains: BTreeMap<String, String>,
+    /// Where set-up, checks and services run, from the root of the checkout; left out: there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workdir: Option<String>,
+    /// Environment variables inside. `$PATH` in the value of `PATH` is the sandbox's own.
     pub variables: BTreeMap<String, String>,
     /// What may leave the sandbox.
     pub network: NetworkPolicy,
@@ -42,6 +58,11 @@ impl Default for Environment {
         Self {
             image: "host".to_owned(),
             setup: None,
+            maintenance: None,
+            start: None,
+            packages: Vec::new(),
+            toolchains: BTreeMap::new(),
+            workdir: None,
             variables: BTreeMap::new(),
             network: NetworkPolicy::default(),
             checks: Vec::new(),
@@ -51,7 +72,33 @@ impl Default for Environment {
     }
 }
 
+/// Most packages, and toolchains, of a recipe.
+pub(crate) const NEEDS_MAX: usize = 128;
+
+/// Longest name or version of one, and longest working directory, in bytes.
+pub(crate) const NEED_BYTES_MAX: usize = 256;
+
 impl Environment {
+    /// Says in one sentence what is wrong with what it needs, if anything is: names that could be an option, a path or a
+    /// command, a working directory outside the checkout.
+    ///
+    /// # Errors
+    /// The sentence, for whoever wrote it.
+    pub fn validate_needs(&self) -> Result<(), String> {
+        if self.packages.len() > NEEDS_MAX || self.toolchains.len() > NEEDS_MAX {
+            return Err(format!("More than {NEEDS_MAX} packages or toolchains were named."));
+        }
+        let pairs = self.toolchains.iter().flat_map(|(name, version)| [name, version]);
+        if let Some(word) = self.packages.iter().chain(pairs).find(|word| !is_word(word)) {
+            return Err(format!("{word:?} is no name of a package or toolchain, and no version."));
+        }
+        match &self.workdir {
+            Some(at) if !is_inside(at) => {
+                Err(format!("The working directory {at:?} is not one inside the checkout."))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
     /// This recipe, with what `stored` says where this one says nothing.
     #[must_use]
     pub fn or(self, stored: Self) -> Self {
@@ -59,6 +106,11 @@ impl Environment {
         Self {
             image: if self.image == plain.image { stored.image } else { self.image },
             setup: self.setup.or(stored.setup),
+            maintenance: self.maintenance.or(stored.maintenance),
+            start: self.start.or(stored.start),
+            packages: if self.packages.is_empty() { stored.packages } else { self.packages },
+            toolchains: stored.toolchains.into_iter().chain(self.toolchains).collect(),
+            workdir: self.workdir.or(stored.workdir),
             variables: stored.variables.into_iter().chain(self.variables).collect(),
             network: if self.network == plain.network { stored.network } else { self.network },
             checks: if self.checks.is_empty() { stored.checks } else { self.checks },
@@ -67,6 +119,19 @@ impl Environment {
             approve: stored.approve.into_iter().chain(self.approve).collect(),
         }
     }
+}
+
+/// A name or version: letters, digits and a few signs, beginning with a letter or digit.
+fn is_word(text: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b".-_+:~".contains(&byte);
+    text.len() <= NEED_BYTES_MAX
+        && text.bytes().all(is_part)
+        && text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric())
+}
+
+fn is_inside(path: &str) -> bool {
+    let is_part = |part: &str| !matches!(part, "" | "." | "..");
+    path.len() <= NEED_BYTES_MAX && !path.contains(['\0', '\n']) && path.split('/').all(is_part)
 }
 
 /// A recipe on record, as its newest or one of its earlier versions.
@@ -82,6 +147,9 @@ pub struct StoredEnvironment {
     pub version: u64,
     /// The recipe.
     pub recipe: Environment,
+    /// Whose own it is; left out: the team's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<UserId>,
     /// The names of the secrets that are kept for it. Their values are never shown.
     pub secrets: Vec<String>,
     /// When this version was made.
@@ -104,6 +172,23 @@ pub struct EnvironmentDraft {
     /// The recipe.
     #[serde(default)]
     pub recipe: Environment,
+    /// Whose it is to be. It counts when it is made and is not changed later.
+    #[serde(default)]
+    pub audience: Audience,
+}
+
+/// The name of the stored recipe that tasks use which name none.
+pub const DEFAULT_ENVIRONMENT: &str = "default";
+
+/// Whose a stored recipe is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Audience {
+    /// Everybody's who works on the repository; it takes the right to configure it.
+    #[default]
+    Team,
+    /// The caller's alone; it takes the right to run tasks, and cannot say anything of the network.
+    Personal,
 }
 
 /// The stored recipes of a repository.
@@ -160,8 +245,33 @@ mod tests {
     use super::*;
 
     #[test]
+    fn needs_are_words_and_stay_inside() {
+        let good = Environment {
+            packages: vec!["libssl-dev".into(), "g++".into()],
+            toolchains: [("python".into(), "3.11".into())].into(),
+            workdir: Some("a/b".into()),
+            ..Environment::default()
+        };
+        assert_eq!(good.validate_needs(), Ok(()));
+        for packages in ["--allow-downgrades", "a b", "", "$(id)", "../x"] {
+            assert!(
+                Environment { packages: vec![packages.into()], ..Environment::default() }
+                    .validate_needs()
+                    .is_err()
+            );
+        }
+        for workdir in ["/etc", "..", "a/../..", "", "a//b", "."] {
+            assert!(
+                Environment { workdir: Some(workdir.into()), ..Environment::default() }
+                    .validate_needs()
+                    .is_err()
+            );
+        }
+    }
+
+    #[test]
     fn what_a_task_says_goes_before_what_is_stored() {
-        let check = |name: &str| Check { name: name.into(), command: "true".into() };
+        let check = |name: &str| Check::new(name, "true");
         let variables = |pairs: &[(&str, &str)]| {
             pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
         };

@@ -150,6 +150,8 @@ pub enum Level {
 pub enum Phase {
     /// The recipe's set-up script.
     Setup,
+    /// The recipe's start script: services, in each sandbox.
+    Start,
     /// Asked for by the model.
     Agent,
     /// A check on the base commit, in a clean sandbox.

@@ -39,11 +39,11 @@ pub use budget::{
     Allowance, Budget, BudgetList, Period, Reservation, Reserved, Spender, Spending, UsageBy, UsageReport,
     UsageRow,
 };
-pub use check::{Check, CheckRun, Judgement, Verdict};
+pub use check::{Check, CheckOrigin, CheckRun, Judgement, Verdict};
 pub use day::Day;
 pub use environment::{
-    APPROVE_BYTES_MAX, APPROVE_MAX, Environment, EnvironmentDraft, EnvironmentList, NetworkPolicy, Resources,
-    StoredEnvironment,
+    APPROVE_BYTES_MAX, APPROVE_MAX, Audience, DEFAULT_ENVIRONMENT, Environment, EnvironmentDraft,
+    EnvironmentList, NetworkPolicy, Resources, StoredEnvironment,
 };
 pub use event::{Context, ContextChange, Event, EventKind};
 pub use evidence::{Proof, TestClaim};

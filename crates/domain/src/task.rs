@@ -39,6 +39,9 @@ pub enum Kind {
     Code,
     /// A question: the repository is read-only, ends with an answer.
     Ask,
+    /// The environment, tried out: set-up, and each check once on the base. No model is asked and no agent started; ends
+    /// without a patch, with the files kept for a look.
+    Prepare,
 }
 
 /// Whether uncommitted changes of a local repository belong to the base.
@@ -79,7 +82,7 @@ pub struct NewTask {
     pub prompt: String,
     /// On which code.
     pub source: Source,
-    /// `provider/model`; left out: the server's own choice, if it has one.
+    /// `provider/model`; left out: the server's own choice, if it has one. `prepare` needs none.
     #[serde(default)]
     #[schema(pattern = "^$|/")]
     pub model: String,
@@ -165,11 +168,12 @@ impl NewTask {
         if self.source.repository.is_empty() {
             return Err("No repository was named.".to_owned());
         }
-        if !self.model.contains('/') {
+        if self.kind != Kind::Prepare && !self.model.contains('/') {
             return Err(format!("The model {:?} is not of the form provider/model.", self.model));
         }
         self.validate_labels()?;
         self.validate_approve()?;
+        self.environment.validate_needs()?;
         let mut names: Vec<&str> = self.environment.checks.iter().map(|check| check.name.as_str()).collect();
         names.sort_unstable();
         if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {

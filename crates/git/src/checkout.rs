@@ -99,6 +99,28 @@ pub fn list_script() -> Script {
     Script::new(TEXT, &[("LW_SOURCE", SOURCE)])
 }
 
+/// The largest listing of a checkout's files that is read: some 200,000 paths.
+pub const PATHS_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// The script that lists the regular files of a commit's tree; [`paths`] reads it. Nothing of the work tree is looked at.
+#[must_use]
+pub fn paths_script(tree: &str) -> Script {
+    const TEXT: &str = "exec git --git-dir=\"$LW_STORE\" ls-tree -r -z --full-tree \"$LW_TREE\"";
+    Script::new(TEXT, &[("LW_STORE", STORE), ("LW_TREE", tree)])
+}
+
+/// The paths of regular files in such a listing; those that are not UTF-8 are left out, and so is a last one that is cut off.
+#[must_use]
+pub fn paths(output: &[u8]) -> Vec<String> {
+    let entry = |entry: &[u8]| -> Option<String> {
+        let text = std::str::from_utf8(entry).ok()?;
+        let (head, path) = text.split_once('\t')?;
+        (head.starts_with("100644 blob") || head.starts_with("100755 blob")).then(|| path.to_owned())
+    };
+    let end = output.iter().rposition(|byte| *byte == 0).unwrap_or(0);
+    output[..end].split(|byte| *byte == 0).filter_map(entry).collect()
+}
+
 /// Reads what the script said.
 ///
 /// # Errors
@@ -145,6 +167,15 @@ mod tests {
         assert_eq!(made(format!("{head}recipe none\n").as_bytes()).unwrap().recipe, None);
         assert!(made(b"commit x\n").is_err());
         assert!(made(b"").is_err());
+    }
+
+    #[test]
+    fn only_regular_files_are_listed() {
+        let listing = format!(
+            "100644 blob {A}\ta b\0120000 blob {A}\tlink\0160000 commit {A}\tsub\0100755 blob {A}\tx\0100644 blob {A}\tcut"
+        );
+        assert_eq!(paths(listing.as_bytes()), ["a b", "x"]);
+        assert!(paths(b"").is_empty() && paths(b"\xff\tx\0").is_empty());
     }
 
     #[test]

@@ -25,6 +25,45 @@ pub struct Changed<'a> {
     pub submodules: u32,
     /// Which files are looked at.
     pub files: Files,
+    /// Paths that are left out unless the base has them, as [`made`] gave them.
+    pub made: &'a [String],
+}
+
+/// The largest listing of what a set-up made that is read.
+pub const MADE_BYTES_MAX: u64 = 256 * 1024;
+
+/// Most paths of it that are left out of a patch: what package managers and builds leave is a handful of directories.
+const MADE_MAX: usize = 256;
+
+/// The script that lists the files of the work tree that the base has not and its ignore rules do not name.
+#[must_use]
+pub fn made_script(workspace: &str) -> Script {
+    const TEXT: &str = "set -eu\nprintf '[safe]\\n\\tdirectory = *\\n' > \"$GIT_CONFIG_GLOBAL\"\n\
+        export GIT_DIR=$LW_STORE GIT_WORK_TREE=$LW_WORK GIT_INDEX_FILE=$LW_STORE/legwork-index\ncd \"$LW_WORK\"\n\
+        exec git -c core.hooksPath=/dev/null -c core.fsmonitor=false -c core.untrackedCache=false -c core.excludesFile=/dev/null \
+        ls-files --others --exclude-standard --directory --no-empty-directory -z";
+    Script::new(TEXT, &[("LW_STORE", STORE), ("LW_WORK", workspace)])
+}
+
+/// Reads what it said: at most 256 paths; a directory ends with `/`. Those that no ignore rule could name are left out.
+#[must_use]
+pub fn made(output: &[u8]) -> Vec<String> {
+    let end = output.iter().rposition(|byte| *byte == 0).unwrap_or(0);
+    let texts = output[..end].split(|byte| *byte == 0).filter_map(|entry| std::str::from_utf8(entry).ok());
+    texts.filter(|path| !path.is_empty() && !path.contains('\n')).take(MADE_MAX).map(str::to_owned).collect()
+}
+
+/// An ignore rule for exactly that path.
+fn rule(path: &str) -> String {
+    let mut rule = String::from("/");
+    for c in path.chars() {
+        if matches!(c, '\\' | '*' | '?' | '[' | ' ' | '!' | '#') {
+            rule.push('\\');
+        }
+        rule.push(c);
+    }
+    rule.push('\n');
+    rule
 }
 
 /// Which files of the work tree are looked at.
@@ -54,6 +93,7 @@ pub fn compute(changed: Changed<'_>, workspace: &str) -> Script {
             ("LW_BASE_TREE", changed.base_tree),
             ("LW_SUBMODULES", &changed.submodules.to_string()),
             ("LW_HUGE_KIB", &huge),
+            ("LW_MADE", &changed.made.iter().map(|path| rule(path)).collect::<String>()),
             ("LW_PATCH", COMPUTED),
         ],
     )
@@ -161,6 +201,12 @@ mod tests {
     fn the_diff_is_behind_the_list() {
         assert_eq!(diff(b":100644 100644 a b M\tx\n\ndiff --git a/x b/x\n\n"), b"diff --git a/x b/x\n\n");
         assert_eq!(diff(b""), b"");
+    }
+
+    #[test]
+    fn what_was_made_is_named_exactly() {
+        assert_eq!(made(b"a b/\0x[1]\0\xff\0y\nz\0cut"), ["a b/", "x[1]"]);
+        assert_eq!(rule("a b/x*[1]"), "/a\\ b/x\\*\\[1]\n");
     }
 
     #[test]

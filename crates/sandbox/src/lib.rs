@@ -174,6 +174,14 @@ impl Process {
         self.control.send(Control::CloseStdin).await.map_err(|_| Error::Gone)
     }
 
+    /// Changes the size of the command's terminal, which tells its programs. Without a terminal it does nothing.
+    ///
+    /// # Errors
+    /// [`Error::Gone`].
+    pub async fn resize(&self, terminal: Terminal) -> Result<(), Error> {
+        self.control.send(Control::Resize(terminal)).await.map_err(|_| Error::Gone)
+    }
+
     /// Sends a signal (its number) to the command's whole process group.
     ///
     /// # Errors
@@ -192,6 +200,8 @@ pub enum Control {
     CloseStdin,
     /// A signal for the process group.
     Signal(i32),
+    /// A new size of the terminal.
+    Resize(Terminal),
 }
 
 /// What a command says.
@@ -218,6 +228,17 @@ pub enum Exit {
     TimedOut,
     /// With its sandbox: what it did is unknown.
     Lost,
+}
+
+impl Exit {
+    /// Its code, if it ended by itself.
+    #[must_use]
+    pub const fn code(self) -> Option<i32> {
+        match self {
+            Self::Code(code) => Some(code),
+            Self::Signal(_) | Self::TimedOut | Self::Lost => None,
+        }
+    }
 }
 
 /// What went wrong, cut by what a caller can do.

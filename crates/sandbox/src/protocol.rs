@@ -48,6 +48,8 @@ pub(crate) enum Request {
     CloseStdin(Id),
     /// A signal for a command's process group.
     Signal(Id, i32),
+    /// Lines and columns of a command's terminal from now on.
+    Resize(Id, u16, u16),
     /// Nobody listens any more: kill the process group, say no more but the exit.
     Abandon(Id),
     /// So many output frames were passed on.

@@ -60,7 +60,7 @@ impl Store {
         if let Some(task) = call.made(&mut transaction).await? {
             return read::task(&mut transaction, parsed(&task)?).await;
         }
-        let request = environments::resolve(&mut transaction, request).await?;
+        let request = environments::resolve(&mut transaction, request, sent.act.actor.user).await?;
         // The two together must hold as well.
         request.validate().map_err(Error::Invalid)?;
         let view = new_task(request, ids, &sent.act);

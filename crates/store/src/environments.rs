@@ -1,6 +1,8 @@
 //! Stored recipes. A version is written once and never changed, so a task can say later what it was made from.
 
-use legwork_domain::{Environment, EnvironmentId, NewTask, RepositoryId, StoredEnvironment};
+use legwork_domain::{
+    DEFAULT_ENVIRONMENT, Environment, EnvironmentId, NewTask, RepositoryId, StoredEnvironment, UserId,
+};
 use sqlx::Row as _;
 
 use crate::access::{check_name, exists, missing, taken, time_of};
@@ -15,7 +17,7 @@ pub const ENVIRONMENTS_MAX: i64 = 100;
 macro_rules! select {
     ($rest:literal) => {
         concat!(
-            "SELECT e.id, e.repository, e.name, v.version, v.recipe, v.changed_at, v.changed_by \
+            "SELECT e.id, e.repository, e.name, e.owner, v.version, v.recipe, v.changed_at, v.changed_by \
              FROM environments e JOIN environment_versions v ON v.environment = e.id ",
             $rest
         )
@@ -39,16 +41,34 @@ impl Store {
         }
     }
 
-    /// The recipes of a repository in their newest versions, by name.
+    /// Whose own a recipe is; `None`: the team's.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn environment_owner(&self, id: EnvironmentId) -> Result<Option<UserId>, Error> {
+        let row = sqlx::query("SELECT owner FROM environments WHERE id = $1 AND removed_at IS NULL")
+            .bind(id.to_string())
+            .fetch_optional(&self.readers)
+            .await?;
+        owner(&row.ok_or_else(|| missing("environment", &id))?)
+    }
+
+    /// The recipes of a repository that `user` may use, in their newest versions, by name, one's own first.
     ///
     /// # Errors
     /// As every read.
-    pub async fn environments(&self, repository: RepositoryId) -> Result<Vec<StoredEnvironment>, Error> {
+    pub async fn environments(
+        &self,
+        repository: RepositoryId,
+        user: UserId,
+    ) -> Result<Vec<StoredEnvironment>, Error> {
         let mut connection = self.readers.acquire().await?;
         let rows = sqlx::query(select!(
-            "WHERE e.repository = $1 AND e.removed_at IS NULL AND v.version = e.version ORDER BY e.name"
+            "WHERE e.repository = $1 AND e.removed_at IS NULL AND v.version = e.version \
+             AND COALESCE(e.owner, $2) = $2 ORDER BY e.name, COALESCE(e.owner, '') DESC"
         ))
         .bind(repository.to_string())
+        .bind(user.to_string())
         .fetch_all(&mut *connection)
         .await?;
         let mut environments = Vec::with_capacity(rows.len());
@@ -81,14 +101,17 @@ impl Store {
                 "The repository has {ENVIRONMENTS_MAX} environments. Remove one first."
             )));
         }
-        sqlx::query("INSERT INTO environments (id, repository, name, version) VALUES ($1, $2, $3, $4)")
-            .bind(new.id.to_string())
-            .bind(new.repository.to_string())
-            .bind(new.name.as_str())
-            .bind(column(new.version)?)
-            .execute(&mut *transaction)
-            .await
-            .map_err(|error| taken(error, || name_taken(&new.name)))?;
+        sqlx::query(
+            "INSERT INTO environments (id, repository, name, version, owner) VALUES ($1, $2, $3, $4, $5)",
+        )
+        .bind(new.id.to_string())
+        .bind(new.repository.to_string())
+        .bind(new.name.as_str())
+        .bind(column(new.version)?)
+        .bind(new.owner.map(|owner| owner.to_string()))
+        .execute(&mut *transaction)
+        .await
+        .map_err(|error| taken(error, || name_taken(&new.name)))?;
         insert_version(&mut transaction, &new).await?;
         audit::record(&mut transaction, act, Change::of("environment.create", &new.id).after(&new)?).await?;
         transaction.commit().await?;
@@ -160,20 +183,71 @@ impl Store {
     }
 }
 
-/// The request with what its stored recipe says where it says nothing itself.
-pub(crate) async fn resolve(connection: &mut Connection, request: NewTask) -> Result<NewTask, Error> {
-    let Some(id) = request.environment_id else { return Ok(request) };
+/// The request with what stored recipes say where it says nothing itself: the one that it names; or else `user`'s own default
+/// of the repository, and then the team's. A person's own says nothing of the network, which is the team's to open.
+pub(crate) async fn resolve(
+    connection: &mut Connection,
+    request: NewTask,
+    user: UserId,
+) -> Result<NewTask, Error> {
+    let Some(id) = request.environment_id else { return with_defaults(connection, request, user).await };
     let row = sqlx::query(select!(
         "JOIN repositories r ON r.id = e.repository \
-         WHERE e.id = $1 AND r.url = $2 AND e.removed_at IS NULL AND v.version = e.version"
+         WHERE e.id = $1 AND r.url = $2 AND e.removed_at IS NULL AND v.version = e.version \
+         AND COALESCE(e.owner, $3) = $3"
     ))
     .bind(id.to_string())
     .bind(request.source.repository.as_str())
+    .bind(user.to_string())
     .fetch_optional(&mut *connection)
     .await?
     .ok_or_else(|| missing("environment of this repository", &id))?;
     let stored: Environment = json(&row, "recipe")?;
-    Ok(NewTask { environment: request.environment.or(stored), ..request })
+    let environment = match owner(&row)? {
+        None => request.environment.or(stored),
+        Some(_) => own(request.environment, stored).or(Environment::default()),
+    };
+    Ok(NewTask { environment, ..request })
+}
+
+async fn with_defaults(
+    connection: &mut Connection,
+    request: NewTask,
+    user: UserId,
+) -> Result<NewTask, Error> {
+    let rows = sqlx::query(select!(
+        "JOIN repositories r ON r.id = e.repository \
+         WHERE r.url = $1 AND e.name = $2 AND e.removed_at IS NULL AND v.version = e.version \
+         AND COALESCE(e.owner, $3) = $3"
+    ))
+    .bind(request.source.repository.as_str())
+    .bind(DEFAULT_ENVIRONMENT)
+    .bind(user.to_string())
+    .fetch_all(&mut *connection)
+    .await?;
+    let (mut personal, mut team) = (None, None);
+    for row in &rows {
+        let place = if owner(row)?.is_some() { &mut personal } else { &mut team };
+        *place = Some(json::<Environment>(row, "recipe")?);
+    }
+    if personal.is_none() && team.is_none() {
+        return Ok(request);
+    }
+    let environment = match personal {
+        Some(personal) => own(request.environment, personal),
+        None => request.environment,
+    };
+    Ok(NewTask { environment: environment.or(team.unwrap_or_default()), ..request })
+}
+
+/// What is asked for, completed by a person's own recipe but for the network.
+fn own(asked: Environment, personal: Environment) -> Environment {
+    let network = asked.network;
+    Environment { network, ..asked.or(personal) }
+}
+
+fn owner(row: &Row) -> Result<Option<UserId>, Error> {
+    if row.try_get::<Option<&str>, _>("owner")?.is_none() { Ok(None) } else { id(row, "owner").map(Some) }
 }
 
 fn name_taken(name: &str) -> String {
@@ -229,6 +303,7 @@ async fn read(connection: &mut Connection, row: &Row) -> Result<StoredEnvironmen
         name: row.try_get("name")?,
         version: number(row, "version")?,
         recipe: json(row, "recipe")?,
+        owner: owner(row)?,
         secrets: secrets::names(connection, environment).await?,
         changed_at: time_of(row, "changed_at")?,
         changed_by: id(row, "changed_by")?,

@@ -13,11 +13,12 @@ use legwork_sandbox::{Layer, Sandbox, WORKSPACE};
 
 use crate::checkout::Checkout;
 use crate::clean;
-use crate::command::{self, Line};
+use crate::command::{self, Line, Ran};
 use crate::end::End;
 use crate::layers::Stack;
 use crate::patch::Saved;
 use crate::root::Root;
+use crate::start;
 use crate::turn::Worker;
 
 /// What checks are run on.
@@ -65,7 +66,8 @@ impl Room<'_> {
     /// # Errors
     /// The turn's end, if a sandbox cannot be made or the patch does not give its tree.
     pub(crate) async fn judge(&self, saved: Option<&Saved>) -> Result<Vec<Verdict>, End> {
-        if self.environment.checks.is_empty() {
+        let nobody_asked = self.environment.checks.iter().all(|check| !check.origin.is_declared());
+        if self.environment.checks.is_empty() || (nobody_asked && saved.is_none()) {
             return Ok(Vec::new());
         }
         let Some(saved) = saved else {
@@ -76,6 +78,18 @@ impl Room<'_> {
         let applied = Applied { file: &file.0, tree: &saved.patch.tree };
         let (base, patched) = tokio::join!(self.side(None), self.side(Some(&applied)));
         Ok(self.tell(base?, patched?).await)
+    }
+
+    /// Runs each check once on the base: both sides of its verdict are that run.
+    ///
+    /// # Errors
+    /// The turn's end, if a sandbox cannot be made.
+    pub(crate) async fn try_once(&self) -> Result<Vec<Verdict>, End> {
+        let mut runs = Vec::new();
+        for check in &self.environment.checks {
+            runs.push(vec![self.run(check, &Side::Base).await?]);
+        }
+        Ok(self.tell(runs.clone(), runs).await)
     }
 
     /// Writes the patch where a sandbox can be shown it. The name is this turn's alone: attempts at one task often come to
@@ -142,10 +156,12 @@ impl Room<'_> {
         let phase = if matches!(side, Side::Base) { Phase::CheckBase } else { Phase::CheckPatched };
         let timeout_ms = self.environment.resources.command_ms;
         let at = now();
-        let line = Line { command: &check.command, phase, timeout_ms };
-        let item = command::run(self.timeline, sandbox.as_ref(), line).await.map_err(failed)?;
+        start::run(self.timeline, sandbox.as_ref(), self.environment).await.map_err(failed)?;
+        let workdir = start::workdir(self.environment);
+        let line = Line { command: &check.command, phase, timeout_ms, workdir: &workdir };
+        let Ran { item, exit } = command::run(self.timeline, sandbox.as_ref(), line).await.map_err(failed)?;
         tokio::spawn(async move { sandbox.destroy().await });
-        Ok(CheckRun { item: item.id, exit_code: command::exit_code(&item), at })
+        Ok(CheckRun { item: item.id, exit_code: exit.code(), at })
     }
 
     /// Applies the patch on our own root, where nothing of the repository has run but the set-up's files lie.

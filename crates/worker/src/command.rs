@@ -4,31 +4,72 @@ use std::time::Instant;
 
 use legwork_agent::Timeline;
 use legwork_domain::{CommandRun, Item, ItemBody, ItemStatus, Phase};
-use legwork_sandbox::{Command, Error, Exit, Output, Sandbox, Stdin, WORKSPACE};
+use legwork_sandbox::{Command, Error, Exit, Output, Sandbox, Stdin};
 
 /// Output of one command that the log keeps, head and tail: some thousand lines.
 const OUTPUT_BYTES_MAX: u64 = 256 * 1024;
 
 /// Runs a line of shell in bash where there is one, as the agent's commands are, else in `sh`.
 const SHELL: &str =
-    "if command -v bash >/dev/null 2>&1; then exec bash -c \"$1\"; else exec sh -c \"$1\"; fi";
+    "if command -v bash >/dev/null 2>&1; then exec bash -c \"$2$1\"; else exec sh -c \"$1\"; fi";
 
-/// A command line to run at the root of the checkout.
+/// What bash does first in a set-up: it notes each command that fails, so that the one that ended the script can be named.
+/// A line of its own; line numbers are those of the script plus one. It notes at the end too, for a script that calls `exit`.
+const TRACE: &str = "legwork_failed() { printf '%s\\n%s\\n%s\\n' \"$1\" \"$2\" \"$3\" > /tmp/.legwork-failed; } 2>/dev/null; set -E; trap 'legwork_failed \"$?\" \"$LINENO\" \"$BASH_COMMAND\"' ERR\n";
+
+/// Where it notes them.
+const TRACED: &str = "/tmp/.legwork-failed";
+
+/// The longest note that is read: a command line that a person still reads.
+const TRACED_BYTES_MAX: u64 = 8 * 1024;
+
+/// The last command of a script that failed, as the script itself tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FailedCommand {
+    /// As it stands in the script, on one line.
+    pub(crate) command: String,
+    /// Its line there, from 1.
+    pub(crate) line: u32,
+}
+
+/// Reads the note. What it says is hostile and for people only.
+pub(crate) async fn failed(sandbox: &dyn Sandbox) -> Option<FailedCommand> {
+    let file = sandbox.read(TRACED.as_ref(), TRACED_BYTES_MAX).await.ok()?;
+    let text = String::from_utf8_lossy(&file.contents).into_owned();
+    let mut lines = text.lines();
+    let (_, line) = (lines.next()?, lines.next()?.parse::<u32>().ok()?);
+    let command = lines.collect::<Vec<_>>().join(" ");
+    Some(FailedCommand { command: command.trim().to_owned(), line: line.saturating_sub(1).max(1) })
+        .filter(|failed| !failed.command.is_empty())
+}
+
+/// A command line to run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Line<'a> {
     pub(crate) command: &'a str,
     pub(crate) phase: Phase,
     pub(crate) timeout_ms: u64,
+    /// Absolute, inside.
+    pub(crate) workdir: &'a str,
 }
 
-/// Runs a command and records it as it goes. Gives back the completed item.
+/// A command that has ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Ran {
+    /// As it stands in the log.
+    pub(crate) item: Item,
+    /// How it ended.
+    pub(crate) exit: Exit,
+}
+
+/// Runs a command and records it as it goes.
 ///
 /// If the future is dropped, the command is killed and the item stays open; whoever cancels ends the turn, and the log
 /// closes what a turn leaves open.
-pub(crate) async fn run(timeline: &Timeline, sandbox: &dyn Sandbox, line: Line<'_>) -> Result<Item, Error> {
+pub(crate) async fn run(timeline: &Timeline, sandbox: &dyn Sandbox, line: Line<'_>) -> Result<Ran, Error> {
     let run = CommandRun {
         command: line.command.to_owned(),
-        workdir: WORKSPACE.to_owned(),
+        workdir: line.workdir.to_owned(),
         phase: line.phase,
         output: String::new(),
         output_bytes: 0,
@@ -37,9 +78,10 @@ pub(crate) async fn run(timeline: &Timeline, sandbox: &dyn Sandbox, line: Line<'
     };
     let item = timeline.start(ItemBody::Command(run.clone())).await;
     let started = Instant::now();
+    let prelude = if line.phase == Phase::Setup { TRACE } else { "" };
     let command = Command {
-        argv: ["/bin/sh", "-c", SHELL, "sh", line.command].map(str::to_owned).to_vec(),
-        workdir: WORKSPACE.to_owned(),
+        argv: ["/bin/sh", "-c", SHELL, "sh", line.command, prelude].map(str::to_owned).to_vec(),
+        workdir: line.workdir.to_owned(),
         env: Vec::new(),
         terminal: None,
         stdin: Stdin::Empty,
@@ -65,7 +107,8 @@ pub(crate) async fn run(timeline: &Timeline, sandbox: &dyn Sandbox, line: Line<'
     let mut run = seen.run;
     run.duration_ms = u64::try_from(started.elapsed().as_millis()).ok();
     let status = ending(&mut run, exit, line.timeout_ms);
-    Ok(timeline.complete(Item { body: ItemBody::Command(run), ..item }, status).await)
+    let item = timeline.complete(Item { body: ItemBody::Command(run), ..item }, status).await;
+    Ok(Ran { item, exit })
 }
 
 fn ending(run: &mut CommandRun, exit: Exit, timeout_ms: u64) -> ItemStatus {
@@ -83,22 +126,6 @@ fn ending(run: &mut CommandRun, exit: Exit, timeout_ms: u64) -> ItemStatus {
             ItemStatus::Failed
         }
         Exit::Lost => ItemStatus::Interrupted,
-    }
-}
-
-/// Its exit code, if the item is a command that ended by itself.
-pub(crate) fn exit_code(item: &Item) -> Option<i32> {
-    match &item.body {
-        ItemBody::Command(run) => run.exit_code,
-        ItemBody::Message { .. }
-        | ItemBody::Reasoning { .. }
-        | ItemBody::FileChange { .. }
-        | ItemBody::ToolCall { .. }
-        | ItemBody::Plan { .. }
-        | ItemBody::Instructions { .. }
-        | ItemBody::Question { .. }
-        | ItemBody::Approval { .. }
-        | ItemBody::Notice { .. } => None,
     }
 }
 

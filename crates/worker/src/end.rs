@@ -3,6 +3,8 @@
 use legwork_domain::{DiffStat, Failure, Judgement, Kind, Limit, Outcome, Verdict};
 use legwork_model::Error as ModelError;
 
+use crate::setup::Fault;
+
 /// An end, before what was spent and kept is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct End {
@@ -20,6 +22,16 @@ impl End {
         let sentence =
             format!("No checkout could be made: {}. Nothing was changed.", stripped(&why.to_string()));
         Self::failed(Failure::Checkout, sentence)
+    }
+
+    /// A set-up that somebody asked for failed.
+    pub(crate) fn setup(fault: &Fault) -> Self {
+        let mend = fault.mend.as_deref().map(|mend| format!(" {mend}")).unwrap_or_default();
+        let sentence = format!(
+            "{}{mend} The agent was not started; mend the script (its whole output is {}), and try it: legwork env test",
+            fault.words, fault.item
+        );
+        Self::failed(Failure::Setup, sentence)
     }
 
     /// No sandbox, or it died.
@@ -79,17 +91,22 @@ impl End {
 
     /// The agent ended in good order: the checks decide.
     pub(crate) fn done(kind: Kind, stat: Option<DiffStat>, verdicts: &[Verdict]) -> Self {
-        let failing: Vec<&Verdict> = verdicts.iter().filter(|verdict| !verdict.holds()).collect();
+        let failing: Vec<&Verdict> = verdicts.iter().filter(|verdict| verdict.objects()).collect();
         if !failing.is_empty() {
             return Self::verification(stat, &failing);
         }
-        let checks = match verdicts.len() {
+        let holding = verdicts.iter().filter(|verdict| verdict.holds()).count();
+        let checks = match holding {
+            0 if !verdicts.is_empty() => {
+                "the tests that were detected do not pass without the patch either, so nothing is verified"
+                    .to_owned()
+            }
             0 => "no check was declared, so nothing is verified".to_owned(),
             1 => "its check holds on a clean sandbox".to_owned(),
             n => format!("its {n} checks hold on clean sandboxes"),
         };
         let (outcome, sentence) = match (kind, stat) {
-            (Kind::Ask, _) => (Outcome::NoChange, "Answered.".to_owned()),
+            (Kind::Ask | Kind::Prepare, _) => (Outcome::NoChange, "Answered.".to_owned()),
             (Kind::Code, None) if verdicts.is_empty() => {
                 (Outcome::NoChange, "The agent ended and changed nothing.".to_owned())
             }
@@ -147,7 +164,7 @@ mod tests {
     fn verdict(base: i32, patched: i32) -> Verdict {
         let run =
             |code| CheckRun { item: ItemId::new(1), exit_code: Some(code), at: Timestamp::from_micros(0) };
-        Verdict::new(Check { name: "t".into(), command: "t".into() }, vec![run(base)], vec![run(patched)])
+        Verdict::new(Check::new("t", "t"), vec![run(base)], vec![run(patched)])
     }
 
     #[test]

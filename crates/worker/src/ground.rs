@@ -7,16 +7,18 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use legwork_agent::Files;
+use legwork_agent::{Brief, Files};
 use legwork_domain::{Environment, EventKind, Failure, Kind, Level};
+use legwork_environment::Detected;
 use legwork_sandbox::{Access, IfLost, LAYERS_MAX, Layer, Sandbox};
 
 use crate::checkout::{self, Checkout};
 use crate::end::End;
 use crate::layers::{self, Stack};
 use crate::root::{self, Root};
+use crate::setup::{self, SetUp};
 use crate::turn::Turn;
-use crate::{recipe, setup};
+use crate::{detection, made, recipe, start};
 
 /// Layers beyond which they are merged before a turn goes on. A turn adds up to two, so that happens every eleventh turn or
 /// later, and each failure to open a file looks into fewer directories than this.
@@ -28,6 +30,10 @@ pub(crate) struct Ground {
     pub(crate) environment: Environment,
     /// What all sandboxes of the turn stand on.
     pub(crate) root: Root,
+    /// What the agent is to know of it.
+    notes: Vec<String>,
+    /// What a set-up that nobody asked for made and no patch holds.
+    pub(crate) made: Vec<String>,
     /// Checkout and set-up.
     pub(crate) clean: Stack,
     /// And what earlier work of the attempt did.
@@ -36,29 +42,114 @@ pub(crate) struct Ground {
     pub(crate) files: Files,
 }
 
+impl Ground {
+    /// What the agent is told. A check that nobody declared is no demand.
+    pub(crate) fn brief(&self) -> Brief {
+        let checks = self.environment.checks.iter().filter(|check| check.origin.is_declared());
+        Brief { checks: checks.cloned().collect(), notes: self.notes.clone() }
+    }
+}
+
+/// What was set up by detection, for the agent.
+fn set_up_as(detected: &Detected) -> Vec<String> {
+    let stacks: Vec<&str> = detected.projects.iter().map(|project| project.stack.as_str()).collect();
+    let commands: Vec<String> = detected.checks.iter().map(|check| format!("`{}`", check.command)).collect();
+    let mut notes = Vec::new();
+    if detected.setup.is_some() {
+        notes.push(format!(
+            "dependencies are installed as the repository's files ask for ({})",
+            stacks.join(", ")
+        ));
+    }
+    if !commands.is_empty() {
+        notes.push(format!("its tests seem to run with {}", commands.join(", ")));
+    }
+    notes
+}
+
 impl Turn {
     pub(crate) async fn prepare(&self) -> Result<Ground, End> {
-        let assignment = &self.assignment;
-        let request = &assignment.task.request;
-        let pinned = assignment.base_commit.as_deref();
-        let ready = checkout::get(&self.worker, &request.source, pinned).await?;
-        let checkout = ready.checkout;
-        if pinned.is_none() {
-            self.tell_base(&checkout, ready.name).await;
-        }
-        let environment =
-            recipe::complete(&request.environment, checkout.recipe.as_deref()).map_err(|why| {
-                let sentence = format!(
-                    "{why} The agent was not started; mend it or name checks and set-up with the task."
-                );
-                End::failed(Failure::Setup, sentence)
-            })?;
+        let checkout = self.checkout().await?;
+        let (mut environment, detected) = self.recipe(&checkout).await?;
         let root = root::get(&self.worker, &self.timeline, &environment).await?;
-        let clean = setup::layers(&self.worker, &self.timeline, &checkout, &environment, &root).await?;
+        let (clean, notes) = self.set_up((&checkout, &root), &mut environment, detected.as_ref()).await?;
+        let made = match &detected {
+            Some(_) => made::by_setup(&self.worker, &clean).await?,
+            None => Vec::new(),
+        };
         let (mut stack, files) = self.earlier_work(&clean).await?;
         self.make_shallow(&mut stack).await;
         self.worker.shelf.used(clean.paths().chain(stack.paths()).chain(root.paths()));
-        Ok(Ground { checkout, environment, root, clean, stack, files })
+        Ok(Ground { checkout, environment, root, notes, made, clean, stack, files })
+    }
+
+    /// The checkout that the turn starts from, told to the log.
+    pub(crate) async fn checkout(&self) -> Result<Checkout, End> {
+        let pinned = self.assignment.base_commit.as_deref();
+        let ready = checkout::get(&self.worker, &self.assignment.task.request.source, pinned).await?;
+        if pinned.is_none() {
+            self.tell_base(&ready.checkout, ready.name).await;
+        }
+        Ok(ready.checkout)
+    }
+
+    /// What is asked for, then what the repository says, and where both say nothing what its files look like.
+    pub(crate) async fn recipe(&self, checkout: &Checkout) -> Result<(Environment, Option<Detected>), End> {
+        let request = &self.assignment.task.request;
+        let said = recipe::complete(&request.environment, checkout.recipe.as_deref());
+        let mut environment = said.map_err(|why| {
+            let sentence =
+                format!("{why} The agent was not started; mend it or name checks and set-up with the task.");
+            End::failed(Failure::Setup, sentence)
+        })?;
+        if request.kind == Kind::Ask || !recipe::says_nothing(&environment) {
+            return Ok((environment, None));
+        }
+        let detected = detection::of(&self.worker, checkout).await?;
+        recipe::fill(&mut environment, detected.clone());
+        Ok((environment, Some(detected)))
+    }
+
+    /// The layers after the set-up, and what the agent is to know of it. One that nobody asked for may fail.
+    async fn set_up(
+        &self,
+        (checkout, root): (&Checkout, &Root),
+        environment: &mut Environment,
+        detected: Option<&Detected>,
+    ) -> Result<(Stack, Vec<String>), End> {
+        if !environment.packages.is_empty() && environment.image == "host" {
+            let text = format!(
+                "The environment needs system packages ({}). On the image host they are not installed: they must be on the worker's machine.",
+                environment.packages.join(", ")
+            );
+            self.timeline.notice(Level::Info, text).await;
+        }
+        let fault =
+            match setup::layers(&self.worker, &self.timeline, checkout, environment, root).await? {
+                SetUp::Done(stack) => {
+                    let mut notes = detected.map(set_up_as).unwrap_or_default();
+                    notes.extend(environment.workdir.iter().map(|at| {
+                        format!("the part that is worked on is {at}; set-up and checks run there")
+                    }));
+                    return Ok((stack, notes));
+                }
+                SetUp::Failed(fault) => fault,
+            };
+        let Some(detected) = detected else { return Err(End::setup(&fault)) };
+        let text = format!(
+            "{} It was a set-up that was detected, not one that was asked for, so the agent goes on without it. Try it by itself: legwork env test",
+            fault.words
+        );
+        self.timeline.notice(Level::Warning, text).await;
+        environment.checks.clear();
+        for name in detected.variables.keys() {
+            environment.variables.remove(name);
+        }
+        let note = format!(
+            "what the repository needs was not installed, since its set-up failed, so its tests may not run here. {}",
+            fault.words
+        );
+        Ok((Stack::new(checkout.layers()), vec![note]))
     }
 
     /// Tells what later patches are against, and what of the repository is not in the checkout.
@@ -168,6 +259,9 @@ impl Turn {
         let _ = self.machine.set(Arc::clone(&sandbox));
         let (turn, layers) = (self.timeline.turn(), ground.stack.names());
         self.timeline.tell(EventKind::Snapshot { turn, layers, live: Some(name) }).await;
+        start::run(&self.timeline, sandbox.as_ref(), &ground.environment)
+            .await
+            .map_err(|error| End::sandbox(&error))?;
         Ok(sandbox)
     }
 }

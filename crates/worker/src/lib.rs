@@ -9,11 +9,14 @@ mod checkout;
 mod checks;
 mod clean;
 mod command;
+mod detection;
 mod end;
 mod ground;
 mod host;
 mod layers;
 mod lease;
+mod made;
+mod open;
 mod patch;
 mod purse;
 mod recipe;
@@ -22,7 +25,9 @@ mod roll;
 mod root;
 mod setup;
 mod shelf;
+mod start;
 mod trace;
+mod trial;
 mod turn;
 
 use std::ffi::OsString;
@@ -41,6 +46,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use roll::Roll;
 
+pub use open::{ENVIRONMENT, open};
 pub use shelf::Keep;
 
 /// What a worker is made of.

@@ -5,10 +5,9 @@ use legwork_domain::Patch;
 use legwork_git::patch::{COMPUTED, Changed, Files, PATCH_BYTES_MAX, compute, diff, stat, tree};
 use legwork_sandbox::{Error, Exit, Sandbox, WORKSPACE};
 
-use crate::checkout::Checkout;
 use crate::clean;
 use crate::end::End;
-use crate::layers::Stack;
+use crate::ground::Ground;
 use crate::turn::Worker;
 
 /// A patch that is stored, and its bytes for the checks.
@@ -31,16 +30,12 @@ pub(crate) enum Change {
 ///
 /// # Errors
 /// The turn's end. The layers stay, so that nothing of the work is lost.
-pub(crate) async fn save(
-    worker: &Worker,
-    client: &Client,
-    checkout: &Checkout,
-    stack: &Stack,
-) -> Result<Change, End> {
+pub(crate) async fn save(worker: &Worker, client: &Client, ground: &Ground) -> Result<Change, End> {
+    let Ground { checkout, stack, .. } = ground;
     if !stack.may_differ() {
         return Ok(Change::None(None));
     }
-    let Diff { tree, patch, left_out } = computed(worker, checkout, stack).await?;
+    let Diff { tree, patch, left_out } = computed(worker, ground).await?;
     if tree == checkout.tree {
         return Ok(Change::None(left_out));
     }
@@ -62,30 +57,26 @@ const ALL_MS: u64 = 60 * 1000;
 /// Time for one without the huge ones. A turn that was cancelled waits for it too.
 const NONE_HUGE_MS: u64 = 5 * 60 * 1000;
 
-async fn computed(worker: &Worker, checkout: &Checkout, stack: &Stack) -> Result<Diff, End> {
-    match attempt(worker, checkout, stack, Files::All).await? {
+async fn computed(worker: &Worker, ground: &Ground) -> Result<Diff, End> {
+    match attempt(worker, ground, Files::All).await? {
         Some(diff) => Ok(diff),
-        None => attempt(worker, checkout, stack, Files::NoneHuge).await?.ok_or_else(|| {
+        None => attempt(worker, ground, Files::NoneHuge).await?.ok_or_else(|| {
             End::internal("The patch could not be computed: the changed files take too long to read")
         }),
     }
 }
 
 /// `None`: it took too long.
-async fn attempt(
-    worker: &Worker,
-    checkout: &Checkout,
-    stack: &Stack,
-    files: Files,
-) -> Result<Option<Diff>, End> {
+async fn attempt(worker: &Worker, ground: &Ground, files: Files) -> Result<Option<Diff>, End> {
+    let Ground { checkout, stack, made, .. } = ground;
     /// A tree's name and a line end.
     const ANSWER_BYTES_MAX: u64 = 128;
     let failed = |error| End::sandbox(&error);
     let backend = worker.config.backend.as_ref();
     let sandbox =
         clean::sandbox(backend, worker.name("patch"), stack.clean(), Vec::new()).await.map_err(failed)?;
-    let script =
-        compute(Changed { base_tree: &checkout.tree, submodules: checkout.submodules, files }, WORKSPACE);
+    let changed = Changed { base_tree: &checkout.tree, submodules: checkout.submodules, files, made };
+    let script = compute(changed, WORKSPACE);
     let ms = if files == Files::All { ALL_MS } else { NONE_HUGE_MS };
     let said = clean::run_within(ms, sandbox.as_ref(), &script, ANSWER_BYTES_MAX).await.map_err(failed)?;
     match said.exit {

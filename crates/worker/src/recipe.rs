@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use legwork_domain::{Check, Environment};
+use legwork_environment::Detected;
 use serde::Deserialize;
 
 /// Where it stands in a repository.
@@ -24,6 +25,11 @@ const VARIABLE_BYTES_MAX: usize = 32 * 1024;
 struct Recipe {
     image: Option<String>,
     setup: Option<String>,
+    maintenance: Option<String>,
+    start: Option<String>,
+    packages: Vec<String>,
+    toolchains: BTreeMap<String, String>,
+    workdir: Option<String>,
     variables: BTreeMap<String, String>,
     checks: BTreeMap<String, String>,
 }
@@ -37,18 +43,43 @@ pub(crate) fn complete(request: &Environment, recipe: Option<&[u8]>) -> Result<E
     let mut environment = request.clone();
     let Some(recipe) = recipe else { return Ok(environment) };
     let recipe = read(recipe)?;
-    if environment.image == Environment::default().image {
-        environment.image = recipe.image.unwrap_or(environment.image);
-    }
-    environment.setup = environment.setup.or(recipe.setup);
-    if environment.checks.is_empty() {
-        environment.checks =
-            recipe.checks.into_iter().map(|(name, command)| Check { name, command }).collect();
-    }
-    for (name, value) in recipe.variables {
-        environment.variables.entry(name).or_insert(value);
+    let checks = recipe.checks.into_iter().map(|(name, command)| Check::new(name, command)).collect();
+    let said = Environment {
+        setup: recipe.setup,
+        maintenance: recipe.maintenance,
+        start: recipe.start,
+        packages: recipe.packages,
+        toolchains: recipe.toolchains,
+        workdir: recipe.workdir,
+        checks,
+        variables: recipe.variables,
+        image: recipe.image.unwrap_or_else(|| Environment::default().image),
+        network: environment.network,
+        approve: Vec::new(),
+        resources: environment.resources,
+    };
+    said.validate_needs().map_err(|why| format!("{PATH} cannot be used: {why}"))?;
+    environment = environment.or(said);
+    for (name, version) in legwork_environment::codex_toolchains(&environment.variables) {
+        environment.toolchains.entry(name).or_insert(version);
     }
     Ok(environment)
+}
+
+/// Whether neither request nor repository say how the sandbox is set up and checked. An empty set-up says that there is none.
+pub(crate) fn says_nothing(environment: &Environment) -> bool {
+    environment.setup.is_none() && environment.checks.is_empty()
+}
+
+/// Fills in what was detected where nothing is said.
+pub(crate) fn fill(environment: &mut Environment, detected: Detected) {
+    environment.setup = detected.setup;
+    environment.checks = detected.checks;
+    environment.maintenance = environment.maintenance.take().or(detected.maintenance);
+    environment.start = environment.start.take().or(detected.start);
+    for (name, value) in detected.variables {
+        environment.variables.entry(name).or_insert(value);
+    }
 }
 
 fn read(recipe: &[u8]) -> Result<Recipe, String> {
@@ -108,10 +139,10 @@ mod tests {
         assert_eq!(environment.image, "debian:12");
         assert_eq!(environment.variables["A"], "mine");
         assert_eq!(environment.variables["B"], "b");
-        assert_eq!(environment.checks, [Check { name: "test".into(), command: "make test".into() }]);
+        assert_eq!(environment.checks, [Check::new("test", "make test")]);
         request.image = "mine".into();
         assert_eq!(complete(&request, Some(text.as_bytes())).unwrap().image, "mine");
-        request.checks.push(Check { name: "x".into(), command: "y".into() });
+        request.checks.push(Check::new("x", "y"));
         assert_eq!(complete(&request, Some(text.as_bytes())).unwrap().checks.len(), 1);
     }
 

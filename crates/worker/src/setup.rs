@@ -1,20 +1,26 @@
 //! The set-up script: run once for a checkout and a recipe, frozen, and shared by all turns and checks.
 
 use legwork_agent::Timeline;
-use legwork_domain::{Environment, Failure, ItemStatus, Level, Phase};
+use legwork_domain::{Environment, Item, ItemId, Level, Phase};
+use legwork_environment::{Cause, Ending, cause};
+use legwork_sandbox::{Exit, Sandbox};
 use serde::{Deserialize, Serialize};
 
 use crate::cache;
 use crate::checkout::Checkout;
 use crate::clean::last_lines;
-use crate::command::{self, Line};
+use crate::command::{self, FailedCommand, Line, Ran};
 use crate::end::End;
 use crate::layers::{self, Stack};
 use crate::root::Root;
+use crate::start;
 use crate::turn::Worker;
 
 /// Lines of a failed script's output that its sentence quotes.
 const QUOTED_LINES: usize = 5;
+
+/// Characters of a failed command that its sentence quotes.
+const COMMAND_CHARS_MAX: usize = 200;
 
 /// The names of the layers of a checkout with its set-up.
 #[derive(Serialize, Deserialize)]
@@ -29,38 +35,60 @@ struct Below<'a> {
     root: &'a Root,
 }
 
+/// What a set-up led to.
+pub(crate) enum SetUp {
+    /// The layers with it.
+    Done(Stack),
+    /// It failed; nothing of it is used again.
+    Failed(Box<Fault>),
+}
+
+/// A set-up that failed.
+pub(crate) struct Fault {
+    /// How, by which command, with which last words, and likely why: sentences for a person.
+    pub(crate) words: String,
+    /// What mends it, if that can be told.
+    pub(crate) mend: Option<String>,
+    /// Whose output says more.
+    pub(crate) item: ItemId,
+    /// The files as it left them, to be looked at; the checkout alone if it took the work tree away.
+    pub(crate) left: Stack,
+}
+
 /// The layers of a checkout after its set-up. Without a script they are the checkout's own.
 ///
 /// The layers are found again by all that the script's result depends on: the checkout, the script, its variables and the
 /// toolchains. A script that fails is run again the next time.
 ///
 /// # Errors
-/// The turn's end, with the script's last words.
+/// The turn's end, if a sandbox cannot be made or the layers cannot be kept.
 pub(crate) async fn layers(
     worker: &Worker,
     timeline: &Timeline,
     checkout: &Checkout,
     environment: &Environment,
     root: &Root,
-) -> Result<Stack, End> {
+) -> Result<SetUp, End> {
     let stack = Stack::new(checkout.layers());
     let Some(script) = environment.setup.as_deref().filter(|script| !script.trim().is_empty()) else {
-        return Ok(stack);
+        return Ok(SetUp::Done(stack));
     };
     let ground = Below { environment, root };
     let key = key(worker, &stack, ground, script);
     if let Some(ready) = ready(worker, &key) {
         timeline.notice(Level::Info, "The set-up of an earlier run is used again.").await;
-        return Ok(ready);
+        return Ok(SetUp::Done(ready));
     }
     let maker = worker.setups.lock(&key).await.map_err(End::internal)?;
     if let Some(ready) = ready(worker, &key) {
         timeline.notice(Level::Info, "The set-up of an earlier run is used again.").await;
-        return Ok(ready);
+        return Ok(SetUp::Done(ready));
     }
-    let stack = run(worker, timeline, stack, ground, script).await?;
-    worker.setups.write(&key, &Done { layers: stack.names() }, &maker).map_err(End::internal)?;
-    Ok(stack)
+    let done = run(worker, timeline, stack, ground, script).await?;
+    if let SetUp::Done(stack) = &done {
+        worker.setups.write(&key, &Done { layers: stack.names() }, &maker).map_err(End::internal)?;
+    }
+    Ok(done)
 }
 
 fn ready(worker: &Worker, key: &str) -> Option<Stack> {
@@ -72,6 +100,8 @@ fn key(worker: &Worker, stack: &Stack, below: Below<'_>, script: &str) -> String
     let layers = stack.names().join("\n");
     let variables: Vec<String> =
         environment.variables.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let chosen: Vec<String> =
+        environment.toolchains.iter().map(|(name, version)| format!("{name}={version}")).collect();
     let toolchains: Vec<String> =
         root.env(worker).iter().map(|(name, value)| format!("{name}={value}")).collect();
     cache::key(&[
@@ -79,7 +109,9 @@ fn key(worker: &Worker, stack: &Stack, below: Below<'_>, script: &str) -> String
         root.digest().as_bytes(),
         script.as_bytes(),
         variables.join("\0").as_bytes(),
+        chosen.join("\0").as_bytes(),
         toolchains.join("\0").as_bytes(),
+        environment.workdir.as_deref().unwrap_or_default().as_bytes(),
     ])
 }
 
@@ -89,32 +121,62 @@ async fn run(
     mut stack: Stack,
     below: Below<'_>,
     script: &str,
-) -> Result<Stack, End> {
+) -> Result<SetUp, End> {
     let Below { environment, root } = below;
     let spec = worker.spec("setup", stack.all(), environment, root);
     let sandbox = worker.config.backend.create(spec).await.map_err(|error| End::sandbox(&error))?;
     let timeout_ms = environment.resources.command_ms;
-    let line = Line { command: script, phase: Phase::Setup, timeout_ms };
-    let item = command::run(timeline, sandbox.as_ref(), line).await.map_err(|error| End::sandbox(&error))?;
-    if command::exit_code(&item) != Some(0) {
-        let how = match command::exit_code(&item) {
-            Some(code) => format!("ended with exit code {code}"),
-            None if item.status == ItemStatus::Interrupted => "was lost with its sandbox".to_owned(),
-            None => "did not end by itself".to_owned(),
-        };
-        let words = last_lines(command::output(&item), QUOTED_LINES);
-        let said = if words.is_empty() { " and said nothing".to_owned() } else { format!(": {words}") };
-        let sentence = format!(
-            "The set-up script {how}{said}. The agent was not started; mend the script (its whole output is {}). There is no network in the sandbox.",
-            item.id
-        );
-        return Err(End::failed(Failure::Setup, sentence));
-    }
-    let frozen = sandbox.snapshot().await.map_err(|error| End::sandbox(&error))?;
+    let workdir = start::workdir(environment);
+    let line = Line { command: script, phase: Phase::Setup, timeout_ms, workdir: &workdir };
+    let ran = command::run(timeline, sandbox.as_ref(), line).await.map_err(|error| End::sandbox(&error))?;
+    let failed = ran.exit != Exit::Code(0);
+    let words = if failed { Some(words(sandbox.as_ref(), &ran, timeout_ms).await) } else { None };
+    let frozen = match sandbox.snapshot().await {
+        Ok(frozen) => frozen,
+        // A machine that died with its script has no files to look at.
+        Err(_) if failed => return Ok(fault(words, &ran.item, stack)),
+        Err(error) => return Err(End::sandbox(&error)),
+    };
     if layers::work_tree_is_gone(&frozen) {
-        let sentence = "The set-up script removed or replaced the work tree itself (/workspace). The agent was not started; mend the script.";
-        return Err(End::failed(Failure::Setup, sentence));
+        let gone = "The set-up script removed or replaced the work tree itself (/workspace).".to_owned();
+        return Ok(fault(words.or(Some((gone, None))), &ran.item, stack));
     }
     stack.push(&frozen).map_err(End::internal)?;
-    Ok(stack)
+    Ok(if failed { fault(words, &ran.item, stack) } else { SetUp::Done(stack) })
+}
+
+fn fault(words: Option<(String, Option<String>)>, item: &Item, left: Stack) -> SetUp {
+    let (words, mend) = words.unwrap_or_default();
+    SetUp::Failed(Box::new(Fault { words, mend, item: item.id, left }))
+}
+
+/// What happened and why, and what mends it.
+async fn words(sandbox: &dyn Sandbox, ran: &Ran, timeout_ms: u64) -> (String, Option<String>) {
+    let (how, ending) = match ran.exit {
+        Exit::Code(code) => (format!("ended with exit code {code}"), Ending::Code(code)),
+        Exit::Signal(signal) => (format!("was ended by signal {signal}"), Ending::Signal(signal)),
+        Exit::TimedOut => (format!("was ended after {} s", timeout_ms / 1000), Ending::TimedOut),
+        // What ends a whole machine is mostly that its memory is over.
+        Exit::Lost => ("was lost with its sandbox".to_owned(), Ending::Signal(9)),
+    };
+    let output = command::output(&ran.item);
+    let at = command::failed(sandbox).await.map(|failed| place(&failed)).unwrap_or_default();
+    let said = last_lines(output, QUOTED_LINES);
+    let said = if said.is_empty() { " and said nothing".to_owned() } else { format!(": {said}") };
+    match cause(ending, output) {
+        Some(Cause { why, mend, .. }) => {
+            (format!("The set-up script {how}{at}{said}. Likely because {why}."), Some(mend))
+        }
+        None => (format!("The set-up script {how}{at}{said}."), None),
+    }
+}
+
+fn place(failed: &FailedCommand) -> String {
+    let command: String = failed
+        .command
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(COMMAND_CHARS_MAX)
+        .collect();
+    format!(" at line {}, `{command}`", failed.line)
 }

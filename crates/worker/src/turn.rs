@@ -11,7 +11,7 @@ use legwork_domain::{
     Assignment, Ended, Environment, EventKind, Kind, Level, Limit, Message, Patch, Transition, Usage,
     Verdict, Waiting,
 };
-use legwork_sandbox::{Access, IfLost, Layer, Limits, Sandbox, Spec};
+use legwork_sandbox::{Access, Bind, IfLost, Image, Layer, Limits, Sandbox, Spec};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
@@ -36,6 +36,7 @@ pub(crate) struct Worker {
     pub(crate) config: Config,
     pub(crate) checkouts: Cache,
     pub(crate) setups: Cache,
+    pub(crate) detections: Cache,
     pub(crate) shelf: Shelf,
     /// The worker is to stop: turns end soon or are given back.
     pub(crate) draining: CancellationToken,
@@ -46,11 +47,13 @@ impl Worker {
     pub(crate) fn new(config: Config) -> Self {
         let checkouts = Cache::new(config.data.join("checkouts"));
         let setups = Cache::new(config.data.join("setups"));
+        let detections = Cache::new(config.data.join("detections"));
         let shelf = Shelf::new(config.data.clone(), config.keep);
         Self {
             config,
             checkouts,
             setups,
+            detections,
             shelf,
             draining: CancellationToken::new(),
             named: AtomicU64::new(0),
@@ -70,26 +73,52 @@ impl Worker {
         environment: &Environment,
         root: &Root,
     ) -> Spec {
-        let resources = environment.resources;
-        let variables = environment.variables.iter().map(|(name, value)| (name.clone(), value.clone()));
-        Spec {
-            name: self.name(what),
-            image: root.files(),
-            layers,
-            binds: root.binds(self),
-            workspace: Access::Write,
-            env: root.env(self).into_iter().chain(variables).collect(),
-            limits: Limits {
-                memory_bytes: resources.memory_mib << 20,
-                processes: resources.processes,
-                cpu_millis: resources.cpu_millis,
-                disk_bytes: resources.disk_mib << 20,
-                open_files: resources.open_files,
-                ..Limits::default()
-            },
-            if_lost: IfLost::Removed,
-        }
+        let below = Below { image: root.files(), binds: root.binds(self), env: root.env(self) };
+        spec(self.name(what), below, layers, environment)
     }
+}
+
+/// What lies below the layers of a sandbox, and is shown beside them.
+pub(crate) struct Below {
+    pub(crate) image: Image,
+    pub(crate) binds: Vec<Bind>,
+    /// Below the recipe's variables.
+    pub(crate) env: Vec<(String, String)>,
+}
+
+/// A sandbox of that name for commands of the repository or the agent.
+pub(crate) fn spec(name: String, below: Below, layers: Vec<Layer>, environment: &Environment) -> Spec {
+    let resources = environment.resources;
+    let Below { image, binds, env } = below;
+    let chosen = legwork_environment::toolchain_variables(&environment.toolchains);
+    let variables: Vec<(String, String)> = environment
+        .variables
+        .iter()
+        .map(|(name, value)| (name.clone(), search_path(name, value, &env)))
+        .collect();
+    Spec {
+        name,
+        image,
+        layers,
+        binds,
+        workspace: Access::Write,
+        env: env.into_iter().chain(chosen).chain(variables).collect(),
+        limits: Limits {
+            memory_bytes: resources.memory_mib << 20,
+            processes: resources.processes,
+            cpu_millis: resources.cpu_millis,
+            disk_bytes: resources.disk_mib << 20,
+            open_files: resources.open_files,
+            ..Limits::default()
+        },
+        if_lost: IfLost::Removed,
+    }
+}
+
+/// `$PATH` in a value of `PATH` is the sandbox's own; in all else a dollar is a dollar.
+fn search_path(name: &str, value: &str, known: &[(String, String)]) -> String {
+    let own = known.iter().find(|(known, _)| known == "PATH").filter(|_| name == "PATH");
+    own.map_or_else(|| value.to_owned(), |(_, own)| value.replace("$PATH", own))
 }
 
 /// Runs a leased turn and reports its end, or gives it back. A panic ends the turn as a failure of ours; a lost lease ends
@@ -184,9 +213,9 @@ impl From<End> for Way {
 }
 
 /// What a turn leaves, as far as it got.
-struct Left {
+pub(crate) struct Left {
     patch: Option<Patch>,
-    verdicts: Vec<Verdict>,
+    pub(crate) verdicts: Vec<Verdict>,
     usage: Usage,
 }
 
@@ -229,6 +258,9 @@ impl Turn {
         left: &mut Left,
     ) -> Result<Way, Way> {
         self.recorder.advance(Transition::Prepare).await;
+        if self.assignment.task.request.kind == Kind::Prepare {
+            return self.unless_cancelled(self.try_out(left)).await.map(Way::Ends);
+        }
         let model = self.worker.config.catalog.open(&self.assignment.task.request.model);
         let model = self.unless_cancelled(async { model.await.map_err(|error| End::model(&error)) }).await?;
         let mut ground = self.unless_cancelled(self.prepare()).await?;
@@ -332,7 +364,7 @@ impl Turn {
             past: Past { history: history.clone(), files: ground.files, spent: turn.usage },
             input: turn.input.clone(),
             images,
-            checks: ground.environment.checks.clone(),
+            brief: ground.brief(),
             approve: ground.environment.approve.clone(),
             purse: Some(Arc::new(purse)),
             limits: task.request.limits,
@@ -370,7 +402,7 @@ impl Turn {
     async fn save_patch(&self, ground: &Ground, left: &mut Left) -> Result<Option<Box<Saved>>, End> {
         let turn = self.timeline.turn();
         let client = &self.worker.config.client;
-        match patch::save(&self.worker, client, &ground.checkout, &ground.stack).await? {
+        match patch::save(&self.worker, client, ground).await? {
             Change::None(left_out) => {
                 self.tell_left_out(left_out.as_deref()).await;
                 Ok(None)

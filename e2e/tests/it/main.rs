@@ -29,6 +29,7 @@ mod ask_changes_nothing;
 mod backup_and_restore;
 mod cancel_keeps_the_partial_patch;
 mod demo_and_doctor;
+mod environment_is_tried_out;
 mod environment_of_a_repository;
 mod evil_model;
 mod fixes_a_bug_and_proves_it;

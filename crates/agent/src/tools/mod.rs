@@ -228,9 +228,13 @@ impl Toolbox {
             Arc::new(ask::AskUser),
         ];
         match (info.edit_tool, kind) {
-            (EditTool::Freeform, Kind::Code) => tools.push(Arc::new(patch::ApplyPatch::Freeform)),
-            (EditTool::ApplyPatch, Kind::Code) => tools.push(Arc::new(patch::ApplyPatch::Function)),
-            (EditTool::EditFile, Kind::Code) => {
+            (EditTool::Freeform, Kind::Code | Kind::Prepare) => {
+                tools.push(Arc::new(patch::ApplyPatch::Freeform));
+            }
+            (EditTool::ApplyPatch, Kind::Code | Kind::Prepare) => {
+                tools.push(Arc::new(patch::ApplyPatch::Function));
+            }
+            (EditTool::EditFile, Kind::Code | Kind::Prepare) => {
                 tools.push(Arc::new(edit::ReadFile));
                 tools.push(Arc::new(edit::EditFile));
                 tools.push(Arc::new(edit::WriteFile));

@@ -37,7 +37,7 @@ async fn a_bug_is_fixed_with_evidence() {
     );
     let folder = scene.folder.clone();
     let mut scene = scene;
-    scene.job.checks = vec![Check { name: "two".into(), command: "grep 2 n".into() }];
+    scene.job.brief.checks = vec![Check::new("two", "grep 2 n")];
     let played = scene.play().await;
     assert_eq!(answer(&played.report.stop), "Done: the check passes [item_6].");
     assert_eq!(folder.text("n"), "2\n");
@@ -474,7 +474,7 @@ async fn a_full_window_is_compacted_with_goal_and_acceptance_verbatim() {
         ],
         info,
     );
-    scene.job.checks = vec![Check { name: "t".into(), command: "make test".into() }];
+    scene.job.brief.checks = vec![Check::new("t", "make test")];
     let player = scene.player.clone();
     let played = scene.play().await;
     assert_eq!(answer(&played.report.stop), "end");

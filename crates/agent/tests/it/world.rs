@@ -87,6 +87,7 @@ impl Sandbox for Folder {
                     control = controls.recv() => match control {
                         Some(Control::Stdin(bytes)) => drop(stdin.as_mut().unwrap().write_all(&bytes).await),
                         Some(Control::CloseStdin) => drop(stdin.take()),
+                        Some(Control::Resize(_)) => {}
                         Some(Control::Signal(signal)) => kill(group, signal),
                         None => { kill(group, 9); return }
                     },
@@ -271,7 +272,7 @@ impl Scene {
             past: Past { history: Vec::new(), files: Files::Kept, spent: legwork_domain::Usage::default() },
             input: "do it".into(),
             images: Vec::new(),
-            checks: Vec::new(),
+            brief: legwork_agent::Brief::default(),
             approve: Vec::new(),
             limits: Limits::default(),
             started: std::time::Instant::now(),

@@ -141,7 +141,7 @@ fn checks(commands: &[String]) -> Vec<Check> {
         let numbered = (2..).map(|n| format!("{short} ({n})"));
         let name =
             std::iter::once(short.clone()).chain(numbered).find(|name| !taken(name)).unwrap_or_default();
-        checks.push(Check { name, command: command.clone() });
+        checks.push(Check::new(name, command));
     }
     checks
 }

@@ -88,6 +88,7 @@ fn command(item: &Item, run: &CommandRun, detail: Detail) -> Vec<Line> {
     let phase = match run.phase {
         Phase::Agent => "$ ",
         Phase::Setup => "set-up $ ",
+        Phase::Start => "services $ ",
         Phase::CheckBase => "check on the base $ ",
         Phase::CheckPatched => "check on the patch $ ",
     };

@@ -12,6 +12,7 @@ pristine() { git -c core.hooksPath=/dev/null -c core.fsmonitor=false -c core.unt
     -c core.attributesFile=/dev/null -c core.excludesFile=/dev/null -c core.autocrlf=false -c core.safecrlf=false \
     -c core.fileMode=true -c core.symlinks=true -c core.quotePath=true -c submodule.recurse=false \
     -c advice.addEmbeddedRepo=true -c diff.renameLimit=2000 -c gc.auto=0 "$@"; }
+[ -z "$LW_MADE" ] || { mkdir -p "$store/info" && printf '%s' "$LW_MADE" > "$store/info/exclude"; }
 cd "$LW_WORK"
 
 # Marks what is to stay as in the base, whatever lies there: git does not look at such an entry.

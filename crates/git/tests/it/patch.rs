@@ -20,7 +20,7 @@ fn a_terabyte_of_nothing_is_left_out_and_named() {
         File::create(world.path().join(name)).unwrap().set_len(1 << 40).unwrap();
     }
     let patch = world.directory.path().join("patch");
-    let changed = Changed { base_tree: base.trim(), submodules: 0, files: Files::NoneHuge };
+    let changed = Changed { base_tree: base.trim(), submodules: 0, files: Files::NoneHuge, made: &[] };
     let script = compute(changed, world.path().to_str().unwrap());
     let output = Command::new("/bin/sh")
         .args(["-c", script.text])

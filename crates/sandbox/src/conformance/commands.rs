@@ -160,6 +160,11 @@ pub(super) async fn a_terminal_is_a_terminal(backend: Arc<dyn Backend>) -> Outco
     process.write(Bytes::from_static(b"typed\n")).await?;
     let ended = end(&mut process).await?;
     ensure(ended.out.ends_with("got typed\r\n"), || format!("{ended:?}"))?;
+    let resized = "trap 'stty size; exit 0' WINCH; echo ready; while :; do sleep 0.05; done";
+    let mut process = sandbox.exec(Command { terminal, ..sh_open(resized) }).await?;
+    until(&mut process, "ready").await?;
+    process.resize(Terminal { rows: 50, columns: 120 }).await?;
+    until(&mut process, "50 120").await?;
     let mut process = sandbox.exec(Command { terminal, ..sh_open("echo ready; exec sleep 1000") }).await?;
     until(&mut process, "ready").await?;
     process.write(Bytes::from_static(b"\x03")).await?;

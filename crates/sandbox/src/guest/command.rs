@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, Bytes};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::termios::Winsize;
 
 use super::output::Retention;
 use super::spawn::{self, Ends, Limits, Spawned};
@@ -220,6 +221,15 @@ impl Command {
             && kill_process_group(self.pid, signal).is_err()
         {
             let _ = kill_process(self.pid, signal);
+        }
+    }
+
+    /// Gives its terminal another size; the kernel tells the programs on it.
+    pub(super) fn resize(&self, rows: u16, columns: u16) {
+        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        if let Some(out) = self.out.as_ref().filter(|_| self.is_terminal) {
+            // One that is closed has nobody to tell.
+            let _ = rustix::termios::tcsetwinsize(out, size);
         }
     }
 

@@ -197,6 +197,7 @@ impl Guest {
                     command.signal(signal);
                 }
             }),
+            Request::Resize(id, rows, columns) => self.with(id, |command, _| command.resize(rows, columns)),
             Request::Abandon(id) => self.with(id, |command, _| command.abandon()),
             Request::Credit(id, credits) => self.with(id, |command, _| command.grant(credits)),
         }

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::link::{Event, Link};
 use crate::protocol::{CHUNK_BYTES, Id, Request};
-use crate::{Control, Exit, Output};
+use crate::{Control, Exit, Output, Terminal};
 
 /// Input that may wait for the command to read it; after that whoever writes waits, with signals behind it.
 const INPUT_BYTES_MAX: usize = 1 << 20;
@@ -112,6 +112,9 @@ impl Pump {
             Control::CloseStdin => {
                 self.input.wants_end = true;
                 self.feed().await;
+            }
+            Control::Resize(Terminal { rows, columns }) => {
+                let _ = self.link.send(&Request::Resize(self.id, rows, columns)).await;
             }
             Control::Signal(number) => {
                 let _ = self.link.send(&Request::Signal(self.id, number)).await;

@@ -7,7 +7,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use legwork_domain::{
-    Action, EnvironmentDraft, EnvironmentId, EnvironmentList, Problem, RepositoryId, SecretDraft,
+    Action, Audience, EnvironmentDraft, EnvironmentId, EnvironmentList, Problem, RepositoryId, SecretDraft,
     StoredEnvironment,
 };
 use legwork_store::Thing;
@@ -47,7 +47,11 @@ pub(super) async fn create(
     Id(repository): Id<RepositoryId>,
     Body(draft): Body<EnvironmentDraft>,
 ) -> Result<impl IntoResponse, Failure> {
-    caller.may(&server.store, Action::Configure, Thing::Repository(repository)).await?;
+    let (needs, owner) = match draft.audience {
+        Audience::Team => (Action::Configure, None),
+        Audience::Personal => (Action::Run, Some(caller.user())),
+    };
+    caller.may(&server.store, needs, Thing::Repository(repository)).await?;
     let act = caller.act();
     let new = StoredEnvironment {
         id: EnvironmentId::from_u128(Uuid::now_v7().as_u128()),
@@ -55,6 +59,7 @@ pub(super) async fn create(
         name: draft.name,
         version: 1,
         recipe: draft.recipe,
+        owner,
         secrets: Vec::new(),
         changed_at: act.at,
         changed_by: caller.user(),
@@ -78,7 +83,7 @@ pub(super) async fn list(
     Id(repository): Id<RepositoryId>,
 ) -> Result<Json<EnvironmentList>, Failure> {
     caller.may(&server.store, Action::View, Thing::Repository(repository)).await?;
-    Ok(Json(EnvironmentList { environments: server.store.environments(repository).await? }))
+    Ok(Json(EnvironmentList { environments: server.store.environments(repository, caller.user()).await? }))
 }
 
 /// Which version.
@@ -104,7 +109,7 @@ pub(super) async fn show(
     Id(id): Id<EnvironmentId>,
     Params(Version { version }): Params<Version>,
 ) -> Result<impl IntoResponse, Failure> {
-    caller.may(&server.store, Action::View, Thing::Environment(id)).await?;
+    may(&server, &caller, Action::View, id).await?;
     Ok(tagged(server.store.environment(id, version).await?))
 }
 
@@ -129,7 +134,7 @@ pub(super) async fn change(
     headers: HeaderMap,
     Body(draft): Body<EnvironmentDraft>,
 ) -> Result<impl IntoResponse, Failure> {
-    caller.may(&server.store, Action::Configure, Thing::Environment(id)).await?;
+    may(&server, &caller, Action::Configure, id).await?;
     let seen = text_of(&headers, header::IF_MATCH.as_str())?.map(|tag| tag.trim_matches('"').parse());
     let seen =
         seen.transpose().map_err(|_| Failure::invalid("If-Match is not the ETag of an environment."))?;
@@ -151,7 +156,7 @@ pub(super) async fn remove(
     caller: Caller,
     Id(id): Id<EnvironmentId>,
 ) -> Result<StatusCode, Failure> {
-    caller.may(&server.store, Action::Configure, Thing::Environment(id)).await?;
+    may(&server, &caller, Action::Configure, id).await?;
     server.store.remove_environment(id, &caller.act()).await?;
     server.reread_secrets().await?;
     Ok(StatusCode::NO_CONTENT)
@@ -184,7 +189,7 @@ pub(super) async fn put_secret(
     Sensitive(draft): Sensitive<SecretDraft>,
 ) -> Result<StatusCode, Failure> {
     let Path(Which { environment, name }) = which?;
-    caller.may(&server.store, Action::Configure, Thing::Environment(environment)).await?;
+    may(&server, &caller, Action::Configure, environment).await?;
     if !(PIECE_BYTES_MIN..=SECRET_BYTES_MAX).contains(&draft.value.len()) {
         return Err(Failure::invalid(format!(
             "A secret has {PIECE_BYTES_MIN} to {SECRET_BYTES_MAX} bytes: a shorter one could not be told from ordinary text."
@@ -211,10 +216,20 @@ pub(super) async fn remove_secret(
     which: Result<Path<Which>, axum::extract::rejection::PathRejection>,
 ) -> Result<StatusCode, Failure> {
     let Path(Which { environment, name }) = which?;
-    caller.may(&server.store, Action::Configure, Thing::Environment(environment)).await?;
+    may(&server, &caller, Action::Configure, environment).await?;
     server.store.remove_secret(environment, &name, &caller.act()).await?;
     server.reread_secrets().await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Whether the caller may do that to a recipe. One's own takes only the right to run tasks; another's own is not there.
+async fn may(server: &Server, caller: &Caller, action: Action, id: EnvironmentId) -> Result<(), Failure> {
+    let thing = Thing::Environment(id);
+    match server.store.environment_owner(id).await? {
+        None => caller.may(&server.store, action, thing).await,
+        Some(owner) if owner == caller.user() => caller.may(&server.store, Action::Run, thing).await,
+        Some(_) => Err(Failure::not_found("environment of this id that you may see")),
+    }
 }
 
 fn tagged(environment: StoredEnvironment) -> impl IntoResponse {

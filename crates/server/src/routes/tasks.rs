@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
-use legwork_domain::{Action, BlobId, NewTask, Problem, TaskId, TaskList, TaskQuery, TaskView};
+use legwork_domain::{Action, BlobId, Kind, NewTask, Problem, TaskId, TaskList, TaskQuery, TaskView};
 use legwork_store::{Sent, TaskIds, Thing};
 use uuid::Uuid;
 
@@ -51,7 +51,7 @@ pub(super) async fn create(
     let key = header(&headers, "idempotency-key")?;
     caller.may_on(&server.store, Action::Run, &request.source.repository).await?;
     images_are_there(&server, &caller, &request.images).await?;
-    if request.model.is_empty() {
+    if request.model.is_empty() && request.kind != Kind::Prepare {
         request.model = server.rules.model.clone().ok_or_else(Failure::no_model)?;
     }
     let ids = TaskIds::draw(request.attempts, || Uuid::now_v7().as_u128());

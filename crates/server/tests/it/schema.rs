@@ -68,7 +68,7 @@ fn others(turn: TurnId) -> Vec<NewEvent> {
     let blob = "a".repeat(64).parse().unwrap();
     let patch = Patch { blob, base_commit: id.clone(), tree: id.clone(), stat: DiffStat::default() };
     let run = |exit_code| CheckRun { item: ItemId::new(1), exit_code, at: Timestamp::from_micros(5) };
-    let check = Check { name: "t".into(), command: "t".into() };
+    let check = Check::new("t", "t");
     let verdict = Verdict::new(check, vec![run(Some(1))], vec![run(None)]);
     let context =
         Context { change: ContextChange::Append, entries: vec![json!({"type": "message"}), json!({})] };

@@ -39,7 +39,7 @@ pub(crate) async fn a_row_follows_its_turns(world: World) {
         Patch { blob: "a".repeat(64).parse().unwrap(), base_commit: "c".into(), tree: "t".into(), stat };
     let run =
         |code| vec![CheckRun { item: ItemId::new(1), exit_code: Some(code), at: Timestamp::from_micros(1) }];
-    let check = Check { name: "t".into(), command: "t".into() };
+    let check = Check::new("t", "t");
     let mut last = end(1, 1, Vec::new());
     last.ended.outcome = Outcome::Succeeded;
     last.ended.patch = Some(patch);

@@ -10,6 +10,7 @@
 
 mod checkouts;
 mod crash;
+mod environments;
 mod exact;
 mod forks;
 mod hostile;

@@ -255,7 +255,7 @@ impl World {
 }
 
 pub(crate) fn check(command: &str) -> Check {
-    Check { name: "test".into(), command: command.into() }
+    Check::new("test", command)
 }
 
 /// What a task did.

@@ -91,7 +91,7 @@ impl Own {
     /// Applies the patch to `index` only.
     #[must_use]
     pub fn apply_to_index(&self, index: &Path, patch: &Path) -> Invocation {
-        self.git(&["apply", "--cached", "--binary", "--whitespace=nowarn", "--"])
+        self.git_in_tree(&["apply", "--cached", "--binary", "--whitespace=nowarn", "--"])
             .arg(patch)
             .with_env("GIT_INDEX_FILE", index.as_os_str())
     }

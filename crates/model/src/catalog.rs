@@ -141,7 +141,7 @@ impl Catalog {
     }
 
     async fn scripted(&self, name: &str, file: &str) -> Result<Opened, Error> {
-        let script = Script::load(file.as_ref()).await?;
+        let script = Script::load(&self.settings.scripts.allowed(file)?).await?;
         let wire = script.wire;
         let facts = script.facts();
         let endpoint = Endpoint::start_unrecorded(script).await?;

@@ -30,7 +30,8 @@ pub use error::Error;
 pub use info::{EditTool, Info, Price};
 pub use secret::Secret;
 pub use settings::{
-    BuiltinProvider, ModelFacts, Provider, Reasoning, Retries, Settings, Timing, Wire, builtin_providers,
+    BuiltinProvider, ModelFacts, Provider, Reasoning, Retries, Scripts, Settings, Timing, Wire,
+    builtin_providers,
 };
 
 /// A model that answers a context with a stream.

@@ -1,8 +1,9 @@
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{EditTool, Price, Secret};
+use crate::{EditTool, Error, Price, Secret};
 
 /// Everything that a [`crate::Catalog`] is made from. The caller reads files and environment; this room reads neither.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +16,35 @@ pub struct Settings {
     pub timing: Timing,
     /// How often a failed try is repeated.
     pub retries: Retries,
+    /// Which files may be opened as scripted models.
+    pub scripts: Scripts,
+}
+
+/// Which files may be opened as scripted models. A script is read, and may name a log that is written.
+#[derive(Clone, Debug, Default)]
+pub enum Scripts {
+    /// All: whoever names a model may read and write this machine's files anyway.
+    #[default]
+    Any,
+    /// Those below these directories.
+    Below(Vec<PathBuf>),
+}
+
+impl Scripts {
+    /// Where the file really is, if it may be opened.
+    pub(crate) fn allowed(&self, file: &str) -> Result<PathBuf, Error> {
+        let Self::Below(directories) = self else { return Ok(file.into()) };
+        let refused = || {
+            Error::Config(
+                "this machine's operator does not allow that script: name a model, or allow its directory with `scripts` under [worker] of the worker's configuration"
+                    .to_owned(),
+            )
+        };
+        let path = Path::new(file).canonicalize().map_err(|_| refused())?;
+        let is_below =
+            |directory: &PathBuf| directory.canonicalize().is_ok_and(|directory| path.starts_with(directory));
+        if directories.iter().any(is_below) { Ok(path) } else { Err(refused()) }
+    }
 }
 
 /// Somebody who offers models over HTTP.
@@ -178,4 +208,27 @@ pub const fn builtin_providers() -> &'static [BuiltinProvider] {
             base_url_env: Some("OLLAMA_BASE_URL"),
         },
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_lies_below_a_directory_that_is_allowed() {
+        let root = tempfile::tempdir().unwrap();
+        let (inside, outside) = (root.path().join("in"), root.path().join("out"));
+        std::fs::create_dir(&inside).unwrap();
+        for file in [inside.join("a"), outside.clone()] {
+            std::fs::write(file, "").unwrap();
+        }
+        std::os::unix::fs::symlink(&outside, inside.join("link")).unwrap();
+        let below = Scripts::Below(vec![inside.clone()]);
+        let allowed = |path: std::path::PathBuf| below.allowed(path.to_str().unwrap()).is_ok();
+        assert!(allowed(inside.join("a")));
+        for path in [outside.clone(), inside.join("link"), inside.join("../out"), inside.join("none")] {
+            assert!(!allowed(path));
+        }
+        assert!(Scripts::Any.allowed(outside.to_str().unwrap()).is_ok());
+    }
 }

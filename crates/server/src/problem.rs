@@ -169,6 +169,11 @@ impl Failure {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "no_model", "No model was named", detail)
     }
 
+    pub(crate) fn scripted() -> Self {
+        let detail = "A scripted model is a file of the worker's machine, so only an owner of this server may name one. Nothing was done. Name another model.";
+        Self::new(StatusCode::FORBIDDEN, "forbidden", "The caller may not do this", detail)
+    }
+
     pub(crate) fn other_version(what: &str) -> Self {
         let detail = format!(
             "There is another version of {what} than the one that If-Match names. Nothing was changed. Read it, then decide anew."

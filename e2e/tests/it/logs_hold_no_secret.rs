@@ -37,7 +37,7 @@ fn worker(rack: &World, url: &str, token: &str) -> Running {
         "[providers.mine]\nwire = \"chat\"\nbase_url = \"{}/v1\"\napi_key_env = \"MINE_KEY\"\n",
         host(MODEL_KEY)
     );
-    let local = format!("[worker]\nlocal_repositories = [{:?}]\n", rack.path(""));
+    let local = format!("[worker]\nlocal_repositories = [{0:?}]\nscripts = [{0:?}]\n", rack.path(""));
     std::fs::write(&config, provider + &local).unwrap();
     let mut command = rack.legwork();
     command.args(["worker", "--server", url, "--slots", "1"]).env("LEGWORK_WORKER_TOKEN", token);

@@ -35,6 +35,7 @@ mod evil_model;
 mod fixes_a_bug_and_proves_it;
 mod four_attempts;
 mod hostile_file_names;
+mod hostile_repositories;
 mod hostile_repository;
 mod images_and_limits;
 mod json_lines;

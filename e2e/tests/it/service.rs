@@ -50,12 +50,13 @@ impl World {
         Service::start(command)
     }
 
-    /// Lets workers of this world take the repositories of another by their path.
+    /// Lets workers of this world take the repositories of another by their path, and play its scripts.
     pub(crate) fn allows_local_repositories(&self, of: &Self) {
         let settings = self.path("home/.config/legwork");
         std::fs::create_dir_all(&settings).unwrap();
         let mut file = File::options().append(true).create(true).open(settings.join("config.toml")).unwrap();
-        writeln!(file, "[worker]\nlocal_repositories = [{:?}]", of.path("")).unwrap();
+        let below = of.path("");
+        writeln!(file, "[worker]\nlocal_repositories = [{below:?}]\nscripts = [{below:?}]").unwrap();
     }
 
     /// The token that the server of the data directory takes from its own user.

@@ -22,8 +22,8 @@ fn a_server_and_a_worker_apart_do_a_task() {
     assert!(machine.legwork_says(&["task", "diff", &id]).stdout.contains("+echo $(($1 + $2))"));
 }
 
-#[test]
-fn a_worker_apart_takes_no_path_of_its_machine_unless_it_is_allowed() {
+/// What a worker apart says to a task that names something of its machine.
+fn refusal(settings: impl FnOnce(&World)) -> String {
     let machine = World::new();
     let repo = with_a_bug(machine.repo("project"));
     let server = machine.serve(&["server"]);
@@ -31,13 +31,31 @@ fn a_worker_apart_takes_no_path_of_its_machine_unless_it_is_allowed() {
     std::fs::write(machine.path("token"), &token.exits(0).stdout).unwrap();
     let id = machine.hand_over(&repo, &Script::new().says("Never said."), &["--ask", "Explain add.sh"]);
 
+    settings(&machine);
     let mut command = machine.legwork();
     command.args(["worker", "--server", &server.url, "--token-file"]).arg(machine.path("token"));
     let worker = Running::spawn(command);
     let refused = machine.legwork_says(&["task", "wait", &id]);
-    assert!(refused.exits(1).stdout.contains("local_repositories"), "{}", refused.stdout);
     worker.terminate();
     worker.end().exits(0);
+    refused.exits(1).stdout.clone()
+}
+
+#[test]
+fn a_worker_apart_plays_no_file_of_its_machine_unless_it_is_allowed() {
+    let said = refusal(|_| ());
+    assert!(said.contains("`scripts` under [worker]"), "{said}");
+}
+
+#[test]
+fn a_worker_apart_takes_no_path_of_its_machine_unless_it_is_allowed() {
+    let said = refusal(|machine| {
+        let settings = machine.path("home/.config/legwork");
+        std::fs::create_dir_all(&settings).unwrap();
+        let scripts = format!("[worker]\nscripts = [{:?}]\n", machine.path(""));
+        std::fs::write(settings.join("config.toml"), scripts).unwrap();
+    });
+    assert!(said.contains("local_repositories"), "{said}");
 }
 
 #[test]

@@ -97,6 +97,8 @@ pub struct WorkerFile {
     pub labels: Vec<String>,
     /// Directories whose repositories a worker takes by their path if its server is not in its own process.
     pub local_repositories: Vec<PathBuf>,
+    /// Directories whose files such a worker plays as scripted models.
+    pub scripts: Vec<PathBuf>,
     /// Days that the files of attempts are kept when nothing uses them.
     pub keep_days: Option<u16>,
     /// Gibibytes of them on the disk, above which the longest unused go first.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use legwork_client::Client;
 use legwork_domain::{LABEL_BYTES_MAX, LABELS_MAX};
-use legwork_model::Catalog;
+use legwork_model::{Catalog, Scripts, Settings};
 use legwork_worker::LocalRepositories;
 
 use super::stop::drained;
@@ -90,8 +90,9 @@ pub async fn run(args: Args, config: &Config, vars: Vars<'_>) -> anyhow::Result<
     let token = token(args.token_file.as_deref(), vars)?;
     config.redactor.add("WORKER_TOKEN", &token)?;
     ready::check(config).await?;
-    let catalog = Arc::new(Catalog::new(models::settings(config, vars)?)?);
     // Its server's callers need not be this machine's users.
+    let scripts = Scripts::Below(config.worker.scripts.clone());
+    let catalog = Arc::new(Catalog::new(Settings { scripts, ..models::settings(config, vars)? })?);
     let local = LocalRepositories::Below(config.worker.local_repositories.clone());
     let share = Share { local, ..args.share.over(&config.worker)? };
     home::write(&[Line::default()

@@ -8,7 +8,7 @@ use futures::StreamExt;
 use legwork_model::scripted::{Endpoint, Script};
 use legwork_model::{
     Catalog, Delta, EditTool, Entry, Error, Finished, Model, ModelFacts, Part, Provider, Request, Retries,
-    Secret, Settings, Timing, Tool, ToolInput, Wire,
+    Scripts, Secret, Settings, Timing, Tool, ToolInput, Wire,
 };
 use serde_json::json;
 
@@ -55,6 +55,7 @@ pub(crate) fn settings(wire: Wire, base_url: &str) -> Settings {
     let edit_tool = if wire == Wire::Responses { EditTool::Freeform } else { EditTool::ApplyPatch };
     let facts = ModelFacts { images: Some(true), edit_tool: Some(edit_tool), ..ModelFacts::default() };
     Settings {
+        scripts: Scripts::Any,
         providers: BTreeMap::from([("test".to_owned(), provider)]),
         models: BTreeMap::from([("test/model".to_owned(), facts)]),
         timing: Timing { connect_ms: 2000, load_ms: 10_000, idle_ms: 10_000, progress_ms: 20_000 },

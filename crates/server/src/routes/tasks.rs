@@ -16,6 +16,9 @@ use crate::problem::{Failure, MEDIA_TYPE};
 use crate::routes::lifecycle::tag;
 use crate::{Server, now};
 
+/// Models that are files of the machine where the task runs: read, and with a log that is written.
+const SCRIPTED: &str = "scripted/";
+
 /// Hands a task over.
 ///
 /// With an `Idempotency-Key` the same request can be sent again, also at the same time and after a crash, and makes one
@@ -51,6 +54,9 @@ pub(super) async fn create(
     let key = header(&headers, "idempotency-key")?;
     caller.may_on(&server.store, Action::Run, &request.source.repository).await?;
     images_are_there(&server, &caller, &request.images).await?;
+    if request.model.starts_with(SCRIPTED) {
+        caller.owns_the_server().map_err(|_| Failure::scripted())?;
+    }
     if request.model.is_empty() && request.kind != Kind::Prepare {
         request.model = server.rules.model.clone().ok_or_else(Failure::no_model)?;
     }

@@ -2,7 +2,7 @@
 
 use legwork_client::Client;
 use legwork_domain::{
-    RepositoryDraft, Role, Scope, TaskQuery, TokenDraft, TokenMade, UserDraft, UserId, Via,
+    NewTask, RepositoryDraft, Role, Scope, TaskQuery, TokenDraft, TokenMade, UserDraft, UserId, Via,
 };
 
 use crate::world::{World, request};
@@ -42,6 +42,17 @@ async fn a_user_works_with_its_token_until_it_is_shut_out() {
     let seen = world.client.tokens(Some(anna)).await.unwrap().tokens;
     assert!(seen[0].revoked_at.is_some() && seen[0].last_used_at.is_some());
     assert_eq!(world.client.verify_audit().await.unwrap().fault, None);
+}
+
+#[tokio::test]
+async fn only_an_owner_names_files_of_a_workers_machine_as_models() {
+    let world = World::start().await;
+    let (_, _, runner) = user(&world, "anna", Role::Maintainer).await;
+    let (_, _, owner) = user(&world, "bob", Role::Owner).await;
+    let scripted = NewTask { model: "scripted//etc/passwd".into(), ..request("x") };
+    assert_eq!(runner.create_task(&scripted, "a").await.unwrap_err().code(), Some("forbidden"));
+    assert_eq!(runner.tasks(&TaskQuery::default()).await.unwrap().tasks, []);
+    owner.create_task(&scripted, "a").await.unwrap();
 }
 
 #[tokio::test]

@@ -138,7 +138,7 @@ pub(crate) fn asks(wait_ms: u64, task: Option<TaskId>) -> LeaseRequest {
 
 pub(crate) fn request(prompt: &str) -> NewTask {
     let source = Source { repository: "/r".into(), base: None, local_changes: LocalChanges::Leave };
-    NewTask::new(prompt.into(), source, "scripted/x".into())
+    NewTask::new(prompt.into(), source, "ollama/x".into())
 }
 
 pub(crate) fn batch(job: &Assignment, first: u64, events: Vec<NewEvent>) -> EventBatch {

@@ -160,9 +160,8 @@ impl Store {
     /// # Errors
     /// As every read.
     pub async fn webhook_secrets_without(&self, mark: &str) -> Result<Vec<(WebhookId, String)>, Error> {
-        let rows = sqlx::query("SELECT id, secret FROM webhooks WHERE SUBSTR(secret, 1, $2) <> $1")
+        let rows = sqlx::query("SELECT id, secret FROM webhooks WHERE SUBSTR(secret, 1, LENGTH($1)) <> $1")
             .bind(mark)
-            .bind(i64::try_from(mark.len()).unwrap_or(i64::MAX))
             .fetch_all(&self.readers)
             .await?;
         rows.iter().map(|row| Ok((id(row, "id")?, row.try_get("secret")?))).collect()

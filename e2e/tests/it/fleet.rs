@@ -1,6 +1,9 @@
 //! Servers and workers that die and come back, each at its own address.
 
+use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::Duration;
 
@@ -55,6 +58,13 @@ pub(crate) struct Fleet {
     pub(crate) database: Option<Cluster>,
     pub(crate) urls: Vec<String>,
     pub(crate) token: String,
+    log: PathBuf,
+}
+
+/// Tells how a fleet stands if its story has not ended in time.
+pub(crate) struct Watchdog {
+    // Its end is what the thread waits for.
+    _story: Sender<()>,
 }
 
 impl Fleet {
@@ -110,18 +120,55 @@ impl Fleet {
                 (template.clone(), urls[n % urls.len()].clone(), worker_token.clone());
             Part::new(move || template.start(&["worker", "--server", &url, "--slots", "2"], &token))
         };
-        Self { workers: (0..workers).map(worker).collect(), servers, database, urls, token }
+        Self {
+            workers: (0..workers).map(worker).collect(),
+            servers,
+            database,
+            urls,
+            token,
+            log: world.path("home/fleet.log"),
+        }
     }
 
     /// Waits until every server takes work again.
     pub(crate) fn recovers(&self) {
         for url in &self.urls {
-            let ready =
-                || Command::new("curl").args(["-sf", "-o/dev/null"]).arg(format!("{url}/v1/ready")).status();
+            let ready = || {
+                Command::new("curl")
+                    .args(["-sf", "-m5", "-o/dev/null"])
+                    .arg(format!("{url}/v1/ready"))
+                    .status()
+            };
             while !ready().unwrap().success() {
                 thread::sleep(Duration::from_millis(50));
             }
         }
+    }
+
+    /// Says what the fleet logged and whether it is ready, if the story takes longer than this.
+    pub(crate) fn watchdog(&self, patience: Duration) -> Watchdog {
+        let (log, urls) = (self.log.clone(), self.urls.clone());
+        let (story, ended) = mpsc::channel();
+        thread::spawn(move || {
+            if ended.recv_timeout(patience) != Err(RecvTimeoutError::Timeout) {
+                return;
+            }
+            let mut stderr = std::io::stderr();
+            for url in urls {
+                let asked =
+                    Command::new("curl").args(["-s", "-m5", "-i"]).arg(format!("{url}/v1/ready")).output();
+                let said = asked.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+                let _ = writeln!(stderr, "-- {url} says {said:?}");
+            }
+            let text = std::fs::read_to_string(log).unwrap_or_default();
+            let lines: Vec<_> = text.lines().collect();
+            let _ = writeln!(
+                stderr,
+                "-- the end of the log\n{}",
+                lines[lines.len().saturating_sub(60)..].join("\n")
+            );
+        });
+        Watchdog { _story: story }
     }
 
     /// What the command line needs to find what is kept.

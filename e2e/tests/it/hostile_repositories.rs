@@ -253,12 +253,7 @@ const TREES: &[Case] = &[
     (
         "tree: names that are not text",
         |site| {
-            drop(
-                site.repo
-                    .bytes(b"\xff\xfe\n\x1b[31m", b"x")
-                    .bytes("\u{3000}".as_bytes(), b"x")
-                    .commit("add: x"),
-            )
+            site.repo.bytes(b"\xff\xfe\n\x1b[31m", b"x").bytes("\u{3000}".as_bytes(), b"x").commit("add: x");
         },
         Fixed,
     ),
@@ -365,7 +360,7 @@ fn link(site: &Site<'_>, target: &str, name: &str) {
     site.repo.commit("add: a link");
 }
 
-fn try_one((name, make, end): &(&str, &dyn Fn(&Site<'_>), End)) {
+fn try_one(name: &str, make: &dyn Fn(&Site<'_>), end: End) {
     let world = World::new();
     let (trace, secret) = (world.path("trace"), world.path("secret"));
     fs::write(&secret, "the-users-own-secret\n").unwrap();
@@ -407,7 +402,7 @@ fn try_all(cases: &[Case]) {
     let failed: Vec<_> = cases
         .iter()
         .filter(|(name, make, end)| {
-            std::panic::catch_unwind(|| try_one(&(name, &|site: &Site<'_>| make(site), *end))).is_err()
+            std::panic::catch_unwind(|| try_one(name, &|site| make(site), *end)).is_err()
         })
         .map(|(name, ..)| *name)
         .collect();
@@ -425,7 +420,7 @@ fn settings_that_are_commands_run_nothing() {
                 site.config(&run(key), &run(value));
             };
             let make = std::panic::AssertUnwindSafe(make);
-            std::panic::catch_unwind(|| try_one(&(key, &*make, Fixed))).is_err()
+            std::panic::catch_unwind(|| try_one(key, &*make, Fixed)).is_err()
         })
         .collect();
     assert!(failed.is_empty(), "{failed:#?}");

@@ -15,6 +15,8 @@ use crate::world::{Outcome, Running, World};
 
 /// Longer than a server or its database needs to come back on a busy machine, short enough to lapse within the story.
 const LEASE: Duration = Duration::from_secs(5);
+/// Far longer than a generation takes, and shorter than the test may.
+const PATIENCE: Duration = Duration::from_secs(200);
 /// Tasks of one generation.
 const TASKS: usize = 3;
 /// Misfortunes of one generation.
@@ -108,6 +110,7 @@ fn what_was_accepted_ends_once(world: &World, mut fleet: Fleet) {
     let mut stderr = std::io::stderr();
     writeln!(stderr, "LEGWORK_KILL_SEED={seed}").unwrap();
     let mut rng = Rng::with_seed(seed);
+    let _watchdog = fleet.watchdog(PATIENCE);
     for _ in 0..number("LEGWORK_KILL_GENERATIONS").unwrap_or(1) {
         generation(world, &mut fleet, &mut rng);
     }

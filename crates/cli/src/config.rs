@@ -5,6 +5,7 @@
 //! environment variable that holds them, so that the file can be shared. `docs/cli.md` is its reference.
 
 mod complaint;
+mod egress;
 mod file;
 mod oidc;
 mod serving;
@@ -22,6 +23,7 @@ use legwork_server::Redactor;
 use crate::exit::Trouble;
 use crate::logins;
 
+pub use egress::EgressFile;
 pub use file::{MountFile, ProviderFile};
 pub use oidc::providers;
 pub use serving::{Database, ServerFile, WorkerFile};

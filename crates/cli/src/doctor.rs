@@ -201,6 +201,7 @@ pub(crate) async fn tried(config: &Config) -> anyhow::Result<String> {
         env: Vec::new(),
         limits: Limits::default(),
         if_lost: legwork_sandbox::IfLost::Removed,
+        doors: legwork_sandbox::Doors::Closed,
     };
     let sandbox = backend.create(spec).await?;
     let command = Command {

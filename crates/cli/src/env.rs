@@ -20,7 +20,7 @@ use crate::config::{Config, Vars};
 use crate::exit::{Exit, Trouble};
 use crate::run::words;
 use crate::text::{DIM, GOOD, Line, PLAIN};
-use crate::{people, repository, table};
+use crate::{network, people, repository, table};
 
 /// Keeps recipes of sandboxes on a server, and their secrets.
 #[derive(Debug, clap::Args)]
@@ -77,6 +77,17 @@ enum Kept {
     Rm {
         /// Its name.
         name: String,
+    },
+    /// Allows a host, in the recipe's next version.
+    Allow {
+        /// The recipe's name.
+        name: String,
+        /// example.com, *.example.com or **.example.com; with :PORT, with http:// before it, with =read after it.
+        #[arg(required = true)]
+        hosts: Vec<String>,
+        /// While the set-up runs, instead of afterwards.
+        #[arg(long)]
+        setup: bool,
     },
     /// Keeps a secret for a recipe; the value is read from standard input.
     Secret {
@@ -140,6 +151,7 @@ async fn verb_on(verb: &Kept, repository: RepositoryId, call: &Call<'_>) -> anyh
             call.client.remove_environment(environment.id).await?;
             call.answer(&environment, &[Line::default().with(GOOD, "Removed ").with(PLAIN, name)])
         }
+        Kept::Allow { name, hosts, setup } => allow((name, *setup), hosts, repository, call).await,
         Kept::Secret { name, secret, rm } => {
             let id = found(name, repository, call.client).await?.id;
             let told = if *rm {
@@ -204,6 +216,31 @@ async fn found(name: &str, repository: RepositoryId, client: &Client) -> anyhow:
     let missing =
         || Trouble::usage(format!("The repository has no recipe {name:?}."), "List them: legwork env ls");
     Ok(found.ok_or_else(missing)?)
+}
+
+/// Allows hosts in the team's recipe: what a person's own says of the network does not count.
+async fn allow(
+    (name, setup): (&str, bool),
+    hosts: &[String],
+    repository: RepositoryId,
+    call: &Call<'_>,
+) -> anyhow::Result<Exit> {
+    let kept = call.client.environments(repository).await?.environments;
+    let is_it = |kept: &StoredEnvironment| kept.name == name && kept.owner.is_none();
+    let missing = || {
+        let what = format!("The team has no recipe {name:?}. Your own cannot open the network.");
+        Trouble::usage(what, "List them: legwork env ls")
+    };
+    let old = kept.into_iter().find(is_it).ok_or_else(missing)?;
+    let mut recipe = old.recipe;
+    let policy = if setup { &mut recipe.setup_network } else { &mut recipe.network };
+    for host in hosts {
+        *policy = std::mem::take(policy).allowing(network::host(host));
+    }
+    let draft = EnvironmentDraft { name: old.name, recipe, audience: Audience::Team };
+    let environment = call.client.change_environment(old.id, old.version, &draft).await?;
+    let told = Line::default().with(GOOD, "Allowed ").with(PLAIN, &hosts.join(", "));
+    call.answer(&environment, &[told.with(DIM, &format!(", version {}", environment.version))])
 }
 
 async fn set(draft: EnvironmentDraft, repository: RepositoryId, call: &Call<'_>) -> anyhow::Result<Exit> {

@@ -23,6 +23,8 @@ pub mod login;
 pub mod logins;
 pub mod man;
 pub mod models;
+mod network;
+mod packages;
 mod people;
 pub mod reach;
 mod ready;

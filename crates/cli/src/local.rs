@@ -198,6 +198,7 @@ impl Worker {
             images: legwork_image::Store::open(images)?,
             keep: config.worker.keep(),
             local: share.local,
+            network: config.worker.egress.network(&config.user_home, &crate::config::process)?,
             id,
             task: share.task,
             labels: share.labels,

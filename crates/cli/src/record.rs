@@ -51,7 +51,8 @@ impl Record {
             EventKind::ItemUpdated { .. }
             | EventKind::Context { .. }
             | EventKind::Snapshot { .. }
-            | EventKind::Artifact { .. } => {}
+            | EventKind::Artifact { .. }
+            | EventKind::Connection { .. } => {}
         }
     }
 

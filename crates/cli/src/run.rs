@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use clap::ArgAction;
 use legwork_client::Client;
-use legwork_domain::{NewTask, Priority, TaskView};
+use legwork_domain::{NetworkPolicy, NewTask, Priority, TaskView};
 use legwork_model::Catalog;
 
 use crate::config::{Config, Vars, money, time, tokens};
@@ -55,6 +55,13 @@ pub struct GroundArgs {
     /// The base image: a name that the worker's operator gave, or one of a registry, such as debian:12-slim.
     #[arg(long, value_name = "IMAGE")]
     pub image: Option<String>,
+    /// What agent and checks may reach: none (the default), package-managers, all, or hosts with commas between; !HOST denies
+    /// one, HOST=read allows GET, HEAD and OPTIONS only.
+    #[arg(long, value_name = "POLICY", value_parser = crate::network::policy)]
+    pub network: Option<NetworkPolicy>,
+    /// What the set-up may reach, in the same form. Default: package-managers.
+    #[arg(long, value_name = "POLICY", value_parser = crate::network::policy)]
+    pub setup_network: Option<NetworkPolicy>,
 }
 
 /// What a task asks for.

@@ -70,6 +70,7 @@ impl Steps {
             }
             EventKind::Patch { patch, .. } => vec![line::patch(patch)],
             EventKind::Verdict { verdict, .. } => vec![line::verdict(verdict)],
+            EventKind::Connection { connection, .. } => line::connection(connection).into_iter().collect(),
             EventKind::ItemUpdated { .. }
             | EventKind::Context { .. }
             | EventKind::Snapshot { .. }

@@ -10,6 +10,7 @@ mod find;
 mod fork;
 mod logs;
 mod ls;
+mod network;
 mod remove;
 mod rename;
 mod resume;
@@ -50,8 +51,8 @@ enum Verb {
     Watch(Which),
     /// Waits until a task is over or needs you, and tells how by the exit code.
     Wait(wait::Args),
-    /// Shows every step of a task, with the whole output of its commands.
-    Logs(Which),
+    #[command(flatten)]
+    Past(Past),
     /// Writes a task's patch to standard output.
     Diff(Which),
     /// Applies a task's patch to its repository.
@@ -72,6 +73,15 @@ enum Verb {
     TopUp(top_up::Args),
     /// Takes up a task whose command was killed, and shows it to its end.
     Resume(Which),
+}
+
+/// What happened in a task.
+#[derive(Debug, clap::Subcommand)]
+enum Past {
+    /// Shows every step of a task, with the whole output of its commands.
+    Logs(Which),
+    /// Lists what left a task's sandboxes and what was blocked; proposes a policy.
+    Network(network::Args),
 }
 
 /// What is done to a task's place in the list, whatever its turns do.
@@ -120,7 +130,8 @@ async fn verb_on(verb: Verb, call: &Call<'_>) -> anyhow::Result<Exit> {
         Verb::Show(which) => show::run(&which, call).await,
         Verb::Watch(which) => Box::pin(watch::run(&which, call)).await,
         Verb::Wait(args) => wait::run(&args, call).await,
-        Verb::Logs(which) => logs::run(&which, call).await,
+        Verb::Past(Past::Logs(which)) => logs::run(&which, call).await,
+        Verb::Past(Past::Network(args)) => network::run(&args, call).await,
         Verb::Diff(which) => diff::run(&which, call).await,
         Verb::Apply(args) => apply::run(&args, call).await,
         Verb::Send(args) => send::run(&args, call).await,

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    Attempt, BlobId, Ended, EventKind, Lease, LeaseId, Message, Task, TaskId, Timestamp, Transition, Turn,
-    WorkerId,
+    Attempt, BlobId, Ended, EventKind, HandedSecret, Lease, LeaseId, Message, Task, TaskId, Timestamp,
+    Transition, Turn, WorkerId,
 };
 
 /// The body of `POST /v1/leases`: a worker asks for work and waits up to `wait_ms` for it.
@@ -61,6 +61,9 @@ pub struct Assignment {
     /// What was said to the turn and was not heard yet, in order.
     #[serde(default)]
     pub messages: Vec<Message>,
+    /// The values of the secrets that the task's recipe uses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<HandedSecret>,
     /// The number for the next item.
     pub next_item: u32,
     /// Whether the worker must reserve what each model request may cost.

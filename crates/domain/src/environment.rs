@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{Check, EnvironmentId, RepositoryId, Timestamp, UserId};
+use crate::{
+    Check, EnvironmentId, NetworkPolicy, RepositoryId, SECRET_USES_MAX, SecretUse, Timestamp, UserId,
+};
 
 /// Most patterns of [`Environment::approve`]: each is held against every command.
 pub const APPROVE_MAX: usize = 64;
@@ -41,8 +43,14 @@ pub struct Environment {
     pub workdir: Option<String>,
     /// Environment variables inside. `$PATH` in the value of `PATH` is the sandbox's own.
     pub variables: BTreeMap<String, String>,
-    /// What may leave the sandbox.
+    /// What may leave the sandbox while the agent works and checks run.
     pub network: NetworkPolicy,
+    /// What may leave it while the set-up runs.
+    pub setup_network: NetworkPolicy,
+    /// Secrets that programs may use without seeing them. Only what a stored recipe says counts. At most
+    /// [`SECRET_USES_MAX`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<SecretUse>,
     /// Commands that must pass on a clean sandbox with the patch.
     pub checks: Vec<Check>,
     /// Commands that the agent runs only if a person says yes: patterns such as `git push *`, where `*` stands for any text,
@@ -65,6 +73,8 @@ impl Default for Environment {
             workdir: None,
             variables: BTreeMap::new(),
             network: NetworkPolicy::default(),
+            setup_network: NetworkPolicy::PackageManagers,
+            secrets: Vec::new(),
             checks: Vec::new(),
             approve: Vec::new(),
             resources: Resources::default(),
@@ -99,6 +109,20 @@ impl Environment {
             Some(_) | None => Ok(()),
         }
     }
+
+    /// Whether its network policies and secrets are within their bounds.
+    ///
+    /// # Errors
+    /// A sentence for whoever sent it.
+    pub fn check_network(&self) -> Result<(), String> {
+        self.network.check()?;
+        self.setup_network.check()?;
+        if self.secrets.len() > SECRET_USES_MAX {
+            return Err(format!("A recipe uses at most {SECRET_USES_MAX} secrets."));
+        }
+        self.secrets.iter().try_for_each(SecretUse::check)
+    }
+
     /// This recipe, with what `stored` says where this one says nothing.
     #[must_use]
     pub fn or(self, stored: Self) -> Self {
@@ -112,7 +136,11 @@ impl Environment {
             toolchains: stored.toolchains.into_iter().chain(self.toolchains).collect(),
             workdir: self.workdir.or(stored.workdir),
             variables: stored.variables.into_iter().chain(self.variables).collect(),
-            network: if self.network == plain.network { stored.network } else { self.network },
+            // Whoever hands a task over does not widen what the record allows.
+            network: stored.network,
+            setup_network: stored.setup_network,
+            // Or they could name a host of their own for a secret that they may not see.
+            secrets: stored.secrets,
             checks: if self.checks.is_empty() { stored.checks } else { self.checks },
             resources: if self.resources == plain.resources { stored.resources } else { self.resources },
             // Both: what needs a person's yes by the record needs it whatever a task says.
@@ -196,15 +224,6 @@ pub enum Audience {
 pub struct EnvironmentList {
     /// By name.
     pub environments: Vec<StoredEnvironment>,
-}
-
-/// What may leave a sandbox.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum NetworkPolicy {
-    /// Nothing; loopback only.
-    #[default]
-    None,
 }
 
 /// What a sandbox may take of the machine.

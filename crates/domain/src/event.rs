@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{AttemptId, BlobId, Item, ItemId, Patch, State, Timestamp, TurnId, Usage, Verdict};
+use crate::{AttemptId, BlobId, Connection, Item, ItemId, Patch, State, Timestamp, TurnId, Usage, Verdict};
 
 /// A row of an attempt's log. `seq` runs 1, 2, 3, … without gap or repeat.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -106,6 +106,13 @@ pub enum EventKind {
         name: String,
         /// Its bytes.
         blob: BlobId,
+    },
+    /// Something left the sandbox, or was kept from it.
+    Connection {
+        /// Which turn.
+        turn: TurnId,
+        /// What.
+        connection: Connection,
     },
 }
 

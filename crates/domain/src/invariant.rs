@@ -126,7 +126,8 @@ impl LogCheck {
             | EventKind::Snapshot { .. }
             | EventKind::Patch { .. }
             | EventKind::Verdict { .. }
-            | EventKind::Artifact { .. } => {}
+            | EventKind::Artifact { .. }
+            | EventKind::Connection { .. } => {}
         }
     }
 
@@ -236,7 +237,8 @@ const fn turn_of(kind: &EventKind) -> Option<TurnId> {
         | EventKind::Snapshot { turn, .. }
         | EventKind::Patch { turn, .. }
         | EventKind::Verdict { turn, .. }
-        | EventKind::Artifact { turn, .. } => Some(*turn),
+        | EventKind::Artifact { turn, .. }
+        | EventKind::Connection { turn, .. } => Some(*turn),
     }
 }
 

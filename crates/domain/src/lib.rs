@@ -20,8 +20,10 @@ mod lifecycle;
 mod limits;
 mod listing;
 mod message;
+mod network;
 mod patch;
 mod queue;
+mod secret;
 mod task;
 mod time;
 mod turn;
@@ -43,7 +45,7 @@ pub use check::{Check, CheckOrigin, CheckRun, Judgement, Verdict};
 pub use day::Day;
 pub use environment::{
     APPROVE_BYTES_MAX, APPROVE_MAX, Audience, DEFAULT_ENVIRONMENT, Environment, EnvironmentDraft,
-    EnvironmentList, NetworkPolicy, Resources, StoredEnvironment,
+    EnvironmentList, Resources, StoredEnvironment,
 };
 pub use event::{Context, ContextChange, Event, EventKind};
 pub use evidence::{Proof, TestClaim};
@@ -62,8 +64,13 @@ pub use listing::{Archived, CheckCount, ListChange, Standing, TaskList, TaskQuer
 pub use message::{
     Decision, FollowUp, ForkDraft, IMAGES_MAX, Message, MessageBody, Reply, Steer, check_words,
 };
+pub use network::{
+    AllowedHost, AllowedMethods, Connection, CustomPolicy, HOST_BYTES_MAX, HOSTS_MAX, NetworkPolicy, Passage,
+    Preset, Way, least_policy,
+};
 pub use patch::{DiffStat, Patch};
 pub use queue::{Hold, QueuePlace, TurnView, WorkerList, WorkerRecord};
+pub use secret::{HandedSecret, SECRET_USES_MAX, SecretPhase, SecretUse, SecretValue};
 pub use task::{
     Attempt, Fork, Kind, LABEL_BYTES_MAX, LABELS_MAX, LocalChanges, NewTask, PROMPT_BYTES_MAX, Priority,
     Source, Task, title_of,

@@ -210,6 +210,7 @@ fn spec(name: &str, layers: &[&Layer]) -> Spec {
         env: Vec::new(),
         limits: Limits::default(),
         if_lost: IfLost::Removed,
+        doors: legwork_sandbox::Doors::Closed,
     }
 }
 

@@ -1,13 +1,14 @@
 //! An isolated machine for code that nobody trusts.
 //!
 //! A [`Backend`] makes [`Sandbox`]es from a [`Spec`]: layers of files below, one writable layer on top, no network but
-//! loopback, nothing of the host but what the spec shows. Inside runs one small *guest* (this same executable, started
+//! loopback and an [`Outlet`] that somebody outside holds, nothing of the host but what the spec shows. Inside runs one small *guest* (this same executable, started
 //! anew) that serves commands and file access over a framed protocol, so that a command costs a fork and an exec, not a
 //! machine. The room knows nothing of tasks, agents, models or git.
 
 pub mod conformance;
 pub mod guest;
 pub mod local;
+mod outlet;
 mod probe;
 mod protocol;
 mod spec;
@@ -20,6 +21,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+pub use outlet::{Caller, Connection, DIRECT, Door, Doors, NAMES, Outlet, PROXY, Query, Stream};
 pub use probe::{Probe, Status, probe};
 pub use spec::{Access, Bind, IMAGE_TREES_MAX, IfLost, Image, LAYERS_MAX, Layer, Limits, Spec, WORKSPACE};
 pub use toolchains::{Toolchains, toolchains};
@@ -78,6 +80,9 @@ pub trait Sandbox: Send + Sync {
 
     /// Removes a file or link, not a directory.
     async fn remove(&self, path: &Path) -> Result<(), Error>;
+
+    /// The way out. The first call takes it; `None` afterwards, and where [`Spec::doors`] are closed.
+    fn outlet(&self) -> Option<Outlet>;
 
     /// Ends every process, freezes the writable layer and closes the sandbox. Costs the same whatever its size.
     async fn snapshot(&self) -> Result<Layer, Error>;
@@ -151,6 +156,12 @@ impl Process {
     #[must_use]
     pub fn new(output: mpsc::Receiver<Output>, control: mpsc::Sender<Control>) -> Self {
         Self { output, control }
+    }
+
+    /// Its two ends, for who stands between the command and its reader.
+    #[must_use]
+    pub fn into_parts(self) -> (mpsc::Receiver<Output>, mpsc::Sender<Control>) {
+        (self.output, self.control)
     }
 
     /// The next output; `None` after the end. Cancel-safe.

@@ -25,6 +25,9 @@ pub(crate) const CREDITS: u32 = 16;
 /// still start.
 pub(crate) const RESERVED_PROCESSES: u32 = 8;
 
+/// Sockets of an outlet.
+pub(crate) const DOORS: usize = 5;
+
 /// Names one command or transfer; chosen by the host, never used twice in a sandbox.
 pub(crate) type Id = u32;
 
@@ -71,7 +74,7 @@ pub(crate) enum Reply {
     Cloned(i32),
     /// The machine could not be made: the step and the error number.
     Failed(String, i32),
-    /// The machine is ready.
+    /// The machine is ready. Its doors, if it has any, come with it: five sockets, in the order of `guest/doors.rs`.
     Ready,
     /// The command runs.
     Started(Id),
@@ -172,6 +175,8 @@ pub(crate) struct Setup {
     pub(crate) file_bytes: u64,
     /// Memory that the guest itself has to watch over, where no control group does.
     pub(crate) watch_memory_bytes: Option<u64>,
+    /// Whether to open the doors of an outlet and hand them over with [`Reply::Ready`].
+    pub(crate) has_doors: bool,
 }
 
 /// A frame that does not fit.

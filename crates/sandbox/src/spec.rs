@@ -1,5 +1,7 @@
 use std::path::PathBuf;
 
+use crate::Doors;
+
 /// Where the checkout stands inside every sandbox.
 pub const WORKSPACE: &str = "/workspace";
 
@@ -28,6 +30,8 @@ pub struct Spec {
     pub limits: Limits,
     /// What becomes of its files if its worker dies.
     pub if_lost: IfLost,
+    /// Whether it has a way out.
+    pub doors: Doors,
 }
 
 /// The files that lie below all layers.

@@ -38,6 +38,8 @@ pub(crate) async fn build(
         layers_at,
         live,
         messages,
+        // The store has them sealed; whoever has the key adds them.
+        secrets: Vec::new(),
         next_item,
         spending,
     })
@@ -98,7 +100,8 @@ impl Resume {
             | EventKind::Usage { .. }
             | EventKind::Patch { .. }
             | EventKind::Verdict { .. }
-            | EventKind::Artifact { .. } => {}
+            | EventKind::Artifact { .. }
+            | EventKind::Connection { .. } => {}
         }
     }
 }

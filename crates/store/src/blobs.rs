@@ -132,6 +132,7 @@ fn named(kind: &EventKind) -> Option<&BlobId> {
         EventKind::Patch { patch, .. } => Some(&patch.blob),
         EventKind::State { state, .. } => left(state).map(|patch| &patch.blob),
         EventKind::Base { .. }
+        | EventKind::Connection { .. }
         | EventKind::ItemStarted { .. }
         | EventKind::ItemUpdated { .. }
         | EventKind::ItemCompleted { .. }

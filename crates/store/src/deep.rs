@@ -191,7 +191,8 @@ impl Seen {
             | EventKind::Usage { .. }
             | EventKind::Context { .. }
             | EventKind::Snapshot { .. }
-            | EventKind::Verdict { .. } => {}
+            | EventKind::Verdict { .. }
+            | EventKind::Connection { .. } => {}
         }
     }
 

@@ -88,6 +88,7 @@ impl Store {
         act: &Act,
     ) -> Result<StoredEnvironment, Error> {
         check_name(&new.name)?;
+        new.recipe.check_network().map_err(Error::Invalid)?;
         let mut transaction = self.audited().await?;
         exists(&mut transaction, new.repository).await?;
         let count: i64 = sqlx::query_scalar(
@@ -131,6 +132,7 @@ impl Store {
     ) -> Result<StoredEnvironment, Error> {
         let (name, recipe) = next;
         check_name(&name)?;
+        recipe.check_network().map_err(Error::Invalid)?;
         let mut transaction = self.audited().await?;
         let before = newest(&mut transaction, id).await?;
         if seen.is_some_and(|seen| seen != before.version) {
@@ -205,16 +207,26 @@ pub(crate) async fn resolve(
     let stored: Environment = json(&row, "recipe")?;
     let environment = match owner(&row)? {
         None => request.environment.or(stored),
-        Some(_) => own(request.environment, stored).or(Environment::default()),
+        Some(_) => {
+            let team = defaults(connection, &request, user).await?.team;
+            let (network, setup_network) = match team {
+                Some((_, team)) => (team.network, team.setup_network),
+                None => (request.environment.network.clone(), request.environment.setup_network.clone()),
+            };
+            Environment { network, setup_network, ..own(request.environment, stored) }
+        }
     };
     Ok(NewTask { environment, ..request })
 }
 
-async fn with_defaults(
-    connection: &mut Connection,
-    request: NewTask,
-    user: UserId,
-) -> Result<NewTask, Error> {
+/// The recipes that are used where a task names none.
+#[derive(Default)]
+struct Defaults {
+    personal: Option<(EnvironmentId, Environment)>,
+    team: Option<(EnvironmentId, Environment)>,
+}
+
+async fn defaults(connection: &mut Connection, request: &NewTask, user: UserId) -> Result<Defaults, Error> {
     let rows = sqlx::query(select!(
         "JOIN repositories r ON r.id = e.repository \
          WHERE r.url = $1 AND e.name = $2 AND e.removed_at IS NULL AND v.version = e.version \
@@ -225,25 +237,39 @@ async fn with_defaults(
     .bind(user.to_string())
     .fetch_all(&mut *connection)
     .await?;
-    let (mut personal, mut team) = (None, None);
+    let mut defaults = Defaults::default();
     for row in &rows {
-        let place = if owner(row)?.is_some() { &mut personal } else { &mut team };
-        *place = Some(json::<Environment>(row, "recipe")?);
+        let place = if owner(row)?.is_some() { &mut defaults.personal } else { &mut defaults.team };
+        *place = Some((id(row, "id")?, json(row, "recipe")?));
     }
-    if personal.is_none() && team.is_none() {
-        return Ok(request);
-    }
+    Ok(defaults)
+}
+
+/// Network and secrets are the team's where it has a default. The task then names the recipe whose secrets it uses, so that
+/// their values are found.
+async fn with_defaults(
+    connection: &mut Connection,
+    request: NewTask,
+    user: UserId,
+) -> Result<NewTask, Error> {
+    let Defaults { personal, team } = defaults(connection, &request, user).await?;
+    let Some(keeper) = team.as_ref().or(personal.as_ref()).map(|(id, _)| *id) else { return Ok(request) };
     let environment = match personal {
-        Some(personal) => own(request.environment, personal),
+        Some((_, personal)) => own(request.environment, personal),
         None => request.environment,
     };
-    Ok(NewTask { environment: environment.or(team.unwrap_or_default()), ..request })
+    let environment = match team {
+        Some((_, team)) => environment.or(team),
+        None => environment,
+    };
+    let environment_id = Some(keeper).filter(|_| !environment.secrets.is_empty());
+    Ok(NewTask { environment, environment_id, ..request })
 }
 
 /// What is asked for, completed by a person's own recipe but for the network.
 fn own(asked: Environment, personal: Environment) -> Environment {
-    let network = asked.network;
-    Environment { network, ..asked.or(personal) }
+    let (network, setup_network) = (asked.network.clone(), asked.setup_network.clone());
+    Environment { network, setup_network, ..asked.or(personal) }
 }
 
 fn owner(row: &Row) -> Result<Option<UserId>, Error> {

@@ -184,7 +184,8 @@ const fn turn_of(kind: &EventKind) -> Option<TurnId> {
         | EventKind::Usage { .. }
         | EventKind::Patch { .. }
         | EventKind::Verdict { .. }
-        | EventKind::Artifact { .. } => None,
+        | EventKind::Artifact { .. }
+        | EventKind::Connection { .. } => None,
     }
 }
 

@@ -219,7 +219,8 @@ const fn boundary(kind: &EventKind) -> Option<&Item> {
         | EventKind::Snapshot { .. }
         | EventKind::Patch { .. }
         | EventKind::Verdict { .. }
-        | EventKind::Artifact { .. } => None,
+        | EventKind::Artifact { .. }
+        | EventKind::Connection { .. } => None,
     }
 }
 
@@ -237,5 +238,6 @@ const fn name(kind: &EventKind) -> &'static str {
         EventKind::Patch { .. } => "patch",
         EventKind::Verdict { .. } => "verdict",
         EventKind::Artifact { .. } => "artifact",
+        EventKind::Connection { .. } => "connection",
     }
 }

@@ -207,7 +207,8 @@ pub(crate) async fn hear(
             | EventKind::Snapshot { .. }
             | EventKind::Patch { .. }
             | EventKind::Verdict { .. }
-            | EventKind::Artifact { .. } => {}
+            | EventKind::Artifact { .. }
+            | EventKind::Connection { .. } => {}
         }
         kept.push(event);
     }

@@ -385,7 +385,8 @@ fn check_events(turn: TurnId, events: &[NewEvent]) -> Result<(), Error> {
             | EventKind::Snapshot { turn, .. }
             | EventKind::Patch { turn, .. }
             | EventKind::Verdict { turn, .. }
-            | EventKind::Artifact { turn, .. } => *turn,
+            | EventKind::Artifact { turn, .. }
+            | EventKind::Connection { turn, .. } => *turn,
         };
         if named != turn {
             return Err(Error::Invalid(format!("An event of turn {named} was sent for turn {turn}.")));

@@ -149,11 +149,11 @@ impl Room<'_> {
             Side::Layer(layer) => spec.layers.push(layer.clone()),
         }
         let failed = |error| End::sandbox(&error);
-        let sandbox = self.worker.config.backend.create(spec).await.map_err(failed)?;
+        let phase = if matches!(side, Side::Base) { Phase::CheckBase } else { Phase::CheckPatched };
+        let sandbox = self.worker.open(self.timeline, spec, self.environment, phase).await?;
         if let Side::Patch(applied) = side {
             self.put_on(sandbox.as_ref(), applied).await?;
         }
-        let phase = if matches!(side, Side::Base) { Phase::CheckBase } else { Phase::CheckPatched };
         let timeout_ms = self.environment.resources.command_ms;
         let at = now();
         start::run(self.timeline, sandbox.as_ref(), self.environment).await.map_err(failed)?;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use legwork_git::Script;
 use legwork_sandbox::{
-    Access, Backend, Bind, Command, Error, Exit, IfLost, Image, Layer, Limits, Output, Sandbox, Spec, Stdin,
+    Access, Backend, Bind, Command, Doors, Error, Exit, IfLost, Image, Layer, Limits, Output, Sandbox, Spec,
+    Stdin,
 };
 
 /// Time for one script: a clone of the largest repositories takes some minutes.
@@ -57,6 +58,7 @@ pub(crate) async fn sandbox(
         env: Vec::new(),
         limits: Limits { disk_bytes: 64 << 30, wall_ms: SCRIPT_MS * 2, ..Limits::default() },
         if_lost: IfLost::Removed,
+        doors: Doors::Closed,
     };
     backend.create(spec).await
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use legwork_agent::{Brief, Files};
-use legwork_domain::{Environment, EventKind, Failure, Kind, Level};
+use legwork_domain::{Environment, EventKind, Failure, Kind, Level, Phase};
 use legwork_environment::Detected;
 use legwork_sandbox::{Access, IfLost, LAYERS_MAX, Layer, Sandbox};
 
@@ -254,7 +254,7 @@ impl Turn {
         let name = self.assignment.lease.id.to_string();
         (spec.name, spec.if_lost) = (name.clone(), IfLost::Kept);
         self.worker.shelf.used([Path::new(&name)]);
-        let sandbox = self.worker.config.backend.create(spec).await.map_err(|error| End::sandbox(&error))?;
+        let sandbox = self.worker.open(&self.timeline, spec, &ground.environment, Phase::Agent).await?;
         // Set once: a lease has one sandbox.
         let _ = self.machine.set(Arc::clone(&sandbox));
         let (turn, layers) = (self.timeline.turn(), ground.stack.names());

@@ -13,9 +13,11 @@ mod detection;
 mod end;
 mod ground;
 mod host;
+mod keyring;
 mod layers;
 mod lease;
 mod made;
+mod network;
 mod open;
 mod patch;
 mod purse;
@@ -25,6 +27,7 @@ mod roll;
 mod root;
 mod setup;
 mod shelf;
+mod spec;
 mod start;
 mod trace;
 mod trial;
@@ -46,6 +49,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use roll::Roll;
 
+pub use network::Network;
 pub use open::{ENVIRONMENT, open};
 pub use shelf::Keep;
 
@@ -71,6 +75,8 @@ pub struct Config {
     pub mounts: Vec<Bind>,
     /// Base images other than the machine itself.
     pub images: legwork_image::Store,
+    /// What its operator says about the network.
+    pub network: Network,
     /// Who it is.
     pub id: WorkerId,
     /// Only turns of this task.

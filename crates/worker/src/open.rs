@@ -6,7 +6,7 @@ use legwork_domain::Environment;
 use legwork_sandbox::{Backend, Error, Image, Sandbox, Toolchains};
 
 use crate::layers::Stack;
-use crate::turn::{Below, spec};
+use crate::spec::{Below, spec};
 
 /// The artifact of a tried-out environment that holds it, whole, as JSON.
 pub const ENVIRONMENT: &str = "environment.json";

@@ -54,7 +54,9 @@ pub(crate) fn complete(request: &Environment, recipe: Option<&[u8]>) -> Result<E
         checks,
         variables: recipe.variables,
         image: recipe.image.unwrap_or_else(|| Environment::default().image),
-        network: environment.network,
+        network: environment.network.clone(),
+        setup_network: environment.setup_network.clone(),
+        secrets: environment.secrets.clone(),
         approve: Vec::new(),
         resources: environment.resources,
     };

@@ -74,7 +74,8 @@ pub(crate) async fn layers(
         return Ok(SetUp::Done(stack));
     };
     let ground = Below { environment, root };
-    let key = key(worker, &stack, ground, script);
+    let owner = worker.keyring.of(timeline.turn()).owner;
+    let key = key(worker, &stack, ground, &[script, &owner]);
     if let Some(ready) = ready(worker, &key) {
         timeline.notice(Level::Info, "The set-up of an earlier run is used again.").await;
         return Ok(SetUp::Done(ready));
@@ -95,7 +96,7 @@ fn ready(worker: &Worker, key: &str) -> Option<Stack> {
     worker.setups.read::<Done>(key).and_then(|done| Stack::from_names(&done.layers))
 }
 
-fn key(worker: &Worker, stack: &Stack, below: Below<'_>, script: &str) -> String {
+fn key(worker: &Worker, stack: &Stack, below: Below<'_>, [script, owner]: &[&str; 2]) -> String {
     let Below { environment, root } = below;
     let layers = stack.names().join("\n");
     let variables: Vec<String> =
@@ -112,6 +113,11 @@ fn key(worker: &Worker, stack: &Stack, below: Below<'_>, script: &str) -> String
         chosen.join("\0").as_bytes(),
         toolchains.join("\0").as_bytes(),
         environment.workdir.as_deref().unwrap_or_default().as_bytes(),
+        serde_json::to_string(&(&environment.setup_network, &environment.secrets))
+            .unwrap_or_default()
+            .as_bytes(),
+        // Placeholders in what a set-up leaves are its owner's.
+        if environment.secrets.is_empty() { b"" } else { owner.as_bytes() },
     ])
 }
 
@@ -124,13 +130,13 @@ async fn run(
 ) -> Result<SetUp, End> {
     let Below { environment, root } = below;
     let spec = worker.spec("setup", stack.all(), environment, root);
-    let sandbox = worker.config.backend.create(spec).await.map_err(|error| End::sandbox(&error))?;
+    let sandbox = worker.open(timeline, spec, environment, Phase::Setup).await?;
     let timeout_ms = environment.resources.command_ms;
     let workdir = start::workdir(environment);
     let line = Line { command: script, phase: Phase::Setup, timeout_ms, workdir: &workdir };
     let ran = command::run(timeline, sandbox.as_ref(), line).await.map_err(|error| End::sandbox(&error))?;
     let failed = ran.exit != Exit::Code(0);
-    let words = if failed { Some(words(sandbox.as_ref(), &ran, timeout_ms).await) } else { None };
+    let words = if failed { Some(words(sandbox.as_ref(), &ran, environment).await) } else { None };
     let frozen = match sandbox.snapshot().await {
         Ok(frozen) => frozen,
         // A machine that died with its script has no files to look at.
@@ -151,11 +157,13 @@ fn fault(words: Option<(String, Option<String>)>, item: &Item, left: Stack) -> S
 }
 
 /// What happened and why, and what mends it.
-async fn words(sandbox: &dyn Sandbox, ran: &Ran, timeout_ms: u64) -> (String, Option<String>) {
+async fn words(sandbox: &dyn Sandbox, ran: &Ran, environment: &Environment) -> (String, Option<String>) {
     let (how, ending) = match ran.exit {
         Exit::Code(code) => (format!("ended with exit code {code}"), Ending::Code(code)),
         Exit::Signal(signal) => (format!("was ended by signal {signal}"), Ending::Signal(signal)),
-        Exit::TimedOut => (format!("was ended after {} s", timeout_ms / 1000), Ending::TimedOut),
+        Exit::TimedOut => {
+            (format!("was ended after {} s", environment.resources.command_ms / 1000), Ending::TimedOut)
+        }
         // What ends a whole machine is mostly that its memory is over.
         Exit::Lost => ("was lost with its sandbox".to_owned(), Ending::Signal(9)),
     };
@@ -163,12 +171,15 @@ async fn words(sandbox: &dyn Sandbox, ran: &Ran, timeout_ms: u64) -> (String, Op
     let at = command::failed(sandbox).await.map(|failed| place(&failed)).unwrap_or_default();
     let said = last_lines(output, QUOTED_LINES);
     let said = if said.is_empty() { " and said nothing".to_owned() } else { format!(": {said}") };
-    match cause(ending, output) {
-        Some(Cause { why, mend, .. }) => {
-            (format!("The set-up script {how}{at}{said}. Likely because {why}."), Some(mend))
-        }
-        None => (format!("The set-up script {how}{at}{said}."), None),
-    }
+    let (likely, mend) = match cause(ending, output) {
+        Some(Cause { why, mend, .. }) => (format!(" Likely because {why}."), Some(mend)),
+        None => (String::new(), None),
+    };
+    let policy = environment.setup_network.name();
+    let words = format!(
+        "The set-up script {how}{at}{said}.{likely} The network policy of the set-up is \"{policy}\"."
+    );
+    (words, mend)
 }
 
 fn place(failed: &FailedCommand) -> String {

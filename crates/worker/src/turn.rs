@@ -8,10 +8,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use legwork_agent::{Job, Past, Report, Stop, Timeline, now};
 use legwork_domain::{
-    Assignment, Ended, Environment, EventKind, Kind, Level, Limit, Message, Patch, Transition, Usage,
-    Verdict, Waiting,
+    Assignment, Ended, Environment, EventKind, Failure, Kind, Level, Limit, Message, Patch, Phase,
+    Transition, Usage, Verdict, Waiting,
 };
-use legwork_sandbox::{Access, Bind, IfLost, Image, Layer, Limits, Sandbox, Spec};
+use legwork_sandbox::{Layer, Sandbox, Spec};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
@@ -21,11 +21,14 @@ use crate::cache::Cache;
 use crate::checks::Room;
 use crate::end::End;
 use crate::ground::Ground;
+use crate::keyring::{Handed, Keyring};
+use crate::network::{NoSandbox, Plan};
 use crate::patch::{self, Change, Saved};
 use crate::purse::Purse;
 use crate::recorder::{self, Line, Recorder, Signals, Why};
 use crate::root::Root;
 use crate::shelf::Shelf;
+use crate::spec::{Below, spec};
 
 /// How long a turn may still run to its own end when its worker is to stop. With what comes after (the agent's calls end
 /// within a second, freezing takes milliseconds, the last batch one call) it stays well below 30 s.
@@ -38,6 +41,7 @@ pub(crate) struct Worker {
     pub(crate) setups: Cache,
     pub(crate) detections: Cache,
     pub(crate) shelf: Shelf,
+    pub(crate) keyring: Keyring,
     /// The worker is to stop: turns end soon or are given back.
     pub(crate) draining: CancellationToken,
     named: AtomicU64,
@@ -55,6 +59,7 @@ impl Worker {
             setups,
             detections,
             shelf,
+            keyring: Keyring::default(),
             draining: CancellationToken::new(),
             named: AtomicU64::new(0),
         }
@@ -76,49 +81,33 @@ impl Worker {
         let below = Below { image: root.files(), binds: root.binds(self), env: root.env(self) };
         spec(self.name(what), below, layers, environment)
     }
-}
 
-/// What lies below the layers of a sandbox, and is shown beside them.
-pub(crate) struct Below {
-    pub(crate) image: Image,
-    pub(crate) binds: Vec<Bind>,
-    /// Below the recipe's variables.
-    pub(crate) env: Vec<(String, String)>,
-}
-
-/// A sandbox of that name for commands of the repository or the agent.
-pub(crate) fn spec(name: String, below: Below, layers: Vec<Layer>, environment: &Environment) -> Spec {
-    let resources = environment.resources;
-    let Below { image, binds, env } = below;
-    let chosen = legwork_environment::toolchain_variables(&environment.toolchains);
-    let variables: Vec<(String, String)> = environment
-        .variables
-        .iter()
-        .map(|(name, value)| (name.clone(), search_path(name, value, &env)))
-        .collect();
-    Spec {
-        name,
-        image,
-        layers,
-        binds,
-        workspace: Access::Write,
-        env: env.into_iter().chain(chosen).chain(variables).collect(),
-        limits: Limits {
-            memory_bytes: resources.memory_mib << 20,
-            processes: resources.processes,
-            cpu_millis: resources.cpu_millis,
-            disk_bytes: resources.disk_mib << 20,
-            open_files: resources.open_files,
-            ..Limits::default()
-        },
-        if_lost: IfLost::Removed,
+    /// Makes a sandbox that can reach what the phase's policy allows, and tells the log what leaves it.
+    pub(crate) async fn open(
+        &self,
+        timeline: &Timeline,
+        spec: Spec,
+        environment: &Environment,
+        phase: Phase,
+    ) -> Result<Arc<dyn Sandbox>, End> {
+        let Handed { secrets, owner } = self.keyring.of(timeline.turn());
+        let plan = Plan {
+            network: &self.config.network,
+            environment,
+            secrets: &secrets,
+            owner,
+            timeline,
+            phase,
+            data: self.config.data.clone(),
+        };
+        plan.create(self.config.backend.as_ref(), spec).await.map_err(|error| match error {
+            NoSandbox::Policy(sentence) => {
+                End::failed(Failure::Setup, format!("{sentence} Nothing was run; mend the policy."))
+            }
+            NoSandbox::Sandbox(error) => End::sandbox(&error),
+            NoSandbox::Internal(sentence) => End::internal(sentence),
+        })
     }
-}
-
-/// `$PATH` in a value of `PATH` is the sandbox's own; in all else a dollar is a dollar.
-fn search_path(name: &str, value: &str, known: &[(String, String)]) -> String {
-    let own = known.iter().find(|(known, _)| known == "PATH").filter(|_| name == "PATH");
-    own.map_or_else(|| value.to_owned(), |(_, own)| value.replace("$PATH", own))
 }
 
 /// Runs a leased turn and reports its end, or gives it back. A panic ends the turn as a failure of ours; a lost lease ends
@@ -221,6 +210,8 @@ pub(crate) struct Left {
 
 impl Turn {
     async fn run(self, messages: tokio::sync::mpsc::Receiver<Message>) -> Last {
+        let _secrets = self.worker.keyring.keep(&self.assignment);
+        self.tell_missing_secrets().await;
         let _clock = self.start_clock();
         let spent = self.assignment.turn.usage;
         let mut left = Left { patch: None, verdicts: Vec::new(), usage: spent };
@@ -238,6 +229,20 @@ impl Turn {
                 self.timeline.tell(EventKind::Usage { turn: self.timeline.turn(), usage }).await;
                 Last::Leaves(transition)
             }
+        }
+    }
+
+    /// A secret that was not handed over is one whose value is not on record, or that the server cannot open.
+    async fn tell_missing_secrets(&self) {
+        let uses = &self.assignment.task.request.environment.secrets;
+        let is_missing = |name: &&str| self.assignment.secrets.iter().all(|handed| handed.name != **name);
+        let missing: Vec<&str> = uses.iter().map(|one| one.name.as_str()).filter(is_missing).collect();
+        if !missing.is_empty() {
+            let text = format!(
+                "The server gave no value for these secrets, so what needs them will fail: {}.",
+                missing.join(", ")
+            );
+            self.timeline.notice(Level::Warning, text).await;
         }
     }
 

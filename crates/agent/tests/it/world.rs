@@ -105,6 +105,10 @@ impl Sandbox for Folder {
         Ok(Process::new(outputs, control))
     }
 
+    fn outlet(&self) -> Option<legwork_sandbox::Outlet> {
+        None
+    }
+
     async fn read(&self, path: &Path, bytes_max: u64) -> Result<File, Error> {
         let host = self.host(path)?;
         let found = std::fs::symlink_metadata(&host).map_err(|error| path_error(path, &error))?;

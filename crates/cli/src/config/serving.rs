@@ -13,6 +13,7 @@ use legwork_server::{Rate, Rates};
 use legwork_worker::Keep;
 use serde::Deserialize;
 
+use super::egress::EgressFile;
 use super::oidc::OidcFile;
 use super::{Config, Vars, lifetime, time};
 use crate::exit::Trouble;
@@ -109,6 +110,8 @@ pub struct WorkerFile {
     pub registries: Option<Vec<String>>,
     /// How registries are reached where that has to be said, by their names.
     pub registry: BTreeMap<String, RegistryFile>,
+    /// What its sandboxes may reach.
+    pub egress: EgressFile,
 }
 
 /// `[worker.registry."NAME"]`.

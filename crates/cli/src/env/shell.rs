@@ -101,7 +101,8 @@ impl Left {
                 | EventKind::Usage { .. }
                 | EventKind::Context { .. }
                 | EventKind::Patch { .. }
-                | EventKind::Verdict { .. } => {}
+                | EventKind::Verdict { .. }
+                | EventKind::Connection { .. } => {}
             }
         }
         Ok(left)

@@ -19,6 +19,9 @@ const RECIPE: &str = ".legwork/environment.toml";
 /// Fields of which every source adds its own; of all else the first source holds.
 const JOINED: [&str; 3] = ["variables", "toolchains", "approve"];
 
+/// Fields of which only the team's recipe is heard.
+const TEAMS: [&str; 2] = ["network", "setup_network"];
+
 /// Somebody who says something, the one that goes first at the beginning.
 struct Source {
     who: String,
@@ -66,7 +69,11 @@ async fn stored(name: &str, call: &Call<'_>) -> anyhow::Result<Vec<Source>> {
     let source = |kept: legwork_domain::StoredEnvironment| {
         let whose = if kept.owner.is_some() { "your own" } else { "the team's" };
         let who = format!("{whose} recipe {DEFAULT_ENVIRONMENT:?}, version {}", kept.version);
-        Ok(Source { who, says: serde_json::to_value(&kept.recipe)? })
+        let mut says = serde_json::to_value(&kept.recipe)?;
+        if let Some(fields) = says.as_object_mut().filter(|_| kept.owner.is_some()) {
+            fields.retain(|field, _| !TEAMS.contains(&field.as_str()));
+        }
+        Ok(Source { who, says })
     };
     kept.into_iter().map(source).collect()
 }

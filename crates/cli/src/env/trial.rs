@@ -184,7 +184,8 @@ impl Show {
             | EventKind::Snapshot { .. }
             | EventKind::Patch { .. }
             | EventKind::Verdict { .. }
-            | EventKind::Artifact { .. } => Vec::new(),
+            | EventKind::Artifact { .. }
+            | EventKind::Connection { .. } => Vec::new(),
         };
         print(&lines)
     }

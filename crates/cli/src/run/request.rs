@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use legwork_domain::{
-    Allowance, Check, Environment, Kind, Limits, LocalChanges, NewTask, PROMPT_BYTES_MAX, Source,
+    Allowance, Check, Environment, Kind, Limits, LocalChanges, NetworkPolicy, NewTask, PROMPT_BYTES_MAX,
+    Source,
 };
 
 use super::{LimitArgs, OrderArgs, TakeArgs};
@@ -41,6 +42,8 @@ pub(super) fn of(
         environment: Environment {
             image: args.ground.image.clone().unwrap_or_else(|| Environment::default().image),
             setup: args.ground.setup.clone(),
+            network: args.ground.network.clone().unwrap_or_default(),
+            setup_network: args.ground.setup_network.clone().unwrap_or(NetworkPolicy::PackageManagers),
             checks: checks(&args.checks),
             resources: config.resources,
             ..Environment::default()

@@ -1,8 +1,8 @@
 //! One line, or a few, for each kind of step.
 
 use legwork_domain::{
-    Author, Change, ChangeKind, CommandRun, Decision, Item, ItemBody, ItemStatus, Judgement, Level, Patch,
-    Phase, PlanStep, PlanStepStatus, Timestamp, Verdict,
+    Author, Change, ChangeKind, CommandRun, Connection, Decision, Item, ItemBody, ItemStatus, Judgement,
+    Level, Passage, Patch, Phase, PlanStep, PlanStepStatus, Timestamp, Verdict,
 };
 
 use super::Detail;
@@ -236,6 +236,22 @@ pub(crate) fn stat(stat: &legwork_domain::DiffStat) -> Line {
     Line::of(&count(stat.files.into(), "file"))
         .with(GOOD, &format!(" +{}", stat.added))
         .with(BAD, &format!(" −{}", stat.removed))
+}
+
+/// What was kept from leaving the sandbox, or came to nothing; `None`: it was let through, and `legwork task network` lists it.
+pub(super) fn connection(connection: &Connection) -> Option<Line> {
+    let (style, word) = match connection.outcome {
+        Passage::Allowed => return None,
+        Passage::Denied => (WARN, "blocked"),
+        Passage::Failed => (BAD, "not reached"),
+    };
+    let line = indent().with(style, word).with(PLAIN, &format!(" {}", short(&connection.place())));
+    let line = match connection.program() {
+        Some(program) => line.with(DIM, ", wanted by ").with(PLAIN, &short(program)),
+        None => line,
+    };
+    let times = if connection.count > 1 { format!(" ({} times)", connection.count) } else { String::new() };
+    Some(line.with(DIM, &format!("{times}: {}", short(&connection.reason))))
 }
 
 /// A check that was judged.

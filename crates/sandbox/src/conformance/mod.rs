@@ -1,7 +1,7 @@
 //! The contract of [`Backend`](crate::Backend) and [`Sandbox`](crate::Sandbox), sentence by sentence, for every backend.
 //!
 //! A backend's tests run every case of [`CASES`]; a case makes its own sandboxes, whose names begin with the case's, so
-//! that all can run at the same time. Cases use `sh` and the usual small programs and nothing else of the image.
+//! that all can run at the same time. Cases use `sh`, bash for sockets, and the usual small programs and nothing else of the image.
 
 mod commands;
 mod files;
@@ -9,6 +9,7 @@ mod layers;
 mod limits;
 mod merge;
 mod neighbours;
+mod outlet;
 pub mod walls;
 mod world;
 
@@ -106,5 +107,12 @@ cases! {
         the_hosts_files_are_not_there,
         two_sandboxes_share_nothing,
         a_storm_of_orphans_keeps_nobody_from_work,
+    },
+    outlet::{
+        what_comes_out_says_which_door_and_who,
+        names_are_asked_of_the_outlet,
+        the_doors_cannot_be_taken_from_inside,
+        the_outlet_ends_with_its_sandbox,
+        closed_doors_are_no_doors,
     },
 }

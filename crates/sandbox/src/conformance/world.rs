@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use super::Outcome;
 use crate::{
-    Access, Backend, Command, Error, Exit, IfLost, Image, Layer, Limits, Output, Process, Sandbox, Spec,
-    Stdin, WORKSPACE,
+    Access, Backend, Command, Doors, Error, Exit, IfLost, Image, Layer, Limits, Output, Process, Sandbox,
+    Spec, Stdin, WORKSPACE,
 };
 
 /// More than any case says.
@@ -33,6 +33,7 @@ pub(super) fn spec(name: &str) -> Spec {
         env: Vec::new(),
         limits: Limits { memory_bytes: 1 << 30, processes: 256, disk_bytes: 1 << 30, ..Limits::default() },
         if_lost: IfLost::Removed,
+        doors: Doors::Closed,
     }
 }
 

@@ -7,7 +7,7 @@ use seccompiler::BpfProgram;
 
 use super::mounts::{Sources, clone_devices};
 use super::wire::Wire;
-use super::{Fault, Step, lockdown, serve};
+use super::{Fault, Step, doors, lockdown, serve};
 use crate::protocol::{Reply, Request, Setup};
 
 /// Process 1: its exit status.
@@ -23,11 +23,10 @@ pub(super) fn run(mut wire: Wire, gate: &OwnedFd, filter: &BpfProgram) -> i32 {
         wait_at(gate);
         make_machine(&mut wire, sources, &setup, filter)
     });
-    if let Err(fault) = made {
-        return fail(&mut wire, fault);
+    match made {
+        Ok(doors) => wire.hand_over(&Reply::Ready, &doors),
+        Err(fault) => return fail(&mut wire, fault),
     }
-    wire.send(&Reply::Ready);
-    wire.flush();
     serve::run(wire, &setup)
 }
 
@@ -38,13 +37,20 @@ fn make_empty() -> Result<Vec<OwnedFd>, Fault> {
 }
 
 /// The ids must be mapped.
-fn make_machine(wire: &mut Wire, sources: Sources, setup: &Setup, filter: &BpfProgram) -> Result<(), Fault> {
+fn make_machine(
+    wire: &mut Wire,
+    sources: Sources,
+    setup: &Setup,
+    filter: &BpfProgram,
+) -> Result<Vec<OwnedFd>, Fault> {
     sources.mount(setup)?;
     lockdown::forbid_namespaces()?;
     super::mounts::mask_proc()?;
     lockdown::close_descriptors(wire)?;
+    let doors = if setup.has_doors { doors::open()? } else { Vec::new() };
     lockdown::limit_resources(setup)?;
-    lockdown::give_up_rights(filter)
+    lockdown::give_up_rights(filter)?;
+    Ok(doors)
 }
 
 /// Enters the control groups, so that all that follows is in them, and shows them as the root of all. A thread that

@@ -8,6 +8,7 @@
 //! and no descriptor of it outlives an `exec`.
 
 mod command;
+mod doors;
 mod files;
 mod launch;
 mod lockdown;

@@ -1,11 +1,14 @@
 //! The guest's end of the socket: frames in, frames out, never a wait once it serves.
 
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use bytes::{Buf, BytesMut};
 use rustix::io::Errno;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
-use crate::protocol::{self, CHUNK_BYTES, REPLY_BYTES_MAX, REQUEST_BYTES_MAX, Reply, Request};
+use crate::protocol::{self, CHUNK_BYTES, DOORS, REPLY_BYTES_MAX, REQUEST_BYTES_MAX, Reply, Request};
 
 /// Waiting bytes above which nothing more is produced: the host is slower than we are.
 const BUSY_BYTES: usize = 1 << 20;
@@ -58,6 +61,23 @@ impl Wire {
         if protocol::encode(reply, REPLY_BYTES_MAX, &mut self.frame).is_ok() {
             self.outward.extend_from_slice(&self.frame);
         }
+    }
+
+    /// Sends a reply with descriptors, while the socket still blocks and nothing waits to be sent. They are closed here.
+    /// A host that cannot be reached is gone, which the next look finds.
+    pub(super) fn hand_over(&mut self, reply: &Reply, descriptors: &[OwnedFd]) {
+        self.send(reply);
+        let fds: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DOORS))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        if !fds.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(&fds)) {
+            return;
+        }
+        let frame = [IoSlice::new(&self.outward)];
+        if let Ok(sent) = sendmsg(&self.socket, &frame, &mut ancillary, SendFlags::NOSIGNAL) {
+            self.outward.advance(sent);
+        }
+        self.flush();
     }
 
     /// Reads what has arrived.

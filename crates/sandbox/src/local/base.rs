@@ -274,14 +274,16 @@ fn own_files() -> Vec<(String, Vec<u8>)> {
     let group = format!("root:x:0:\ntty:x:5:\n{USER}:x:{USER_ID}:\nnogroup:x:65534:\n");
     let hosts = "127.0.0.1 localhost sandbox\n::1 localhost ip6-localhost ip6-loopback\n".to_owned();
     let nsswitch =
-        "passwd: files\ngroup: files\nshadow: files\nhosts: files\nservices: files\nprotocols: files\n";
+        "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nservices: files\nprotocols: files\n";
+    // Where the doors are closed nobody is there, and the kernel says so at once.
+    let resolv = format!("nameserver {}\noptions timeout:2 attempts:1\n", crate::NAMES.0);
     let own = [
         ("etc/passwd", passwd),
         ("etc/group", group),
         ("etc/hosts", hosts),
         ("etc/hostname", "sandbox\n".to_owned()),
         ("etc/nsswitch.conf", nsswitch.to_owned()),
-        ("etc/resolv.conf", String::new()),
+        ("etc/resolv.conf", resolv),
         ("etc/machine-id", String::new()),
     ];
     own.into_iter().map(|(name, text)| (name.to_owned(), text.into_bytes())).collect()

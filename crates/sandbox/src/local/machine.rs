@@ -6,25 +6,25 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use rustix::process::{Signal, pidfd_send_signal};
-use tokio::io::AsyncReadExt;
-use tokio::net::UnixStream;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::launch::{Host, Launched, Order};
 use super::link::Link;
+use super::outlet;
 use super::process::{Input, Pump};
+use super::ready::{Ready, ready};
 use super::remains::Remains;
 use super::state::Live;
 use super::warden::Warden;
 use super::{Step, blocking};
 use crate::guest::{HOME, USER};
-use crate::protocol::{self, CHUNK_BYTES, REPLY_BYTES_MAX, Reply, Request, Setup, Start, Writing};
+use crate::protocol::{CHUNK_BYTES, Request, Setup, Start, Writing};
 use crate::{
-    Access, Command, Error, File, IMAGE_TREES_MAX, IfLost, Image, LAYERS_MAX, Layer, Limits, Output, Process,
-    Sandbox, Spec, Stdin,
+    Access, Command, Doors, Error, File, IMAGE_TREES_MAX, IfLost, Image, LAYERS_MAX, Layer, Limits, Outlet,
+    Output, Process, Sandbox, Spec, Stdin,
 };
 
 /// Commands and transfers at the same time; an agent has a handful. It bounds what the guest holds for us.
@@ -55,6 +55,10 @@ pub(super) struct Machine {
     init: OwnedFd,
     env: Vec<(String, String)>,
     warden: JoinHandle<()>,
+    /// Until somebody takes it.
+    outlet: Mutex<Option<Outlet>>,
+    /// What stands at the doors; it goes when this does.
+    accepting: Mutex<JoinSet<()>>,
     /// Taken by whoever ends the sandbox.
     remains: Mutex<Option<Remains>>,
 }
@@ -69,8 +73,8 @@ pub(super) async fn create(host: &Arc<Host>, spec: Spec) -> Result<Machine, Erro
     let holds = kept.and_then(|()| Ok((remains.init()?, remains.init()?)));
     let mut draft = Draft(Some(remains));
     let (init, killer) = holds?;
-    let (stream, rest) = match tokio::time::timeout(SETUP_WAIT, ready(socket)).await {
-        Ok(Ok(parts)) => parts,
+    let Ready { stream, rest, doors } = match tokio::time::timeout(SETUP_WAIT, ready(socket)).await {
+        Ok(Ok(ready)) => ready,
         Ok(Err(error)) => return Err(draft.bury(error).await),
         Err(_) => return Err(draft.bury(timed_out()).await),
     };
@@ -78,6 +82,12 @@ pub(super) async fn create(host: &Arc<Host>, spec: Spec) -> Result<Machine, Erro
     let link = Arc::new(Link::start(stream, rest, move || {
         let _ = pidfd_send_signal(&killer, Signal::KILL);
     }));
+    let (outlet, accepting) = match spec.doors {
+        Doors::Closed => (None, JoinSet::new()),
+        Doors::Open => {
+            outlet::serve(doors, pid).map(|(outlet, work)| (Some(outlet), work)).step("open the way out")?
+        }
+    };
     let remains = draft.0.take();
     let warden = watch(&spec, remains.as_ref(), &init, pid)?;
     Ok(Machine {
@@ -86,33 +96,14 @@ pub(super) async fn create(host: &Arc<Host>, spec: Spec) -> Result<Machine, Erro
         init,
         env: environment(&spec.env),
         warden,
+        outlet: Mutex::new(outlet),
+        accepting: Mutex::new(accepting),
         remains: Mutex::new(remains),
     })
 }
 
 fn timed_out() -> Error {
     Error::Setup { step: "make the machine in time".to_owned(), source: std::io::ErrorKind::TimedOut.into() }
-}
-
-/// Waits until the guest has made its machine.
-async fn ready(socket: OwnedFd) -> Result<(UnixStream, BytesMut), Error> {
-    let mut stream = UnixStream::from_std(socket.into()).step("speak to the guest")?;
-    let mut buffer = BytesMut::new();
-    match receive(&mut stream, &mut buffer).await? {
-        Reply::Ready => Ok((stream, buffer)),
-        Reply::Failed(step, errno) => Err(explain(step, errno)),
-        Reply::Cloned(_)
-        | Reply::Started(_)
-        | Reply::Refused(..)
-        | Reply::Output(..)
-        | Reply::Omitted(..)
-        | Reply::Taken(_)
-        | Reply::Exited(..)
-        | Reply::File(..)
-        | Reply::Chunk(..)
-        | Reply::Done(_)
-        | Reply::Path(..) => Err(Error::Protocol("an answer before it was ready".to_owned())),
-    }
 }
 
 /// A sandbox that is being made.
@@ -152,19 +143,6 @@ fn remove_later(files: Option<Live>) {
 fn bury_aside(remains: Option<Remains>) {
     if let Some(remains) = remains {
         std::thread::spawn(move || remains.bury());
-    }
-}
-
-async fn receive(stream: &mut UnixStream, buffer: &mut BytesMut) -> Result<Reply, Error> {
-    loop {
-        match protocol::decode(buffer, REPLY_BYTES_MAX) {
-            Ok(Some(reply)) => return Ok(reply),
-            Ok(None) => {}
-            Err(error) => return Err(Error::Protocol(error.to_string())),
-        }
-        if stream.read_buf(buffer).await.step("hear from the guest")? == 0 {
-            return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof)).step("hear from the guest");
-        }
     }
 }
 
@@ -251,6 +229,7 @@ fn host_setup(host: &Host, spec: &Spec) -> Result<Setup, Error> {
         open_files: u64::from(open_files),
         processes: u64::from(processes).saturating_add(1),
         file_bytes: disk_bytes,
+        has_doors: spec.doors == Doors::Open,
         watch_memory_bytes: (!host.control.limits("memory")).then_some(memory_bytes),
         ..Setup::default()
     })
@@ -303,6 +282,12 @@ fn watch(spec: &Spec, remains: Option<&Remains>, init: &OwnedFd, pid: i32) -> Re
 impl Machine {
     fn take_remains(&self) -> Option<Remains> {
         self.remains.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Nobody gets out of a sandbox that has ended.
+    fn close_doors(&self) {
+        self.outlet.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.accepting.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
     }
 
     fn start_of(&self, command: &Command) -> Result<Start, Error> {
@@ -380,12 +365,17 @@ impl Sandbox for Machine {
         self.link.perform(&path, |id| vec![Request::Remove(id, path.clone())]).await
     }
 
+    fn outlet(&self) -> Option<Outlet> {
+        self.outlet.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     async fn snapshot(&self) -> Result<Layer, Error> {
         if self.link.is_gone() {
             return Err(self.link.gone());
         }
         let remains = self.take_remains().ok_or(Error::Gone)?;
         self.warden.abort();
+        self.close_doors();
         let host = Arc::clone(&self.host);
         let (frozen, files) = blocking(move || Ok(remains.freeze(&host.state))).await?;
         remove_later(files);
@@ -394,6 +384,7 @@ impl Sandbox for Machine {
 
     async fn destroy(&self) -> Result<(), Error> {
         self.warden.abort();
+        self.close_doors();
         if let Some(remains) = self.take_remains() {
             remove_later(blocking(move || Ok(remains.close())).await?);
         }
@@ -404,6 +395,7 @@ impl Sandbox for Machine {
 impl Drop for Machine {
     fn drop(&mut self) {
         self.warden.abort();
+        self.close_doors();
         let _ = pidfd_send_signal(&self.init, Signal::KILL);
         bury_aside(self.take_remains());
     }

@@ -5,12 +5,15 @@
 //! next start can tell the dead from the living.
 
 mod base;
+mod caller;
 mod cgroup;
 mod launch;
 mod link;
 mod machine;
 mod merge;
+mod outlet;
 mod process;
+mod ready;
 mod remains;
 mod size;
 mod state;

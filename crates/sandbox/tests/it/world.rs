@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use legwork_sandbox::local::{Local, Options};
 use legwork_sandbox::{
-    Access, Backend, Command, Exit, IfLost, Image, Limits, Output, Sandbox, Spec, WORKSPACE,
+    Access, Backend, Command, Doors, Exit, IfLost, Image, Limits, Output, Sandbox, Spec, WORKSPACE,
 };
 
 /// Where the guest is, for a run as another user to whom the build directory may be closed.
@@ -62,6 +62,7 @@ pub(crate) fn spec(name: &str) -> Spec {
         env: Vec::new(),
         limits: Limits { memory_bytes: 1 << 30, processes: 128, disk_bytes: 1 << 30, ..Limits::default() },
         if_lost: IfLost::Removed,
+        doors: Doors::Closed,
     }
 }
 

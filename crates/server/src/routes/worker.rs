@@ -9,10 +9,10 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use legwork_domain::{
-    Accepted, Assignment, BlobId, Bounds, Directive, EventBatch, Finish, LABEL_BYTES_MAX, LABELS_MAX,
-    LeaseId, LeaseRequest, Problem, State as TurnState, Turn, TurnId, WorkerId,
+    Accepted, Assignment, BlobId, Bounds, Directive, EventBatch, Finish, HandedSecret, LABEL_BYTES_MAX,
+    LABELS_MAX, LeaseId, LeaseRequest, Problem, SecretValue, State as TurnState, Turn, TurnId, WorkerId,
 };
-use legwork_store::{Claim, Presence, Recorded};
+use legwork_store::{Claim, Presence, Recorded, SealedSecret};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -72,7 +72,8 @@ pub(super) async fn lease(
             user_turns_max: server.rules.user_turns_max,
             term: server.term(),
         };
-        if let Some(assignment) = server.store.lease(&claim).await? {
+        if let Some(mut assignment) = server.store.lease(&claim).await? {
+            hand_secrets(&server, &mut assignment).await?;
             server.metrics.lease_given();
             server.bells.ring_both(assignment.attempt.id);
             return Ok(Json(assignment).into_response());
@@ -83,6 +84,23 @@ pub(super) async fn lease(
         }
         server.wait(&mut bell, left).await;
     }
+}
+
+/// Adds the values of the secrets that the task's stored recipe uses. One that does not open is left out; the worker says
+/// which it was not given.
+async fn hand_secrets(server: &Server, assignment: &mut Assignment) -> Result<(), Failure> {
+    let request = &assignment.task.request;
+    let uses = &request.environment.secrets;
+    let Some(environment) = request.environment_id.filter(|_| !uses.is_empty()) else { return Ok(()) };
+    let (_, sealed) = server.store.secrets().await?;
+    let used = sealed.iter().filter(|secret| secret.environment == environment);
+    let used = used.filter(|secret| uses.iter().any(|one| one.name == secret.name));
+    let open = |secret: &SealedSecret| {
+        let value = SecretValue(server.vault.open(secret).ok()?);
+        Some(HandedSecret { name: secret.name.clone(), value })
+    };
+    assignment.secrets = used.filter_map(open).collect();
+    Ok(())
 }
 
 /// A worker's word on itself is kept, so it may not be long.

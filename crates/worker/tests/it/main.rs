@@ -15,6 +15,7 @@ mod exact;
 mod forks;
 mod hostile;
 mod images;
+mod network;
 mod stops;
 mod talk;
 mod turns;

@@ -102,6 +102,7 @@ fn worker_of(client: Client, directory: &Path) -> legwork_worker::Config {
         mounts: Vec::new(),
         images: images_of(directory, owner),
         toolchains: Toolchains { binds: Vec::new(), env: Vec::new() },
+        network: legwork_worker::Network::default(),
         id: WorkerId::from_u128(u128::from(std::process::id())),
         task: None,
         labels: Vec::new(),
@@ -158,6 +159,13 @@ impl World {
     pub(crate) fn start_worker_of(&self, local: legwork_worker::LocalRepositories) {
         let config =
             legwork_worker::Config { local, ..worker_of(self.client.clone(), self.directory.path()) };
+        tokio::spawn(legwork_worker::run(config, self.shutdown.clone()));
+    }
+
+    /// A worker with this network.
+    pub(crate) fn start_worker_on(&self, network: legwork_worker::Network) {
+        let config =
+            legwork_worker::Config { network, ..worker_of(self.client.clone(), self.directory.path()) };
         tokio::spawn(legwork_worker::run(config, self.shutdown.clone()));
     }
 

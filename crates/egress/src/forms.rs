@@ -1,0 +1,215 @@
+//! Finding texts in streams: as they are, and as common programs encode them.
+
+use std::sync::Arc;
+
+use aho_corasick::{AhoCorasick, MatchKind};
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use bytes::{Bytes, BytesMut};
+
+use crate::Error;
+
+/// The shortest form that is looked for: a shorter one would be found in ordinary text.
+const FORM_BYTES_MIN: usize = 8;
+
+/// All forms of a value, each once.
+fn of(value: &str) -> Vec<Vec<u8>> {
+    let mut forms =
+        vec![value.to_owned(), in_url(value), hex::encode(value), hex::encode_upper(value), in_json(value)];
+    for place in 0..3 {
+        forms.push(in_base64(&STANDARD_NO_PAD, value, place));
+        forms.push(in_base64(&URL_SAFE_NO_PAD, value, place));
+    }
+    forms.retain(|form| form.len() >= FORM_BYTES_MIN);
+    forms.sort_unstable();
+    forms.dedup();
+    forms.into_iter().map(String::into_bytes).collect()
+}
+
+/// Percent-encoded: all but unreserved characters (RFC 3986, section 2.3).
+pub(crate) fn in_url(value: &str) -> String {
+    let mut out = String::new();
+    for byte in value.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+/// Inside a JSON string (RFC 8259, section 7).
+fn in_json(value: &str) -> String {
+    let mut out = String::new();
+    for character in value.chars() {
+        match character {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            character => out.push(character),
+        }
+    }
+    out
+}
+
+/// In base 64, where `place` bytes stand before the value in its group of three, without the characters at the ends that
+/// depend on neighbours.
+fn in_base64(engine: &impl base64::Engine, value: &str, place: usize) -> String {
+    let bytes = [&[0; 3][..place], value.as_bytes()].concat();
+    let text = engine.encode(&bytes);
+    let start = [0, 2, 3][place];
+    let end = if bytes.len() % 3 == 0 { text.len() } else { text.len() - 1 };
+    text.get(start..end).unwrap_or_default().to_owned()
+}
+
+/// Knows what is looked for, and what stands in for it.
+#[derive(Clone, Default)]
+pub(crate) struct Forms {
+    finder: Option<Arc<AhoCorasick>>,
+    forms: Arc<Vec<Vec<u8>>>,
+    replacements: Arc<Vec<String>>,
+}
+
+impl Forms {
+    /// Of pairs of a value and what stands in for it.
+    pub(crate) fn new<'a>(values: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, Error> {
+        let (mut forms, mut replacements) = (Vec::new(), Vec::new());
+        for (value, replacement) in values {
+            for form in of(value) {
+                forms.push(form);
+                replacements.push(replacement.to_owned());
+            }
+        }
+        let finder = match forms.is_empty() {
+            true => None,
+            false => {
+                let built = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&forms);
+                Some(Arc::new(built.map_err(|_| Error::Secrets)?))
+            }
+        };
+        Ok(Self { finder, forms: Arc::new(forms), replacements: Arc::new(replacements) })
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.forms.is_empty()
+    }
+
+    pub(crate) fn are_in(&self, bytes: &[u8]) -> bool {
+        self.finder.as_ref().is_some_and(|finder| finder.is_match(bytes))
+    }
+
+    /// A text without what is looked for.
+    pub(crate) fn replace(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut stream = Stream::new(self.clone());
+        let mut out = stream.push(bytes).to_vec();
+        out.extend_from_slice(&stream.end());
+        out
+    }
+
+    /// How many bytes at the end could be the beginning of something that is looked for.
+    fn open_end(&self, bytes: &[u8]) -> usize {
+        let longest = self.forms.iter().map(Vec::len).max().unwrap_or(0).saturating_sub(1).min(bytes.len());
+        (1..=longest)
+            .rev()
+            .find(|length| {
+                let tail = &bytes[bytes.len() - length..];
+                self.forms.iter().any(|form| form.len() > *length && form.starts_with(tail))
+            })
+            .unwrap_or(0)
+    }
+}
+
+/// Replaces in a stream, across its pieces.
+pub(crate) struct Stream {
+    forms: Forms,
+    held: BytesMut,
+    found: bool,
+}
+
+impl Stream {
+    pub(crate) fn new(forms: Forms) -> Self {
+        Self { forms, held: BytesMut::new(), found: false }
+    }
+
+    /// Whether anything was found so far.
+    pub(crate) const fn has_found(&self) -> bool {
+        self.found
+    }
+
+    /// The next bytes that may be passed on.
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Bytes {
+        self.held.extend_from_slice(bytes);
+        let Some(finder) = self.forms.finder.clone() else { return self.held.split().freeze() };
+        let mut out = BytesMut::new();
+        let mut done = 0;
+        let open = self.held.len() - self.forms.open_end(&self.held);
+        for found in finder.find_iter(&self.held) {
+            // A longer one may begin here and be whole with the next bytes: if not, this one is found again.
+            if found.start() >= open {
+                break;
+            }
+            self.found = true;
+            out.extend_from_slice(&self.held[done..found.start()]);
+            out.extend_from_slice(self.forms.replacements[found.pattern().as_usize()].as_bytes());
+            done = found.end();
+        }
+        let until = open.max(done);
+        out.extend_from_slice(&self.held[done..until]);
+        let _ = self.held.split_to(until);
+        out.freeze()
+    }
+
+    /// What was held back.
+    pub(crate) fn end(&mut self) -> Bytes {
+        let rest = self.held.split();
+        let Some(finder) = &self.forms.finder else { return rest.freeze() };
+        let mut out = Vec::new();
+        let found = &mut self.found;
+        finder.replace_all_with_bytes(&rest, &mut out, |matched, _, out| {
+            *found = true;
+            out.extend_from_slice(self.forms.replacements[matched.pattern().as_usize()].as_bytes());
+            true
+        });
+        out.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
+    use super::*;
+
+    const VALUE: &str = "hunter2-hunter2?";
+
+    fn cleaned(text: &str, piece: usize) -> String {
+        let mut stream =
+            Stream::new(Forms::new([(VALUE, "***"), ("hunter2-hunter2?-longer", "###")]).unwrap());
+        let mut out: Vec<u8> =
+            text.as_bytes().chunks(piece).flat_map(|piece| stream.push(piece).to_vec()).collect();
+        out.extend_from_slice(&stream.end());
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_value_is_found_however_it_is_cut_and_encoded() {
+        let text = format!("a{VALUE}b {VALUE}-longer {} {} hunter2-hunt", in_url(VALUE), hex::encode(VALUE));
+        for piece in 1..text.len() {
+            assert_eq!(cleaned(&text, piece), "a***b ### *** *** hunter2-hunt", "{piece}");
+        }
+        for before in ["", "a", "ab", "user:"] {
+            let encoded = STANDARD.encode(format!("{before}{VALUE}"));
+            assert!(cleaned(&encoded, 3).contains("***"), "{before}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_begin_a_value_is_not_held_back() {
+        let mut stream = Stream::new(Forms::new([(VALUE, "***")]).unwrap());
+        assert_eq!(&stream.push(b"data: 1\n\n")[..], b"data: 1\n\n");
+        assert_eq!(&stream.push(b"xhunt")[..], b"x");
+    }
+}

@@ -1,0 +1,193 @@
+//! From the proxy's ledger to the log, and to the programs that wanted what they did not get.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::Duration;
+
+use legwork_agent::Timeline;
+use legwork_domain::{Connection, EventKind, Level, Passage, Phase, Way};
+use legwork_egress::{Outcome, Program, Proxy, Receipt};
+use legwork_sandbox::Sandbox;
+use tokio_util::task::AbortOnDropHandle;
+
+/// Between two looks at the ledger: what repeats in between is one event.
+const PERIOD: Duration = Duration::from_secs(2);
+
+/// Events of one sandbox: a program that opens connections without end fills no log.
+const EVENTS_MAX: usize = 2000;
+
+/// Lines that a command is told when it ends.
+const TOLD_MAX: usize = 5;
+
+/// Lines that wait for a command to end.
+const WAITING_MAX: usize = 20;
+
+/// Tells what left one sandbox.
+pub(super) struct Receipts {
+    proxy: Arc<Proxy>,
+    timeline: Timeline,
+    phase: Phase,
+    policy: &'static str,
+    state: Mutex<State>,
+    /// Ended if a decoy shows up.
+    sandbox: OnceLock<Weak<dyn Sandbox>>,
+}
+
+#[derive(Default)]
+struct State {
+    events: usize,
+    alarmed: bool,
+    /// What the next command that ends is told.
+    waiting: Vec<String>,
+    /// What was told already.
+    told: HashSet<String>,
+}
+
+impl Receipts {
+    /// Begins to look at the ledger.
+    pub(super) fn start(
+        proxy: &Arc<Proxy>,
+        timeline: Timeline,
+        phase: Phase,
+        policy: &'static str,
+    ) -> (Arc<Self>, AbortOnDropHandle<()>) {
+        let this = Arc::new(Self {
+            proxy: Arc::clone(proxy),
+            timeline,
+            phase,
+            policy,
+            state: Mutex::default(),
+            sandbox: OnceLock::new(),
+        });
+        let looks = Arc::clone(&this);
+        let work = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(PERIOD).await;
+                looks.look().await;
+            }
+        });
+        (this, AbortOnDropHandle::new(work))
+    }
+
+    /// The sandbox that ends if a decoy shows up.
+    pub(super) fn guard(&self, sandbox: &Arc<dyn Sandbox>) {
+        let _ = self.sandbox.set(Arc::downgrade(sandbox));
+    }
+
+    /// Looks for the decoy in what a command says, which goes to the log and the model.
+    pub(super) fn hear(&self, bytes: &[u8]) {
+        self.proxy.look_for_decoys(bytes);
+    }
+
+    /// Ends the sandbox whose programs have touched the decoy, and with it the turn.
+    async fn sound(&self) {
+        let first = {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            !std::mem::replace(&mut state.alarmed, true)
+        };
+        if !first {
+            return;
+        }
+        tracing::error!(turn = %self.timeline.turn(), "a decoy secret was touched in a sandbox; the sandbox was ended");
+        let text = "Alarm: a program in the sandbox has sent or printed a decoy secret, which nothing has a reason to touch. The sandbox was ended. Look at what this task ran and at what its repository and prompt told it.";
+        self.timeline.notice(Level::Error, text).await;
+        if let Some(sandbox) = self.sandbox.get().and_then(Weak::upgrade) {
+            // It ends with its last handle otherwise.
+            let _ = sandbox.destroy().await;
+        }
+    }
+
+    /// Tells the log what was collected since the last look.
+    pub(super) async fn look(&self) {
+        for receipt in self.proxy.ledger().take() {
+            let Some(event) = self.note(receipt) else { continue };
+            self.timeline.tell(event).await;
+        }
+        if self.proxy.is_alarmed() {
+            self.sound().await;
+        }
+    }
+
+    fn note(&self, receipt: Receipt) -> Option<EventKind> {
+        let connection = connection(receipt, self.phase);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if connection.outcome != Passage::Allowed {
+            let line = line(&connection, self.policy);
+            if state.waiting.len() < WAITING_MAX
+                && state.told.len() < EVENTS_MAX
+                && state.told.insert(line.clone())
+            {
+                state.waiting.push(line);
+            }
+        }
+        state.events += 1;
+        (state.events <= EVENTS_MAX).then(|| EventKind::Connection { turn: self.timeline.turn(), connection })
+    }
+
+    /// What a command that ends now is told: what was kept from leaving while it ran, each once.
+    pub(super) async fn words(&self) -> Option<String> {
+        self.look().await;
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = std::mem::take(&mut state.waiting);
+        if lines.is_empty() {
+            return None;
+        }
+        let more = lines.len().saturating_sub(TOLD_MAX);
+        let mut text: String =
+            lines.iter().take(TOLD_MAX).map(|line| format!("[network] {line}\n")).collect();
+        if more > 0 {
+            text.push_str(&format!("[network] … and {more} more\n"));
+        }
+        Some(text)
+    }
+}
+
+/// `blocked: dl.example:443, wanted by `gradle build`: …`.
+fn line(connection: &Connection, policy: &str) -> String {
+    let what = match connection.outcome {
+        Passage::Denied => "blocked",
+        Passage::Failed | Passage::Allowed => "not reached",
+    };
+    let wanted = connection.program().map_or_else(String::new, |program| {
+        let cut: String = program.chars().take(120).collect();
+        format!(", wanted by `{cut}`")
+    });
+    let named = if connection.reason.contains("network policy") {
+        String::new()
+    } else {
+        format!(" (network policy: {policy})")
+    };
+    format!("{what}: {}{wanted}: {}{named}", connection.place(), connection.reason)
+}
+
+fn connection(receipt: Receipt, phase: Phase) -> Connection {
+    let Receipt { at: _, matter, count, sent, received } = receipt;
+    let (outcome, reason) = match matter.outcome {
+        Outcome::Allowed(rule) => (Passage::Allowed, rule),
+        Outcome::Denied(reason) => (Passage::Denied, reason),
+        Outcome::Failed(reason) => (Passage::Failed, reason),
+    };
+    let (process, command_line) = match matter.program {
+        Some(Program { process, command_line }) => (Some(process), Some(command_line)),
+        None => (None, None),
+    };
+    Connection {
+        host: matter.host,
+        port: matter.port,
+        way: match matter.way {
+            legwork_egress::Way::Tunnel => Way::Tunnel,
+            legwork_egress::Way::Https => Way::Https,
+            legwork_egress::Way::Http => Way::Http,
+            legwork_egress::Way::Name => Way::Name,
+        },
+        method: matter.method,
+        outcome,
+        reason,
+        count,
+        sent_bytes: sent,
+        received_bytes: received,
+        process,
+        command_line,
+        phase,
+    }
+}

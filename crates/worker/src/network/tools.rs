@@ -1,0 +1,108 @@
+//! What is laid into a sandbox so that tools find their way out by themselves: proxy variables, and the certificates to
+//! trust, in the forms and at the places where each tool looks.
+
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use legwork_egress::{Proxy, STORE_PASSWORD};
+use legwork_sandbox::{Bind, Image, PROXY};
+
+/// Where the files lie inside.
+const INSIDE: &str = "/etc/legwork";
+
+/// Roots and the sandbox's authority together; the authority alone; the same for Java.
+const BUNDLE: &str = "ca-bundle.pem";
+const AUTHORITY: &str = "ca.pem";
+const JAVA_STORE: &str = "ca-bundle.jks";
+
+/// Where distributions keep the bundle that most programs read (Debian; Fedora; Alpine). It is shown there too, where there
+/// is one: not every program knows a variable.
+const BUNDLES: [&str; 3] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// The files of one sandbox on the host; they go when this does.
+pub(super) struct Laid(PathBuf);
+
+impl Drop for Laid {
+    fn drop(&mut self) {
+        // What stays costs a little disk: the next worker on this machine does not use it.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Writes the files for a proxy.
+pub(super) fn lay(proxy: &Proxy, directory: &Path) -> io::Result<Laid> {
+    // A sandbox reads them as an ordinary user; above it, only this user may enter.
+    DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
+    let laid = Laid(directory.to_owned());
+    let files: [(&str, Vec<u8>); 3] = [
+        (BUNDLE, proxy.bundle_pem().into_bytes()),
+        (AUTHORITY, proxy.authority_pem().into_bytes()),
+        (JAVA_STORE, proxy.bundle_for_java()),
+    ];
+    for (name, contents) in files {
+        let path = directory.join(name);
+        std::fs::write(&path, contents)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644))?;
+    }
+    Ok(laid)
+}
+
+impl Laid {
+    /// Shows them inside. Where the bundle of a foreign image lies, and what of its path is a link, is not known here: there the
+    /// variables lead to it.
+    pub(super) fn binds(&self, image: &Image) -> Vec<Bind> {
+        let whole = Bind { host: self.0.clone(), inside: INSIDE.into() };
+        let bundles = BUNDLES
+            .iter()
+            .filter(|place| std::fs::symlink_metadata(place).is_ok_and(|found| found.is_file()));
+        let over = bundles.map(|place| Bind { host: self.0.join(BUNDLE), inside: place.into() });
+        let over = over.filter(|_| *image == Image::Host);
+        std::iter::once(whole).chain(over).collect()
+    }
+}
+
+/// The variables of a sandbox's commands, with those that lead out. What a recipe sets itself holds.
+pub(super) fn environment(own: Vec<(String, String)>) -> Vec<(String, String)> {
+    let (host, port) = PROXY;
+    let proxy = format!("http://{host}:{port}");
+    let bundle = format!("{INSIDE}/{BUNDLE}");
+    let authority = format!("{INSIDE}/{AUTHORITY}");
+    let java = format!(
+        "-Dhttp.proxyHost={host} -Dhttp.proxyPort={port} -Dhttps.proxyHost={host} -Dhttps.proxyPort={port} \
+         -Dhttp.nonProxyHosts=localhost|127.*|[::1] -Djavax.net.ssl.trustStore={INSIDE}/{JAVA_STORE} \
+         -Djavax.net.ssl.trustStoreType=JKS -Djavax.net.ssl.trustStorePassword={STORE_PASSWORD}"
+    );
+    let none = "localhost,127.0.0.1,::1".to_owned();
+    let laid = [
+        ("http_proxy", &proxy),
+        ("https_proxy", &proxy),
+        ("HTTP_PROXY", &proxy),
+        ("HTTPS_PROXY", &proxy),
+        ("ALL_PROXY", &proxy),
+        ("all_proxy", &proxy),
+        ("NO_PROXY", &none),
+        ("no_proxy", &none),
+        ("SSL_CERT_FILE", &bundle),
+        ("CURL_CA_BUNDLE", &bundle),
+        ("REQUESTS_CA_BUNDLE", &bundle),
+        ("PIP_CERT", &bundle),
+        ("GIT_SSL_CAINFO", &bundle),
+        ("CARGO_HTTP_CAINFO", &bundle),
+        ("AWS_CA_BUNDLE", &bundle),
+        // Beside Node's own roots.
+        ("NODE_EXTRA_CA_CERTS", &authority),
+        ("NODE_USE_ENV_PROXY", &"1".to_owned()),
+        ("JAVA_TOOL_OPTIONS", &java),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.clone()));
+    let mut all: Vec<_> =
+        laid.into_iter().filter(|(name, _)| own.iter().all(|(known, _)| known != name)).collect();
+    all.extend(own);
+    all
+}

@@ -1,0 +1,220 @@
+//! What leaves a sandbox: a real server with TLS on loopback, whose name only the worker's resolver knows.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use legwork_domain::{AllowedHost, Connection, CustomPolicy, EventKind, NetworkPolicy, Passage, Phase, Way};
+use legwork_egress::{Opened, Resolver, Roots};
+use legwork_worker::Network;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_rustls::TlsAcceptor;
+
+use crate::world::{Run, World};
+
+struct Names(HashMap<String, IpAddr>);
+
+#[async_trait]
+impl Resolver for Names {
+    async fn resolve(&self, name: &str) -> std::io::Result<Vec<IpAddr>> {
+        Ok(self.0.get(name).copied().into_iter().collect())
+    }
+}
+
+/// A server that answers every request with the same text; its port, and whom to trust.
+async fn server(name: &str) -> (u16, Roots) {
+    let certified = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
+    let certificate = certified.cert.der().clone();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
+    let config =
+        rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.clone()], key)
+            .unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n")
+                    && stream.read_buf(&mut head).await.is_ok_and(|read| read > 0)
+                {}
+                let _ = stream
+                    .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\nConnection: close\r\n\r\nwelcome")
+                    .await;
+                let _ = stream.shutdown().await;
+            });
+        }
+    });
+    (port, Roots::of(vec![certificate]))
+}
+
+fn network(roots: Roots) -> Network {
+    let names = ["good.example", "evil.example"].map(|name| (name.to_owned(), Ipv4Addr::LOCALHOST.into()));
+    Network {
+        resolver: Arc::new(Names(HashMap::from(names))),
+        opened: Opened { networks: vec!["127.0.0.0/8".parse().unwrap()], hosts: Vec::new() },
+        roots,
+        ..Network::default()
+    }
+}
+
+fn custom(allow: &[String]) -> NetworkPolicy {
+    let allow = allow.iter().cloned().map(AllowedHost::Any).collect();
+    NetworkPolicy::Custom(CustomPolicy { allow, ..CustomPolicy::default() })
+}
+
+fn connections(run: &Run) -> Vec<&Connection> {
+    run.events
+        .iter()
+        .filter_map(|event| match &event.kind {
+            EventKind::Connection { connection, .. } => Some(connection),
+            _ => None,
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn curl_reaches_what_is_allowed_and_is_told_what_is_not() {
+    let world = World::without_worker().await;
+    let (port, roots) = server("good.example").await;
+    world.start_worker_on(network(roots));
+    let repository = world.repository(&[("a", "a\n")]);
+    let model = world.model(&[
+        &format!("curl -sS https://good.example:{port}/"),
+        &format!("curl -sS https://evil.example:{port}/; echo exit $?"),
+        "getent hosts elsewhere.example; echo exit $?",
+    ]);
+    let mut task = world.task(&repository, model);
+    task.environment.network = custom(&[format!("good.example:{port}")]);
+    let run = world.run(&task).await;
+    let outputs = run.outputs(Phase::Agent);
+    assert_eq!(outputs[0], (Some(0), "welcome".to_owned()));
+    let denied = &outputs[1].1;
+    assert!(denied.contains("exit 56") || denied.contains("exit 7"), "{denied}");
+    let line = format!(
+        "[network] blocked: evil.example:{port}, wanted by `curl -sS https://evil.example:{port}/`: the network policy is \"custom\" and does not list it"
+    );
+    assert!(denied.contains(&line), "{denied}");
+    assert!(
+        outputs[2].1.contains("blocked: elsewhere.example, wanted by `getent hosts elsewhere.example`"),
+        "{}",
+        outputs[2].1
+    );
+    let told: Vec<_> = connections(&run)
+        .into_iter()
+        .map(|one| (one.host.as_str(), one.way, one.outcome, one.process.as_deref(), one.received_bytes > 0))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("good.example", Way::Tunnel, Passage::Allowed, Some("curl"), true),
+            ("evil.example", Way::Tunnel, Passage::Denied, Some("curl"), false),
+            ("elsewhere.example", Way::Name, Passage::Denied, Some("getent"), false),
+        ]
+    );
+}
+
+/// A server that answers with the request that it got.
+async fn echo(name: &str) -> (u16, Roots) {
+    let certified = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
+    let certificate = certified.cert.der().clone();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
+    let config =
+        rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.clone()], key)
+            .unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") && stream.read_buf(&mut head).await.is_ok_and(|read| read > 0)
+            {
+            }
+            let is_right = String::from_utf8_lossy(&head).contains("Bearer hunter2-hunter2");
+            let body = format!("{is_right} {}", String::from_utf8_lossy(&head));
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+                body.len()
+            );
+            let _ = stream.write_all(answer.as_bytes()).await;
+            let _ = stream.shutdown().await;
+        }
+    });
+    (port, Roots::of(vec![certificate]))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_is_used_and_never_seen() {
+    let world = World::without_worker().await;
+    let (port, roots) = echo("good.example").await;
+    world.start_worker_on(network(roots));
+    let repository = world.repository(&[("a", "a\n")]);
+    let url = repository.path.to_str().unwrap().to_owned();
+    let record = world.client.create_repository(&legwork_domain::RepositoryDraft { url }).await.unwrap();
+    let secret: legwork_domain::SecretUse =
+        serde_json::from_str(r#"{"name":"TOKEN","hosts":["good.example"]}"#).unwrap();
+    let recipe = legwork_domain::Environment {
+        network: custom(&[format!("good.example:{port}")]),
+        secrets: vec![secret],
+        ..legwork_domain::Environment::default()
+    };
+    let draft = legwork_domain::EnvironmentDraft {
+        name: "main".into(),
+        recipe,
+        audience: legwork_domain::Audience::Team,
+    };
+    let environment = world.client.create_environment(record.id, &draft).await.unwrap();
+    let value = legwork_domain::SecretDraft { value: "hunter2-hunter2".into() };
+    world.client.put_secret(environment.id, "TOKEN", &value).await.unwrap();
+    let model = world.model(&[
+        &format!("curl -sS -H \"Authorization: Bearer $TOKEN\" https://good.example:{port}/"),
+        "env | grep TOKEN; grep -rs hunter2 /etc /home /tmp /proc/self/environ || echo nowhere",
+    ]);
+    let mut task = world.task(&repository, model);
+    task.environment_id = Some(environment.id);
+    // What the task itself says of secrets and network does not count.
+    task.environment.network = NetworkPolicy::All;
+    let run = world.run(&task).await;
+    let outputs = run.outputs(Phase::Agent);
+    assert!(outputs[0].1.starts_with("true GET / HTTP/1.1"), "{}", outputs[0].1);
+    assert!(outputs[0].1.contains("Bearer legwork_"), "the answer has the placeholder: {}", outputs[0].1);
+    assert!(outputs[1].1.contains("TOKEN=legwork_") && outputs[1].1.contains("nowhere"), "{}", outputs[1].1);
+    assert!(!format!("{:?}", run.events).contains("hunter2-hunter2"));
+    let seen = connections(&run);
+    assert_eq!((seen[0].way, seen[0].method.as_deref()), (Way::Https, Some("GET")), "{seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_touches_the_decoy_ends_the_task() {
+    let world = World::without_worker().await;
+    world.start_worker_on(Network::default());
+    let repository = world.repository(&[("a", "a\n")]);
+    let model = world.model(&["cat ~/.config/deploy/credentials; sleep 30; echo still here", "echo and on"]);
+    let run = world.run(&world.task(&repository, model)).await;
+    assert_eq!(
+        run.ended.outcome,
+        legwork_domain::Outcome::Failed { reason: legwork_domain::Failure::Sandbox },
+        "{}",
+        run.ended.sentence
+    );
+    assert!(
+        run.notices().contains("Alarm: a program in the sandbox has sent or printed a decoy"),
+        "{}",
+        run.notices()
+    );
+    assert!(!run.output().contains("still here"), "{}", run.output());
+}

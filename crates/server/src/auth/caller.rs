@@ -5,7 +5,7 @@ use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::Response;
 use legwork_domain::{
-    Access, Action, Actor, Denied, RepositoryId, Role, Scope, TokenId, UserId, Via, Visible,
+    Access, Action, Actor, Denied, Grant, RepositoryId, Role, Scope, TokenId, UserId, Via, Visible,
 };
 use legwork_store::{Act, Store, Thing};
 
@@ -14,7 +14,7 @@ use crate::now;
 use crate::problem::Failure;
 
 /// A person who calls, or a program that acts for one, and what it may do.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Caller {
     pub(crate) actor: Actor,
     access: Access,
@@ -23,6 +23,11 @@ pub(crate) struct Caller {
 impl Caller {
     pub(crate) const fn new(actor: Actor, access: Access) -> Self {
         Self { actor, access }
+    }
+
+    /// Who came with a session's cookie.
+    pub(crate) fn of_session(user: UserId, grants: Vec<Grant>) -> Self {
+        Self::new(Actor { user, via: Via::Session }, Access::whole(grants))
     }
 
     pub(crate) const fn user(&self) -> UserId {

@@ -10,6 +10,7 @@ pub(crate) mod provider;
 pub(crate) mod rate;
 mod secret;
 pub(crate) mod session;
+mod standing;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use crate::{Server, now};
 
 pub(crate) use caller::{Caller, Worker, people_only, workers_only};
 pub(crate) use secret::{Digest, Kind, Secret};
+pub(crate) use standing::Standing;
 
 /// Who a call is from.
 #[derive(Clone, Debug)]
@@ -39,6 +41,26 @@ pub(crate) enum Identity {
     Worker(TokenId),
 }
 
+/// What a caller came with, which can be looked at again.
+#[derive(Clone)]
+pub(crate) enum Credential {
+    /// The digest of a bearer token, also of the process's own.
+    Token(Digest),
+    /// The digest of a session's cookie.
+    Session(Digest),
+}
+
+impl Credential {
+    /// What the headers hold; `None` if there is nothing that could open.
+    fn of(server: &Server, headers: &HeaderMap) -> Option<Self> {
+        let Some(header) = headers.get(AUTHORIZATION) else {
+            return session::digest(&server.door, headers).map(Self::Session);
+        };
+        let (scheme, token) = header.as_bytes().split_at_checked(7)?;
+        scheme.eq_ignore_ascii_case(b"bearer ").then(|| Self::Token(Digest::of(token)))
+    }
+}
+
 /// Lets a call through if it says who it is from and does not come too often.
 pub(crate) async fn guard(
     State(server): State<Arc<Server>>,
@@ -47,8 +69,9 @@ pub(crate) async fn guard(
     next: Next,
 ) -> Response {
     match admit(&server, peer.ip(), request.method(), request.headers()).await {
-        Ok(identity) => {
+        Ok((identity, credential)) => {
             request.extensions_mut().insert(identity);
+            request.extensions_mut().insert(credential);
             next.run(request).await
         }
         Err(failure) => failure.into(),
@@ -73,35 +96,24 @@ async fn admit(
     peer: IpAddr,
     method: &Method,
     headers: &HeaderMap,
-) -> Result<Identity, Failure> {
-    let identity = identify(server, method, headers).await?;
+) -> Result<(Identity, Credential), Failure> {
+    let credential = Credential::of(server, headers);
+    let identity = match &credential {
+        Some(Credential::Token(digest)) => by_token(server, digest).await?,
+        Some(Credential::Session(digest)) => by_session(server, digest, method, headers).await?,
+        None => None,
+    };
     match &identity {
         Some(Identity::Process) => {}
         Some(Identity::Person(caller)) => server.buckets.person(caller.user())?,
         Some(Identity::Worker(token)) => server.buckets.worker(*token)?,
         None => server.buckets.stranger(peer)?,
     }
-    identity.ok_or_else(Failure::unauthorized)
+    identity.zip(credential).ok_or_else(Failure::unauthorized)
 }
 
-/// Who it is; `None` if nothing that came opens.
-async fn identify(
-    server: &Server,
-    method: &Method,
-    headers: &HeaderMap,
-) -> Result<Option<Identity>, Failure> {
-    let Some(header) = headers.get(AUTHORIZATION) else {
-        return by_session(server, method, headers).await;
-    };
-    match header.as_bytes().split_at_checked(7) {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"bearer ") => by_token(server, token).await,
-        _ => Ok(None),
-    }
-}
-
-async fn by_token(server: &Server, token: &[u8]) -> Result<Option<Identity>, Failure> {
-    let digest = Digest::of(token);
-    if digest == server.key {
+async fn by_token(server: &Server, digest: &Digest) -> Result<Option<Identity>, Failure> {
+    if *digest == server.key {
         return Ok(Some(Identity::Process));
     }
     let now = now();
@@ -115,10 +127,10 @@ async fn by_token(server: &Server, token: &[u8]) -> Result<Option<Identity>, Fai
 
 async fn by_session(
     server: &Server,
+    digest: &Digest,
     method: &Method,
     headers: &HeaderMap,
 ) -> Result<Option<Identity>, Failure> {
-    let Some(digest) = session::digest(&server.door, headers) else { return Ok(None) };
     let (digest, now) = (digest.to_string(), now());
     let Some(open) = server.store.session(&digest, session::IDLE_MS, now).await? else { return Ok(None) };
     session::same_origin(&server.door, method, headers)?;
@@ -127,8 +139,7 @@ async fn by_session(
     {
         tracing::warn!(user = %open.user.id, %error, "could not note that a session was used; the next call tries again");
     }
-    let actor = Actor { user: open.user.id, via: Via::Session };
-    Ok(Some(Identity::Person(Caller::new(actor, Access::whole(open.grants)))))
+    Ok(Some(Identity::Person(Caller::of_session(open.user.id, open.grants))))
 }
 
 /// That a token was used is worth less than the call that it came with.

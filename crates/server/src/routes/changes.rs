@@ -18,7 +18,7 @@ use serde::Deserialize;
 use tokio::sync::watch;
 use utoipa::IntoParams;
 
-use crate::auth::Caller;
+use crate::auth::Standing;
 use crate::extract::{Params, last_event_id};
 use crate::problem::{Failure, MEDIA_TYPE};
 use crate::routes::events::KEEP_ALIVE;
@@ -41,7 +41,8 @@ pub(super) struct From {
 ///
 /// Each message's `id` is the place of the change and its data is one change: `task` with the row as it is now, `gone`, or
 /// `reset` if what changed since the given place is not known any more; then read the list anew. The stream has no end; one
-/// that stops was cut and can be resumed.
+/// that stops was cut and can be resumed. It is cut when what the caller may changes: a revoked token, a disabled user, a
+/// grant that was taken.
 #[utoipa::path(
     get, path = "/v1/changes", tag = "tasks", operation_id = "follow_changes",
     params(From, ("Last-Event-ID" = Option<String>, Header, description = "The last change that was read", pattern = "^[0-9]*$")),
@@ -53,17 +54,17 @@ pub(super) struct From {
 )]
 pub(super) async fn follow(
     State(server): State<Arc<Server>>,
-    caller: Caller,
+    standing: Standing,
     Params(from): Params<From>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let place = server.streams.take(caller.user())?;
+    let place = server.streams.take(standing.caller().user())?;
     let bell = server.bells.list();
     let after = match (last_event_id(&headers)?, from.after) {
         (Some(after), _) | (None, Some(after)) => after,
         (None, None) => server.store.last_change().await?,
     };
-    let watcher = Watcher { server, caller, after, bell, page: VecDeque::new(), _place: place };
+    let watcher = Watcher { server, standing, after, bell, page: VecDeque::new(), _place: place };
     let messages = stream::unfold(watcher, |mut watcher| async {
         let message = watcher.next().await?;
         Some((Ok::<_, Infallible>(message), watcher))
@@ -74,17 +75,28 @@ pub(super) async fn follow(
 
 struct Watcher {
     server: Arc<Server>,
-    caller: Caller,
+    standing: Standing,
     after: u64,
     bell: watch::Receiver<()>,
     page: VecDeque<(u64, ListChange)>,
     _place: Place,
 }
 
+fn broke_off(error: &legwork_store::Error) -> Option<Message> {
+    tracing::warn!(%error, "a watcher's stream of changes broke off");
+    None
+}
+
 impl Watcher {
-    /// The next message. `None` at a shutdown, and if the store fails: the client then resumes.
+    /// The next message. `None` at a shutdown, when the caller may something else than at first, and if the store fails:
+    /// the client then resumes.
     async fn next(&mut self) -> Option<Message> {
         loop {
+            match self.standing.holds(&self.server).await {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(error) => return broke_off(&error),
+            }
             if let Some((place, change)) = self.page.pop_front() {
                 return Message::default().id(place.to_string()).json_data(change).ok();
             }
@@ -92,8 +104,7 @@ impl Watcher {
                 return None;
             }
             if let Err(error) = self.turn_page().await {
-                tracing::warn!(%error, "a watcher's stream of changes broke off");
-                return None;
+                return broke_off(&error);
             }
         }
     }
@@ -102,8 +113,8 @@ impl Watcher {
     async fn turn_page(&mut self) -> Result<(), legwork_store::Error> {
         // Before the look: what is written after it rings again.
         self.bell.mark_unchanged();
-        let store = &self.server.store;
-        let page = store.changes(self.caller.visible(), self.caller.user(), self.after).await?;
+        let (store, caller) = (&self.server.store, self.standing.caller());
+        let page = store.changes(caller.visible(), caller.user(), self.after).await?;
         self.after = page.upto;
         self.page = page.changes.into();
         if self.page.is_empty() && !page.more {

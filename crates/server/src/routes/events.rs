@@ -20,7 +20,7 @@ use serde::Deserialize;
 use tokio::sync::watch;
 use utoipa::IntoParams;
 
-use crate::auth::Caller;
+use crate::auth::Standing;
 use crate::extract::{Id, Params, last_event_id};
 use crate::problem::{Failure, MEDIA_TYPE};
 use crate::streams::Place;
@@ -51,7 +51,8 @@ const fn yes() -> bool {
 ///
 /// Each message's `id` is the event's seq and its data is one event. When the attempt's last turn is finished and all was
 /// sent (or, with `follow=false`, all that is written), a message named `end` closes the stream; a stream that stops without it was cut and can be resumed.
-/// Where the task is deleted meanwhile, the stream stops without `end`, and a call that resumes it gets 404.
+/// Where the task is deleted meanwhile, the stream stops without `end`, and a call that resumes it gets 404. It stops too
+/// when what the caller may changes: a revoked token, a disabled user, a grant that was taken.
 #[utoipa::path(
     get, path = "/v1/attempts/{attempt}/events", tag = "events", operation_id = "follow_events",
     params(
@@ -67,19 +68,29 @@ const fn yes() -> bool {
 )]
 pub(super) async fn follow(
     State(server): State<Arc<Server>>,
-    caller: Caller,
+    standing: Standing,
     Id(attempt): Id<AttemptId>,
     Params(from): Params<From>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
+    let caller = standing.caller();
     caller.may(&server.store, Action::View, Thing::Attempt(attempt)).await?;
     let after = last_event_id(&headers)?.unwrap_or(from.after);
     server.store.log_end(attempt).await?;
     let place = server.streams.take(caller.user())?;
     let bell = server.bells.attempt(attempt);
     let page = VecDeque::new();
-    let reader =
-        Reader { server, attempt, after, bell, page, follow: from.follow, ended: false, _place: place };
+    let reader = Reader {
+        server,
+        standing,
+        attempt,
+        after,
+        bell,
+        page,
+        follow: from.follow,
+        ended: false,
+        _place: place,
+    };
     let messages = stream::unfold(reader, |mut reader| async {
         let message = reader.next().await?;
         Some((Ok::<_, Infallible>(message), reader))
@@ -91,6 +102,7 @@ pub(super) async fn follow(
 
 struct Reader {
     server: Arc<Server>,
+    standing: Standing,
     attempt: AttemptId,
     after: u64,
     bell: watch::Receiver<()>,
@@ -101,9 +113,15 @@ struct Reader {
 }
 
 impl Reader {
-    /// The next message. `None` after the end, at a shutdown, and if the store fails: the client then resumes.
+    /// The next message. `None` after the end, at a shutdown, when the caller may something else than at first, and if the
+    /// store fails: the client then resumes.
     async fn next(&mut self) -> Option<Message> {
         loop {
+            match self.standing.holds(&self.server).await {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(error) => return self.broke_off(&error),
+            }
             if let Some(line) = self.page.pop_front() {
                 self.after = line.seq;
                 return Some(Message::default().id(line.seq.to_string()).data(line.json));
@@ -116,12 +134,14 @@ impl Reader {
                 Ok(()) => {}
                 // The task was deleted. Whoever resumes hears that it is not there.
                 Err(Error::NotFound { .. }) => return None,
-                Err(error) => {
-                    tracing::warn!(attempt = %self.attempt, %error, "a reader's stream broke off");
-                    return None;
-                }
+                Err(error) => return self.broke_off(&error),
             }
         }
+    }
+
+    fn broke_off(&self, error: &Error) -> Option<Message> {
+        tracing::warn!(attempt = %self.attempt, %error, "a reader's stream broke off");
+        None
     }
 
     /// Reads the next page, or finds that the log has ended, or waits until it may have grown.

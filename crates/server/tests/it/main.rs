@@ -25,6 +25,7 @@ mod schema;
 mod secrets;
 mod sessions;
 mod several;
+mod standing;
 mod tasks;
 mod watcher;
 mod webhooks;

@@ -10,6 +10,8 @@ use legwork_store::{Look, Store};
 use serde::Serialize;
 
 use crate::blobs::{Blobs, Stored};
+use crate::redact;
+use crate::vault::Key;
 use crate::{Error, now, open_store};
 
 /// Violations after which the look stops: one that is broken so often needs no longer list.
@@ -27,6 +29,8 @@ pub struct Deep {
     pub database: Option<String>,
     /// What no event may hold; those below 8 bytes are passed over.
     pub secrets: Vec<String>,
+    /// What opens the stored secrets, whose values no event may hold either; `None`: the key in `data`, if there is one.
+    pub key: Option<Key>,
 }
 
 /// What was seen.
@@ -49,11 +53,15 @@ pub struct Findings {
 /// Looks at everything. A database of an older program is brought up to date first, as by a server's start.
 ///
 /// # Errors
-/// [`Error::Data`] if there is no database or no directory of blobs; [`Error::Store`] if a row cannot be read.
+/// [`Error::Data`] if there is no database or no directory of blobs; [`Error::Store`] if a row cannot be read;
+/// [`Error::Key`] if the stored secrets were sealed with another key.
 pub async fn deep_look(deep: Deep) -> Result<Findings, Error> {
     present(&deep)?;
     let store = open_store(&deep.data, deep.database.as_deref()).await?;
-    let seen = look(&store, &deep.secrets).await;
+    let seen = match stored(&store, &deep).await {
+        Ok(stored) => look(&store, &[&deep.secrets[..], &stored].concat()).await.map_err(Error::Store),
+        Err(error) => Err(error),
+    };
     store.close().await;
     let seen = seen?;
     let mut findings = Findings {
@@ -84,6 +92,21 @@ fn present(deep: &Deep) -> Result<(), Error> {
         Ok(_) => Ok(()),
         Err(source) => Err(Error::Data { path, source }),
     }
+}
+
+/// The values of the stored secrets in every form in which they may come, where their key is at hand.
+async fn stored(store: &Store, deep: &Deep) -> Result<Vec<String>, Error> {
+    let key = match &deep.key {
+        Some(key) => Some(key.clone()),
+        None => Key::kept_in(&deep.data)?,
+    };
+    let Some(key) = key else { return Ok(Vec::new()) };
+    let (_, sealed) = store.secrets().await?;
+    let mut values = Vec::new();
+    for secret in &sealed {
+        values.extend(redact::forms_of(&key.open(secret)?));
+    }
+    Ok(values)
 }
 
 async fn look(store: &Store, secrets: &[String]) -> Result<legwork_store::Seen, legwork_store::Error> {

@@ -112,6 +112,13 @@ impl Key {
         Self::from_file(&path)
     }
 
+    /// The key of a data directory; `None` if there is none.
+    pub(crate) fn kept_in(data: &Path) -> Result<Option<Self>, KeyError> {
+        let path = data.join(FILE);
+        let there = path.try_exists().map_err(|source| KeyError::File { path: path.clone(), source })?;
+        there.then(|| Self::from_file(&path)).transpose()
+    }
+
     /// Names the key without telling it.
     fn id(&self) -> String {
         hex::encode(&Sha256::digest(self.0)[..8])

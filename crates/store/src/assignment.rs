@@ -1,9 +1,9 @@
 //! Everything that a worker needs, rebuilt from the log.
 
-use legwork_domain::{Assignment, Attempt, AttemptId, ContextChange, Event, EventKind, Lease, Turn};
+use legwork_domain::{Assignment, Attempt, AttemptId, ContextChange, Event, EventKind, Lease};
 
 use crate::budgets::{self, Spenders};
-use crate::turn_row::{json, number};
+use crate::turn_row::{TurnRow, json, number};
 use crate::{Connection, Error, messages, read};
 
 /// What a log says to the next worker.
@@ -18,15 +18,16 @@ pub(crate) struct Resume {
 
 pub(crate) async fn build(
     connection: &mut Connection,
-    turn: Turn,
+    row: TurnRow,
     lease: Lease,
 ) -> Result<Assignment, Error> {
+    let spending = budgets::bounds(connection, Spenders::from(&row)).await?;
+    let turn = row.turn;
     let task = read::record(connection, turn.task).await?;
     let attempt = attempt(connection, turn.attempt).await?;
     let Resume { history, base_commit, layers, layers_at, live } = resume(connection, turn.attempt).await?;
     let messages = messages::to_hear(connection, turn.id).await?;
     let next_item = next_item(connection, turn.attempt).await?;
-    let spending = budgets::bounds(connection, Spenders::from(&task)).await?;
     Ok(Assignment {
         lease,
         task,

@@ -6,7 +6,7 @@
 
 use legwork_domain::{
     Allowance, Bounds, Budget, BudgetList, Day, Period, Reservation, Reserved, Spender, Spending, State,
-    Task, TaskId, Timestamp, Transition, Turn, TurnId, UserId, Waiting,
+    TaskId, Timestamp, Transition, Turn, TurnId, UserId, Waiting,
 };
 use sqlx::Row as _;
 
@@ -21,12 +21,6 @@ use crate::{Connection, Error, Row, Store, listing, read};
 pub(crate) struct Spenders {
     pub(crate) task: TaskId,
     pub(crate) owner: UserId,
-}
-
-impl From<&Task> for Spenders {
-    fn from(task: &Task) -> Self {
-        Self { task: task.id, owner: task.created_by }
-    }
 }
 
 impl From<&TurnRow> for Spenders {

@@ -66,11 +66,7 @@ impl Store {
         let view = new_task(request, ids, &sent.act);
         insert(&mut transaction, &view, ids.repository, &sent.act).await?;
         if !call.keep(&mut transaction, view.task.id, &view.task.id, sent.act.at).await? {
-            // Another server took the key since: what it made is committed, and ours is not.
-            transaction.rollback().await?;
-            let mut connection = self.readers.acquire().await?;
-            let task = call.made(&mut connection).await?.ok_or_else(taken_meanwhile)?;
-            return read::task(&mut connection, parsed(&task)?).await;
+            return Err(taken_meanwhile());
         }
         listing::commit(transaction, view.task.id, sent.act.at).await?;
         Ok(view)

@@ -2,9 +2,10 @@
 
 use legwork_domain::{
     AttemptId, EventKind, Failure, FollowUp, NewEvent, Outcome, PROMPT_BYTES_MAX, State, Task, Timestamp,
-    Transition, Turn, TurnId, Usage,
+    Transition, Turn, TurnId, Usage, UserId,
 };
 
+use crate::audit::Act;
 use crate::dialect::{Lock, locking};
 use crate::idempotency::{Call, taken_meanwhile};
 use crate::turn_row::{Ready, TurnRow, parsed};
@@ -33,7 +34,7 @@ impl Store {
         if let Some(made) = call.made(&mut transaction).await? {
             return Ok(TurnRow::get(&mut transaction, parsed(&made)?, Lock::None).await?.turn);
         }
-        let next = add(&mut transaction, attempt, turn, request, sent.act.at).await?;
+        let next = add(&mut transaction, attempt, turn, request, Asked::by(&sent.act)).await?;
         if !call.keep(&mut transaction, next.task, &turn, sent.act.at).await? {
             return Err(taken_meanwhile());
         }
@@ -58,13 +59,26 @@ impl Store {
     }
 }
 
+/// Who asked for a turn, and so pays for it, and when. It need not be who handed the task over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    by: UserId,
+    at: Timestamp,
+}
+
+impl Asked {
+    pub(crate) const fn by(act: &Act) -> Self {
+        Self { by: act.actor.user, at: act.at }
+    }
+}
+
 /// Adds a turn after the attempt's last one.
 pub(crate) async fn add(
     connection: &mut Connection,
     attempt: AttemptId,
     id: TurnId,
     request: FollowUp,
-    now: Timestamp,
+    asked: Asked,
 ) -> Result<Turn, Error> {
     TurnRow::lock_attempt(connection, attempt).await?;
     // Once more: a turn that was added while we waited for the locks was not in the first look.
@@ -80,10 +94,12 @@ pub(crate) async fn add(
     }
     let task = read::record(connection, last.turn.task).await?;
     let FollowUp { input, images } = request;
-    let turn = Turn { id, number: last.turn.number + 1, input, images, ..first_form(&task, attempt, now) };
+    let turn =
+        Turn { id, number: last.turn.number + 1, input, images, ..first_form(&task, attempt, asked.at) };
     blobs::of_task(connection, task.id, &turn.images).await?;
-    insert(connection, &task, &turn, if open == 0 { Ready::Now } else { Ready::AfterEarlier }).await?;
-    Ok(turn)
+    let row = TurnRow::new(turn, asked.by);
+    insert(connection, &task, &row, if open == 0 { Ready::Now } else { Ready::AfterEarlier }).await?;
+    Ok(row.turn)
 }
 
 /// A queued turn that nobody had yet.
@@ -104,8 +120,9 @@ fn first_form(task: &Task, attempt: AttemptId, now: Timestamp) -> Turn {
     }
 }
 
-async fn insert(connection: &mut Connection, task: &Task, turn: &Turn, ready: Ready) -> Result<(), Error> {
-    let inserted = TurnRow::new(turn.clone(), task.created_by).insert(connection, task, ready).await;
+async fn insert(connection: &mut Connection, task: &Task, row: &TurnRow, ready: Ready) -> Result<(), Error> {
+    let turn = &row.turn;
+    let inserted = row.insert(connection, task, ready).await;
     // Another server's follow-up may have got the number first.
     inserted.map_err(|error| if error.is_unique_violation() { taken_meanwhile() } else { error })?;
     let kind = EventKind::State { turn: turn.id, state: State::Queued };
@@ -128,12 +145,13 @@ pub(crate) async fn lock_later(connection: &mut Connection, turn: &Turn) -> Resu
 pub(crate) async fn after(connection: &mut Connection, ended: &Turn, now: Timestamp) -> Result<(), Error> {
     if in_good_order(ended)
         && read::is_there(connection, ended.task).await?
-        && let Some((message, mut words)) = messages::too_late(connection, ended).await?
+        && let Some((message, by, mut words)) = messages::too_late(connection, ended).await?
     {
         words.truncate(words.floor_char_boundary(PROMPT_BYTES_MAX));
         let request = FollowUp { input: words, images: Vec::new() };
         // Its first message's number: nobody here can draw one.
-        add(connection, ended.attempt, TurnId::from_u128(message.number()), request, now).await?;
+        add(connection, ended.attempt, TurnId::from_u128(message.number()), request, Asked { by, at: now })
+            .await?;
     }
     sqlx::query(
         "UPDATE turns SET ready = 1 WHERE attempt = $1 AND ready = 0 AND NOT EXISTS (SELECT 1 FROM turns earlier \

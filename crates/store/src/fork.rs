@@ -1,6 +1,6 @@
 //! A task that starts where a turn of another one ended: on the files that it left and with the history that it had.
 //!
-//! What the new attempt needs is copied into its own log. So the two have nothing in common from then on: either may go on,
+//! What the new attempt needs is copied into its own log, without the secrets that are known by then. So the two have nothing in common from then on: either may go on,
 //! be deleted or be compared, and the next worker finds everything where it always looks. The files themselves are the
 //! worker's frozen layers, which any number of attempts may stand on.
 
@@ -14,7 +14,7 @@ use crate::assignment::{self, Resume};
 use crate::create::{self, TaskIds};
 use crate::idempotency::{Call, taken_meanwhile};
 use crate::turn_row::{TurnRow, parsed, text};
-use crate::{Connection, Error, Sent, Store, listing, log, queue, read};
+use crate::{Connection, Copying, Error, Store, listing, log, queue, read};
 
 /// Bytes of history that one event of the new log holds, unless a single entry is longer: some hundred entries, and far
 /// below the largest event.
@@ -32,10 +32,11 @@ impl Store {
         &self,
         attempt: AttemptId,
         draft: ForkDraft,
-        sent: Sent<'_>,
+        copying: Copying<'_>,
         ids: &TaskIds,
     ) -> Result<TaskView, Error> {
         draft.validate().map_err(Error::Invalid)?;
+        let sent = copying.sent;
         let call = Call::new(&sent, &("fork", attempt, &draft))?;
         let mut transaction = self.write().await?;
         if let Some(task) = call.made(&mut transaction).await? {
@@ -45,12 +46,12 @@ impl Store {
         let task = read::record(&mut transaction, task).await?;
         let point = Point::find(&mut transaction, &task, attempt, draft.turn).await?;
         still_kept(&mut transaction, attempt, draft.turn, sent.act.at).await?;
-        let mut view = create::new_task(request(&task, draft), ids, &sent.act);
+        let mut view = create::new_task(copying.clean(&request(&task, draft))?, ids, &sent.act);
         view.task.forked_from = Some(Fork { attempt, seq: point.seq });
         create::insert(&mut transaction, &view, ids.repository(), &sent.act).await?;
         for view in &view.attempts {
             for turn in &view.turns {
-                point.seed(&mut transaction, turn, sent.act.at).await?;
+                point.seed(&mut transaction, turn, &copying).await?;
             }
         }
         if !call.keep(&mut transaction, view.task.id, &view.task.id, sent.act.at).await? {
@@ -151,7 +152,12 @@ impl Point {
     }
 
     /// Tells the new attempt's log, in the order in which folding it gives the same.
-    async fn seed(&self, connection: &mut Connection, turn: &Turn, at: Timestamp) -> Result<(), Error> {
+    async fn seed(
+        &self,
+        connection: &mut Connection,
+        turn: &Turn,
+        copying: &Copying<'_>,
+    ) -> Result<(), Error> {
         let Resume { history, layers, layers_at, live, .. } = &self.resume;
         let seen = usize::try_from(*layers_at).unwrap_or(usize::MAX).min(history.len());
         let (before, after) = history.split_at(seen);
@@ -165,7 +171,8 @@ impl Point {
         let kinds =
             base.into_iter().chain(chunks(before, turn.id)?).chain([snapshot]).chain(chunks(after, turn.id)?);
         for kind in kinds {
-            log::append(connection, turn.attempt, vec![NewEvent { at, kind }]).await?;
+            let event = NewEvent { at: copying.sent.act.at, kind: copying.clean(&kind)? };
+            log::append(connection, turn.attempt, vec![event]).await?;
         }
         Ok(())
     }

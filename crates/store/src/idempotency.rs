@@ -5,6 +5,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use sqlx::Row as _;
 
+use crate::dialect::Dialect;
 use crate::turn_row::text;
 use crate::{Connection, Error, Sent};
 
@@ -29,9 +30,17 @@ impl Call {
         Ok(Self { key, digest: hex::encode(Sha256::digest(text(asks)?)) })
     }
 
-    /// The id of what the same call made before.
+    /// The id of what the same call made before. The first thing that a transaction asks: of calls that come with one key
+    /// at the same moment, each waits here until the one before it has committed or failed, and so sees what it made.
     pub(crate) async fn made(&self, connection: &mut Connection) -> Result<Option<String>, Error> {
         let Some(key) = &self.key else { return Ok(None) };
+        // SQLite has one write transaction at a time.
+        if Dialect::of(connection) == Dialect::Postgres {
+            sqlx::query("SELECT 1 AS one FROM (SELECT pg_advisory_xact_lock($1)) AS held")
+                .bind(lock_of(key))
+                .execute(&mut *connection)
+                .await?;
+        }
         let row = sqlx::query("SELECT digest, COALESCE(made, task) AS made FROM idempotency WHERE key = $1")
             .bind(key.as_str())
             .fetch_optional(connection)
@@ -43,8 +52,8 @@ impl Call {
         }
     }
 
-    /// Notes what the call made. `false`: another server's call took the key since, and this one must undo what it did;
-    /// sent again, it gets what that one made.
+    /// Notes what the call made. `false`: a server of an earlier version, which does not wait for others, took the key since,
+    /// and this call must undo what it did; sent again, it gets what that one made.
     pub(crate) async fn keep(
         &self,
         connection: &mut Connection,
@@ -67,6 +76,14 @@ impl Call {
         .await?;
         Ok(kept.rows_affected() == 1)
     }
+}
+
+/// The key's place among Postgres' advisory locks. Two keys that share one only wait for each other.
+fn lock_of(key: &str) -> i64 {
+    let digest: [u8; 32] = Sha256::digest(format!("idempotency/{key}")).into();
+    let mut place = [0; 8];
+    place.copy_from_slice(&digest[..8]);
+    i64::from_be_bytes(place)
 }
 
 /// What a call hears whose key another one took at the same moment: the same call again gets the answer.

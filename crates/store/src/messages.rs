@@ -6,7 +6,7 @@
 
 use legwork_domain::{
     AttemptId, EventKind, Item, ItemBody, ItemId, ItemStatus, Message, MessageBody, MessageId, NewEvent,
-    Reply, State, Timestamp, Transition, Turn, TurnId, Waiting, check_words,
+    Reply, State, Timestamp, Transition, Turn, TurnId, UserId, Waiting, check_words,
 };
 
 use crate::dialect::{Lock, locking};
@@ -247,7 +247,7 @@ async fn heard_answer(
 pub(crate) async fn too_late(
     connection: &mut Connection,
     turn: &Turn,
-) -> Result<Option<(MessageId, String)>, Error> {
+) -> Result<Option<(MessageId, UserId, String)>, Error> {
     const UNHEARD: &str = "SELECT id, body FROM messages WHERE turn = $1 AND heard_at IS NULL AND item IS NULL \
                            ORDER BY created_at, id";
     let rows = sqlx::query(locking(connection, UNHEARD, Lock::Wait))
@@ -256,10 +256,11 @@ pub(crate) async fn too_late(
         .await?;
     let Some(first) = rows.first() else { return Ok(None) };
     let mut words = Vec::with_capacity(rows.len());
+    let by = json::<Message>(first, "body")?.by;
     for row in &rows {
         if let MessageBody::Steer { text } = json::<Message>(row, "body")?.body {
             words.push(text);
         }
     }
-    Ok(Some((id(first, "id")?, words.join("\n\n"))))
+    Ok(Some((id(first, "id")?, by, words.join("\n\n"))))
 }

@@ -6,9 +6,10 @@ use legwork_domain::{
 };
 
 use crate::dialect::Lock;
+use crate::follow_up::Asked;
 use crate::idempotency::{Call, taken_meanwhile};
 use crate::turn_row::{TurnRow, parsed};
-use crate::{Connection, Error, Sent, Store, follow_up, listing, log};
+use crate::{Connection, Copying, Error, Store, follow_up, listing, log};
 
 impl Store {
     /// Queues what the attempt's last turn was asked once more, as a turn of its own. With a key that came with the same
@@ -22,15 +23,16 @@ impl Store {
         attempt: AttemptId,
         turn: TurnId,
         from: RetryFrom,
-        sent: Sent<'_>,
+        copying: Copying<'_>,
     ) -> Result<Turn, Error> {
+        let sent = copying.sent;
         let call = Call::new(&sent, &("retry", attempt, from))?;
         let mut transaction = self.write().await?;
         if let Some(made) = call.made(&mut transaction).await? {
             return Ok(TurnRow::get(&mut transaction, parsed(&made)?, Lock::None).await?.turn);
         }
-        let request = again(&mut transaction, attempt).await?;
-        let next = follow_up::add(&mut transaction, attempt, turn, request, sent.act.at).await?;
+        let request = copying.clean(&again(&mut transaction, attempt).await?)?;
+        let next = follow_up::add(&mut transaction, attempt, turn, request, Asked::by(&sent.act)).await?;
         if from == RetryFrom::Fresh {
             log::append(&mut transaction, attempt, afresh(turn, sent.act.at)).await?;
         }

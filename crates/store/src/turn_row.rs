@@ -28,7 +28,7 @@ pub(crate) struct TurnRow {
     pub(crate) turn: Turn,
     /// Events that came under the present epoch.
     pub(crate) received: u64,
-    /// Who handed the task over.
+    /// Who asked for the turn and pays for it.
     pub(crate) owner: UserId,
     /// Until when the time of the present lease is counted.
     pub(crate) metered_at: Option<Timestamp>,
@@ -194,7 +194,7 @@ impl TurnRow {
         .bind(turn.state.name())
         .bind(text(&turn.state)?)
         .bind(text(&turn.usage)?)
-        .bind(task.created_by.to_string())
+        .bind(self.owner.to_string())
         .bind(task.request.priority as i64)
         .bind(text(&labels)?)
         .bind(ready as i64)

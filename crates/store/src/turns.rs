@@ -111,7 +111,8 @@ impl Store {
         let Some(lease) = next.state.lease().copied() else {
             return Ok(None);
         };
-        assignment::build(&mut *self.readers.acquire().await?, next, lease).await.map(Some)
+        let row = TurnRow { turn: next, ..row };
+        assignment::build(&mut *self.readers.acquire().await?, row, lease).await.map(Some)
     }
 
     /// Adds a worker's events, renews its lease and moves the turn if the batch says so.

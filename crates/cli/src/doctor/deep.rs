@@ -8,7 +8,7 @@ use crate::exit::Exit;
 use crate::run::home;
 use crate::serve::Address;
 use crate::text::{BAD, DIM, GOOD, Line, PLAIN};
-use crate::{json, models};
+use crate::{json, keys, models};
 
 /// What a number means, and what to do.
 const RULES: &str = "\"Invariants\" in ARCHITECTURE.md says what each number means. Keep a copy of the data directory for a report.";
@@ -18,7 +18,8 @@ pub(super) async fn run(args: Args, config: &Config, vars: Vars<'_>) -> anyhow::
     let keys = models::keys(config, vars).into_iter();
     let mut secrets: Vec<String> = keys.map(|(_, value)| value).collect();
     secrets.extend(Address::left_in(&config.home).map(|address| address.token));
-    let deep = Deep { data: config.home.clone(), database, secrets };
+    let key = keys::key(&config.server).await?;
+    let deep = Deep { data: config.home.clone(), database, secrets, key };
     let findings = legwork_server::deep_look(deep).await?;
     if args.json {
         json::line(&mut std::io::stdout(), &findings)?;

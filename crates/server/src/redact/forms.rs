@@ -10,7 +10,7 @@ pub(crate) const PIECE_BYTES_MIN: usize = 8;
 const LINE_BYTES_MIN: usize = 16;
 
 /// All forms of a value, each once.
-pub(super) fn of(value: &str) -> Vec<String> {
+pub(crate) fn of(value: &str) -> Vec<String> {
     let mut forms = vec![value.to_owned()];
     if value.contains('\n') {
         forms.push(value.trim_end().to_owned());

@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use crate::vault::{Key, KeyError};
 
-pub(crate) use forms::PIECE_BYTES_MIN;
+pub(crate) use forms::{PIECE_BYTES_MIN, of as forms_of};
 pub(crate) use held::Held;
 
 /// Finds the values of secrets. Clones share what they know; one that knows nothing changes nothing.
@@ -180,7 +180,8 @@ impl Known {
         Cow::Owned(clean)
     }
 
-    fn value(&self, value: &mut Value) {
+    /// Takes them out of all texts of a document.
+    pub(crate) fn value(&self, value: &mut Value) {
         match value {
             Value::String(text) => {
                 if let Cow::Owned(clean) = self.text(text) {

@@ -9,7 +9,7 @@ use axum::response::IntoResponse;
 use legwork_domain::{
     Action, AttemptId, ForkDraft, Problem, Retry, Task, TaskChange, TaskId, TaskView, Turn, TurnId,
 };
-use legwork_store::{Sent, TaskIds, Thing};
+use legwork_store::{Copying, Sent, TaskIds, Thing};
 use uuid::Uuid;
 
 use crate::auth::Caller;
@@ -112,7 +112,9 @@ pub(super) async fn retry(
     caller.may(&server.store, Action::Run, Thing::Attempt(attempt)).await?;
     let sent = Sent { act: caller.act(), key: text_of(&headers, "idempotency-key")? };
     let id = TurnId::from_u128(Uuid::now_v7().as_u128());
-    let turn = server.store.retry(attempt, id, retry.from, sent).await?;
+    let known = server.redactor.known();
+    let copying = Copying { sent, redact: &|kept| known.value(kept) };
+    let turn = server.store.retry(attempt, id, retry.from, copying).await?;
     server.bells.ring_both(attempt);
     server.bells.ring_queue();
     Ok((StatusCode::CREATED, Json(turn)))
@@ -147,7 +149,9 @@ pub(super) async fn fork(
     images_are_there(&server, &caller, &draft.images).await?;
     let sent = Sent { act: caller.act(), key: text_of(&headers, "idempotency-key")? };
     let ids = TaskIds::draw(1, || Uuid::now_v7().as_u128());
-    let view = server.store.fork(attempt, draft, sent, &ids).await?;
+    let known = server.redactor.known();
+    let copying = Copying { sent, redact: &|kept| known.value(kept) };
+    let view = server.store.fork(attempt, draft, copying, &ids).await?;
     server.bells.ring_queue();
     server.bells.ring_list();
     let location = format!("/v1/tasks/{}", view.task.id);

@@ -8,7 +8,7 @@ use crate::world::{World, delta, end};
 impl World {
     async fn look(&self, secrets: &[&str]) -> Findings {
         let secrets = secrets.iter().map(|secret| (*secret).to_owned()).collect();
-        deep_look(Deep { data: self.data(), database: None, secrets }).await.unwrap()
+        deep_look(Deep { data: self.data(), database: None, secrets, key: None }).await.unwrap()
     }
 
     /// A task that ended with a patch; gives the turn and the file of the patch.
@@ -69,7 +69,7 @@ async fn a_secret_in_a_log_is_seen_and_not_told() {
 async fn a_database_that_is_not_there_is_not_made() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().to_owned();
-    let error = deep_look(Deep { data, database: None, secrets: Vec::new() }).await.unwrap_err();
+    let error = deep_look(Deep { data, database: None, secrets: Vec::new(), key: None }).await.unwrap_err();
     assert!(matches!(error, legwork_server::Error::Data { .. }), "{error}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }

@@ -144,7 +144,7 @@ async fn dies_at(call: &'static str, moment: Moment) -> TaskView {
         Some(delta.as_str())
     });
     assert_eq!(deltas.collect::<Vec<_>>(), ["0", "1", "2"], "each event once");
-    let look = Deep { data, database: None, secrets: Vec::new() };
+    let look = Deep { data, database: None, secrets: Vec::new(), key: None };
     assert_eq!(deep_look(look).await.unwrap().violations, []);
     view
 }

@@ -162,7 +162,7 @@ async fn all_is_well(database: Option<String>, servers: usize) {
         (tasks, seen, lost) = (tasks + 1, seen + last, lost + u32::from(ended.outcome != Outcome::NoChange));
     }
     drop(servers);
-    let found = deep_look(Deep { data, database, secrets: Vec::new() }).await.unwrap();
+    let found = deep_look(Deep { data, database, secrets: Vec::new(), key: None }).await.unwrap();
     assert_eq!(found.violations, [], "seed {seed}");
     assert_eq!(
         (found.attempts, found.events),

@@ -5,13 +5,14 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use legwork_domain::{
-    BlobId, EnvironmentId, EventKind, ItemId, NewEvent, NewTask, Outcome, RepositoryDraft, StoredEnvironment,
-    Timestamp,
+    BlobId, Context, ContextChange, EnvironmentId, EventKind, ItemId, NewEvent, NewTask, Outcome,
+    RepositoryDraft, StoredEnvironment, Timestamp,
 };
+use legwork_server::{Deep, deep_look};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::world::{World, batch, delta, end, request, tell};
+use crate::world::{World, asks, batch, delta, end, request, tell};
 
 /// No other text of the tests is like it.
 const CANARY: &str = "canary-\"7f3a\"\n-of the/mine+42";
@@ -250,4 +251,42 @@ async fn a_task_is_made_from_a_stored_recipe_as_it_is_then() {
     let mounts = json!({"name": "main", "recipe": {"mounts": [{"host": "/etc", "inside": "/x"}]}});
     assert_eq!(world.http("PUT", &path).json(&mounts).send().await.unwrap().status(), 422);
     assert!(first.changed_at > Timestamp::from_micros(0));
+}
+
+/// The log that it stands in was written before anybody knew that it is a secret.
+#[tokio::test]
+async fn a_secret_that_was_registered_later_is_copied_nowhere() {
+    let world = World::start().await;
+    let task = world.create(&format!("use {CANARY}"), "a").await.task.id;
+    let job = world.client.lease(&asks(0, Some(task))).await.unwrap().unwrap();
+    let turn = job.turn.id;
+    let entries = vec![json!({"content": CANARY})];
+    let context = Context { change: ContextChange::Append, entries };
+    let events = vec![
+        tell(EventKind::Context { turn, context }),
+        tell(EventKind::Snapshot { turn, layers: vec!["/l".into()], live: None }),
+    ];
+    world.append(&job, 0, events).await;
+    world.client.finish(turn, &end(&job, 2, Outcome::Cancelled)).await.unwrap();
+    let environment = environment(&world, &json!({})).await;
+    assert_eq!(keep(&world, environment, NAME, CANARY).await, 204);
+    let attempt = job.attempt.id;
+    let fork = json!({"turn": 1, "input": "Another way"});
+    let fork = world.http("POST", &format!("/v1/attempts/{attempt}/fork")).json(&fork).send().await.unwrap();
+    assert_eq!(fork.status(), 201);
+    let fork: serde_json::Value = fork.json().await.unwrap();
+    let copy = fork["attempts"][0]["id"].as_str().or(fork["attempts"][0]["attempt"]["id"].as_str()).unwrap();
+    let retry = world.http("POST", &format!("/v1/attempts/{attempt}/retry")).json(&json!({"from": "left"}));
+    let retry = retry.send().await.unwrap();
+    assert_eq!(retry.status(), 201);
+    let log = text(&world, &format!("/v1/attempts/{copy}/events?follow=false")).await;
+    let retried = retry.text().await.unwrap();
+    for told in [fork.to_string(), log, retried] {
+        assert!(shapes().iter().all(|shape| !told.contains(shape)), "{told}");
+        assert!(!told.contains("use ") || told.contains(&format!("[redacted:{NAME}]")), "{told}");
+    }
+    // The old log has it still, which the deep look says; it needs no more than the key beside the database.
+    let deep = Deep { data: world.data(), database: None, secrets: Vec::new(), key: None };
+    let found = deep_look(deep).await.unwrap().violations;
+    assert!(found.len() == 1 && found[0].to_string().starts_with(&format!("I12 {attempt}")), "{found:?}");
 }

@@ -54,6 +54,7 @@ over_both! {
     budgets:
         a_reservation_is_settled_by_what_was_spent
         all_budgets_that_apply_are_asked
+        who_asks_for_a_turn_pays_for_it
         many_at_once_reserve_no_more_than_there_is
         a_raised_budget_wakes_what_waits_for_it
         a_new_day_is_a_new_budget
@@ -92,6 +93,8 @@ over_both! {
         nobody_reads_the_blobs_of_a_deleted_task
         a_fork_starts_with_what_its_turn_ended_with
         what_is_no_point_of_a_log_is_not_forked_at
+        one_key_at_the_same_time_has_one_effect
+        what_is_copied_passes_through_the_redactor
         files_that_no_worker_keeps_are_not_forked_at;
     talk:
         a_follow_up_waits_for_the_turns_before_it_and_goes_on_from_them

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use legwork_domain::{
-    Allowance, Bounds, Day, EventKind, Outcome, Period, Reservation, Reserved, Spender, State, Transition,
-    Usage, UsageBy, UserId, Waiting,
+    Allowance, Bounds, Day, EventKind, FollowUp, Outcome, Period, Reservation, Reserved, Spender, State,
+    Transition, TurnId, Usage, UsageBy, UserId, Waiting,
 };
 use legwork_store::{Error, UsageQuery};
 
@@ -193,4 +193,25 @@ pub(crate) async fn an_end_tells_what_was_spent_over_all_leases(world: World) {
     let cancelled = world.store.cancel(task, world.now()).await.unwrap();
     let ended = cancelled.attempts[0].turns[0].state.ended().unwrap().clone();
     assert_eq!((ended.outcome, ended.usage), (Outcome::Cancelled, used(5, 1)));
+}
+
+pub(crate) async fn who_asks_for_a_turn_pays_for_it(world: World) {
+    let view = world.create("x", None).await.unwrap();
+    let job = world.lease().await.unwrap();
+    world.spend(job.turn.id, 0, used(100, 1)).await;
+    world.store.finish(job.turn.id, end(1, 1, Vec::new()), world.now()).await.unwrap();
+    let bob = UserId::from_u128(7);
+    let mut sent = world.sent(None);
+    sent.act.actor.user = bob;
+    let more = FollowUp { input: "more".into(), images: Vec::new() };
+    let turn = TurnId::from_u128(world.number());
+    world.store.follow_up(view.attempts[0].attempt.id, turn, more, sent).await.unwrap();
+    let job = world.lease().await.unwrap();
+    world.spend(job.turn.id, 0, used(50, 1)).await;
+    let today = Day::from(world.now());
+    let query = UsageQuery { by: UsageBy::User, from: today, to: today, user: None };
+    let mut rows = world.store.usage(&query).await.unwrap().rows;
+    rows.sort_by_key(|row| row.spent.tokens);
+    let rows: Vec<_> = rows.into_iter().map(|row| (row.spender, row.spent.tokens)).collect();
+    assert_eq!(rows, [(Spender::User(bob), 50), (Spender::User(UserId::LOCAL), 100)]);
 }

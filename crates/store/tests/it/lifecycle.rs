@@ -3,10 +3,10 @@
 use std::cell::Cell;
 
 use legwork_domain::{
-    BlobId, ContextChange, EventKind, Failure, ForkDraft, ListChange, Outcome, Priority, RetryFrom, Role,
-    State, TaskChange, TaskQuery, TaskView, Timestamp, TurnId, UserId, Visible,
+    BlobId, ContextChange, EventKind, Failure, FollowUp, ForkDraft, ListChange, Outcome, Priority, RetryFrom,
+    Role, State, TaskChange, TaskQuery, TaskView, Timestamp, TurnId, UserId, Visible,
 };
-use legwork_store::{Error, Gone, Step, Thing};
+use legwork_store::{Copying, Error, Gone, Step, Thing};
 
 use crate::world::{World, batch, end, request, tell};
 
@@ -32,7 +32,7 @@ fn blob(n: u8) -> BlobId {
 impl World {
     async fn retry(&self, view: &TaskView, from: RetryFrom, key: Option<&str>) -> Result<TurnId, Error> {
         let id = TurnId::from_u128(self.number());
-        let turn = self.store.retry(view.attempts[0].attempt.id, id, from, self.sent(key)).await?;
+        let turn = self.store.retry(view.attempts[0].attempt.id, id, from, self.copying(key)).await?;
         Ok(turn.id)
     }
 
@@ -238,7 +238,7 @@ pub(crate) async fn a_fork_starts_with_what_its_turn_ended_with(world: World) {
     world.store.finish(again, end(1, 0, later), world.now()).await.unwrap();
     let fork = async |turn, key| {
         let draft = ForkDraft { turn, input: "Another way".into(), images: Vec::new() };
-        world.store.fork(attempt, draft, world.sent(key), &world.ids(1)).await
+        world.store.fork(attempt, draft, world.copying(key), &world.ids(1)).await
     };
     let first = fork(1, Some("k")).await.unwrap();
     assert_eq!(fork(1, Some("k")).await.unwrap().task.id, first.task.id);
@@ -271,7 +271,7 @@ pub(crate) async fn what_is_no_point_of_a_log_is_not_forked_at(world: World) {
         let draft = ForkDraft { turn, input: input.into(), images: Vec::new() };
         world
             .store
-            .fork(view.attempts[0].attempt.id, draft, world.sent(None), &world.ids(1))
+            .fork(view.attempts[0].attempt.id, draft, world.copying(None), &world.ids(1))
             .await
             .unwrap_err()
     };
@@ -287,7 +287,7 @@ pub(crate) async fn files_that_no_worker_keeps_are_not_forked_at(world: World) {
     let view = world.failed().await;
     let fork = async || {
         let draft = ForkDraft { turn: 1, input: "y".into(), images: Vec::new() };
-        world.store.fork(view.attempts[0].attempt.id, draft, world.sent(None), &world.ids(1)).await
+        world.store.fork(view.attempts[0].attempt.id, draft, world.copying(None), &world.ids(1)).await
     };
     let says = async |keeps_ms| {
         let id = legwork_domain::WorkerId::from_u128(world.number());
@@ -302,4 +302,58 @@ pub(crate) async fn files_that_no_worker_keeps_are_not_forked_at(world: World) {
     assert_eq!(code(&fork().await.unwrap_err()), "files_gone");
     says(None).await;
     fork().await.unwrap();
+}
+
+pub(crate) async fn one_key_at_the_same_time_has_one_effect(world: World) {
+    let view = world.failed().await;
+    let attempt = view.attempts[0].attempt.id;
+    let servers = [&world, &world.beside().await];
+    let key = |name| servers[0].copying(Some(name));
+    let retries = (0..8).map(|n| {
+        let id = TurnId::from_u128(world.number());
+        servers[n % 2].store.retry(attempt, id, RetryFrom::Left, key("retry"))
+    });
+    let retries = futures::future::join_all(retries).await;
+    let first = retries[0].as_ref().unwrap();
+    assert!(retries.iter().all(|turn| turn.as_ref().is_ok_and(|turn| turn.id == first.id)), "{retries:?}");
+    let more = FollowUp { input: "more".into(), images: Vec::new() };
+    let follow_ups = (0..8).map(|n| {
+        let id = TurnId::from_u128(world.number());
+        servers[n % 2].store.follow_up(attempt, id, more.clone(), world.sent(Some("follow")))
+    });
+    let turns = futures::future::join_all(follow_ups).await;
+    let first = turns[0].as_ref().unwrap();
+    assert!(turns.iter().all(|turn| turn.as_ref().is_ok_and(|turn| turn.id == first.id)), "{turns:?}");
+    let forks = (0..8).map(|n| {
+        let draft = ForkDraft { turn: 1, input: "Another way".into(), images: Vec::new() };
+        let (server, ids) = (servers[n % 2], world.ids(1));
+        async move { server.store.fork(attempt, draft, server.copying(Some("fork")), &ids).await }
+    });
+    let forks = futures::future::join_all(forks).await;
+    let first = forks[0].as_ref().unwrap();
+    assert!(
+        forks.iter().all(|fork| fork.as_ref().is_ok_and(|fork| fork.task.id == first.task.id)),
+        "{forks:?}"
+    );
+}
+
+pub(crate) async fn what_is_copied_passes_through_the_redactor(world: World) {
+    let view = world.failed().await;
+    let attempt = view.attempts[0].attempt.id;
+    let redact = |value: &mut serde_json::Value| {
+        let clean = value.to_string().replace("\"x\"", "\"clean\"").replace("\"/l\"", "\"/clean\"");
+        *value = serde_json::from_str(&clean).unwrap();
+    };
+    let copying = Copying { sent: world.sent(None), redact: &redact };
+    let turn = TurnId::from_u128(world.number());
+    let again = world.store.retry(attempt, turn, RetryFrom::Left, copying).await.unwrap();
+    assert_eq!(again.input, "clean");
+    let draft = ForkDraft { turn: 1, input: "Another way".into(), images: Vec::new() };
+    let fork = world.store.fork(attempt, draft, copying, &world.ids(1)).await.unwrap();
+    let log = world.log(fork.attempts[0].attempt.id).await;
+    let layers = log.iter().find_map(|event| match &event.kind {
+        EventKind::Snapshot { layers, .. } => Some(layers.clone()),
+        _ => None,
+    });
+    assert_eq!(layers, Some(vec!["/clean".to_owned()]));
 }

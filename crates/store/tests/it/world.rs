@@ -9,7 +9,7 @@ use legwork_domain::{
     ItemId, ItemStatus, LeaseId, LocalChanges, NewEvent, NewTask, Outcome, Phase, Source, State, TaskId,
     TaskQuery, TaskRow, TaskView, Timestamp, Transition, Turn, TurnId, UserId, Visible, WorkerId,
 };
-use legwork_store::{Act, Claim, Error, Renewal, Sent, Store, TaskIds};
+use legwork_store::{Act, Claim, Copying, Error, Renewal, Sent, Store, TaskIds};
 use tempfile::TempDir;
 
 use crate::postgres::Database;
@@ -108,6 +108,11 @@ impl World {
 
     pub(crate) fn sent<'a>(&self, key: Option<&'a str>) -> Sent<'a> {
         Sent { act: self.act(), key }
+    }
+
+    /// Of one who knows no secrets.
+    pub(crate) fn copying<'a>(&self, key: Option<&'a str>) -> Copying<'a> {
+        Copying { sent: self.sent(key), redact: &|_| () }
     }
 
     pub(crate) fn ids(&self, attempts: u8) -> TaskIds {

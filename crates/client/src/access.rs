@@ -180,7 +180,7 @@ impl Client {
     /// Makes a recipe's next version out of version `seen`.
     ///
     /// # Errors
-    /// [`Error::Refused`] with `conflict` if there is a newer one.
+    /// [`Error::Refused`] with `other_version` if there is a newer one.
     pub async fn change_environment(
         &self,
         id: EnvironmentId,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::HeaderMap;
+use axum::http::header::IF_MATCH;
 use axum::http::request::Parts;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -105,6 +106,21 @@ pub(crate) fn header<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<O
     Ok(text.filter(|text| !text.is_empty()))
 }
 
+/// The versions that `If-Match` names; `None`: any, as without it. A tag that is none of ours is no version (RFC 9110,
+/// 13.1.1), so a header of nothing else lets nothing pass.
+pub(crate) fn if_match(headers: &HeaderMap) -> Result<Option<Vec<u64>>, Failure> {
+    let mut seen = None;
+    for value in headers.get_all(IF_MATCH) {
+        let text = value.to_str().map_err(|_| Failure::invalid("The header If-Match is not plain text."))?;
+        if text.trim() == "*" {
+            return Ok(None);
+        }
+        let version = |tag: &str| tag.trim().strip_prefix('"')?.strip_suffix('"')?.parse::<u64>().ok();
+        seen.get_or_insert_with(Vec::new).extend(text.split(',').filter_map(version));
+    }
+    Ok(seen)
+}
+
 /// Where a reader of a stream was when it broke off; `None` if it does not say. An empty one says nothing either (HTML,
 /// section 9.2).
 pub(crate) fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, Failure> {
@@ -122,10 +138,23 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use axum::http::HeaderValue;
 
     fn is_refused<T: Serialize + DeserializeOwned>(sent: &Value) -> bool {
         let read: T = serde_json::from_value(sent.clone()).unwrap();
         has_positional(sent, &serde_json::to_value(read).unwrap())
+    }
+
+    #[test]
+    fn if_match_names_versions() {
+        let of = |values: &[&'static str]| {
+            let lines = values.iter().map(|value| (IF_MATCH, HeaderValue::from_static(value)));
+            if_match(&lines.collect()).unwrap()
+        };
+        assert_eq!((of(&[]), of(&["*"])), (None, None));
+        assert_eq!(of(&["\"3\", \"4\"", "\"5\""]), Some(vec![3, 4, 5]));
+        // Weak tags and foreign ones match nothing, and neither does an empty one.
+        assert_eq!((of(&["W/\"3\", 3, \"x\""]), of(&[""])), (Some(Vec::new()), Some(Vec::new())));
     }
 
     #[test]

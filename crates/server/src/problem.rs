@@ -174,9 +174,9 @@ impl Failure {
         Self::new(StatusCode::FORBIDDEN, "forbidden", "The caller may not do this", detail)
     }
 
-    pub(crate) fn other_version(what: &str) -> Self {
+    fn other_version(sentence: &str) -> Self {
         let detail = format!(
-            "There is another version of {what} than the one that If-Match names. Nothing was changed. Read it, then decide anew."
+            "There is another version than those that If-Match names. Nothing was changed. {sentence}"
         );
         Self::new(StatusCode::PRECONDITION_FAILED, "other_version", "It changed meanwhile", detail)
     }
@@ -237,6 +237,9 @@ impl From<StoreError> for Failure {
                 "The turn's state does not allow this",
                 format!("{}. Nothing was written.", sentence(&detail)),
             ),
+            StoreError::Conflict { code: StoreError::OTHER_VERSION, sentence } => {
+                Self::other_version(&sentence)
+            }
             StoreError::Conflict { code, sentence } => Self::conflict(
                 code,
                 "As things stand now it cannot be done",

@@ -119,15 +119,16 @@ impl Store {
         Ok(new)
     }
 
-    /// Makes a recipe's next version. With `seen`, only if that is the newest one.
+    /// Makes a recipe's next version. With `seen`, only if the newest one is among them.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::Conflict`] if the name is taken or the newest version is not the one that was seen.
+    /// [`Error::NotFound`]; [`Error::Conflict`] if the name is taken, and with `other_version` if the newest version is none that was
+    /// seen.
     pub async fn change_environment(
         &self,
         id: EnvironmentId,
         next: (String, Environment),
-        seen: Option<u64>,
+        seen: Option<&[u64]>,
         act: &Act,
     ) -> Result<StoredEnvironment, Error> {
         let (name, recipe) = next;
@@ -135,13 +136,7 @@ impl Store {
         recipe.check_network().map_err(Error::Invalid)?;
         let mut transaction = self.audited().await?;
         let before = newest(&mut transaction, id).await?;
-        if seen.is_some_and(|seen| seen != before.version) {
-            let sentence = format!(
-                "The environment is at version {} by now. Nothing was changed. Read it again, then decide.",
-                before.version
-            );
-            return Err(Error::conflict("conflict", sentence));
-        }
+        Error::unless_seen(seen, before.version)?;
         let after = StoredEnvironment {
             version: before.version + 1,
             changed_at: act.at,
@@ -167,13 +162,19 @@ impl Store {
     /// Removes a recipe and its secrets; tasks that were made from it keep what they have. A second time changes nothing.
     ///
     /// # Errors
-    /// As every write.
-    pub async fn remove_environment(&self, id: EnvironmentId, act: &Act) -> Result<(), Error> {
+    /// [`Error::Conflict`] with `other_version` if the newest version is none of those that were `seen`.
+    pub async fn remove_environment(
+        &self,
+        id: EnvironmentId,
+        seen: Option<&[u64]>,
+        act: &Act,
+    ) -> Result<(), Error> {
         let mut transaction = self.audited().await?;
         let before = match newest(&mut transaction, id).await {
             Err(Error::NotFound { .. }) => return Ok(()),
             before => before?,
         };
+        Error::unless_seen(seen, before.version)?;
         secrets::remove_all(&mut transaction, id).await?;
         sqlx::query("UPDATE environments SET removed_at = $2 WHERE id = $1")
             .bind(id.to_string())

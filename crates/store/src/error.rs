@@ -70,8 +70,20 @@ pub enum Error {
 }
 
 impl Error {
+    /// The code of a [`Error::Conflict`] with a version that the caller has not seen.
+    pub const OTHER_VERSION: &str = "other_version";
+
     pub(crate) fn conflict(code: &'static str, sentence: impl Into<String>) -> Self {
         Self::Conflict { code, sentence: sentence.into() }
+    }
+
+    /// Refuses a change of a version that is none of those that the caller has `seen`; `None`: it takes any.
+    pub(crate) fn unless_seen(seen: Option<&[u64]>, version: u64) -> Result<(), Self> {
+        if seen.is_none_or(|seen| seen.contains(&version)) {
+            return Ok(());
+        }
+        let sentence = format!("It is at version {version} by now. Read it, then decide anew.");
+        Err(Self::conflict(Self::OTHER_VERSION, sentence))
     }
 
     /// Whether a row with the same key was there already.

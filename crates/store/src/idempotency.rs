@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use sqlx::Row as _;
 
 use crate::dialect::Dialect;
-use crate::turn_row::text;
+use crate::turn_row::{number, text};
 use crate::{Connection, Error, Sent};
 
 /// Longest idempotency key, as the drafts and the well-known APIs have it.
@@ -41,14 +41,21 @@ impl Call {
                 .execute(&mut *connection)
                 .await?;
         }
-        let row = sqlx::query("SELECT digest, COALESCE(made, task) AS made FROM idempotency WHERE key = $1")
+        let row = sqlx::query("SELECT i.digest, COALESCE(i.made, i.task) AS made, (SELECT COUNT(*) FROM tasks t WHERE t.id = i.task \
+             AND t.deleted_at IS NOT NULL) AS deleted FROM idempotency i WHERE i.key = $1",
+        )
             .bind(key.as_str())
             .fetch_optional(connection)
             .await?;
         match row {
             None => Ok(None),
-            Some(row) if row.try_get::<&str, _>("digest")? == self.digest => Ok(Some(row.try_get("made")?)),
-            Some(_) => Err(Error::KeyReused),
+            Some(row) if row.try_get::<&str, _>("digest")? != self.digest => Err(Error::KeyReused),
+            Some(row) if number::<u64>(&row, "deleted")? > 0 => {
+                let sentence =
+                    "What this call made belongs to a task that was deleted. Take a new key to make it anew.";
+                Err(Error::conflict("task_deleted", sentence))
+            }
+            Some(row) => Ok(Some(row.try_get("made")?)),
         }
     }
 

@@ -13,27 +13,25 @@ use crate::turns::stop_all;
 use crate::{Connection, Error, Store, audit, changes, listing, read};
 
 impl Store {
-    /// Names a task or puts it away. `None`: it is none of the versions that the caller has `seen`, and nothing was
-    /// changed. A change that changes nothing makes no version.
+    /// Names a task or puts it away. A change that changes nothing makes no version.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::Invalid`].
+    /// [`Error::NotFound`]; [`Error::Invalid`]; [`Error::Conflict`] with `other_version` if its version is none of those
+    /// that were `seen`.
     pub async fn change_task(
         &self,
         id: TaskId,
         change: &TaskChange,
         seen: Option<&[u64]>,
         now: Timestamp,
-    ) -> Result<Option<Task>, Error> {
+    ) -> Result<Task, Error> {
         change.validate().map_err(Error::Invalid)?;
         let mut transaction = self.write().await?;
         let before = locked(&mut transaction, id).await?;
-        if seen.is_some_and(|seen| !seen.contains(&before.version)) {
-            return Ok(None);
-        }
+        Error::unless_seen(seen, before.version)?;
         let next = before.changed(change, now);
         if next == before {
-            return Ok(Some(next));
+            return Ok(next);
         }
         sqlx::query("UPDATE tasks SET body = $2, archived_at = $3 WHERE id = $1")
             .bind(id.to_string())
@@ -43,17 +41,24 @@ impl Store {
             .await?;
         listing::describe(&mut transaction, &next).await?;
         transaction.commit().await?;
-        Ok(Some(next))
+        Ok(next)
     }
 
     /// Deletes a task: its turns are asked to stop, and nobody sees it any more. Gives back its attempts, whose workers and
     /// watchers are to be told.
     ///
     /// # Errors
-    /// [`Error::NotFound`], also the second time.
-    pub async fn delete_task(&self, id: TaskId, act: &Act) -> Result<Vec<AttemptId>, Error> {
+    /// [`Error::NotFound`], also the second time; [`Error::Conflict`] with `other_version` if its version is none of those
+    /// that were `seen`.
+    pub async fn delete_task(
+        &self,
+        id: TaskId,
+        seen: Option<&[u64]>,
+        act: &Act,
+    ) -> Result<Vec<AttemptId>, Error> {
         let mut transaction = self.audited().await?;
         let task = locked(&mut transaction, id).await?;
+        Error::unless_seen(seen, task.version)?;
         // The locks first: a turn that is added while they are waited for is in the second look, and later ones are refused.
         TurnRow::load_task(&mut transaction, id).await?;
         stop_all(&mut transaction, id, act.at).await?;

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::Server;
 use crate::auth::Caller;
-use crate::extract::{Body, Id, Params, Sensitive, header as text_of};
+use crate::extract::{Body, Id, Params, Sensitive, if_match};
 use crate::problem::{Failure, MEDIA_TYPE};
 use crate::redact::PIECE_BYTES_MIN;
 
@@ -123,7 +123,8 @@ pub(super) async fn show(
     request_body = EnvironmentDraft,
     responses(
         (status = 200, description = "The new version", body = StoredEnvironment, headers(("ETag" = String, description = "Its version"))),
-        (status = 409, description = "The name is taken, or there is a newer version", body = Problem, content_type = MEDIA_TYPE),
+        (status = 409, description = "The name is taken", body = Problem, content_type = MEDIA_TYPE),
+        (status = 412, description = "It is another version by now; nothing was changed", body = Problem, content_type = MEDIA_TYPE),
         (status = "default", description = "Any other failure", body = Problem, content_type = MEDIA_TYPE),
     ),
 )]
@@ -135,19 +136,21 @@ pub(super) async fn change(
     Body(draft): Body<EnvironmentDraft>,
 ) -> Result<impl IntoResponse, Failure> {
     may(&server, &caller, Action::Configure, id).await?;
-    let seen = text_of(&headers, header::IF_MATCH.as_str())?.map(|tag| tag.trim_matches('"').parse());
-    let seen =
-        seen.transpose().map_err(|_| Failure::invalid("If-Match is not the ETag of an environment."))?;
+    let seen = if_match(&headers)?;
     let next = (draft.name, draft.recipe);
-    Ok(tagged(server.store.change_environment(id, next, seen, &caller.act()).await?))
+    Ok(tagged(server.store.change_environment(id, next, seen.as_deref(), &caller.act()).await?))
 }
 
 /// Removes a recipe and its secrets. Tasks that were made from it keep what they have.
 #[utoipa::path(
     delete, path = "/v1/environments/{environment}", tag = "environments", operation_id = "remove_environment",
-    params(("environment" = EnvironmentId, Path, description = "Which recipe")),
+    params(
+        ("environment" = EnvironmentId, Path, description = "Which recipe"),
+        ("If-Match" = Option<String>, Header, description = "The ETag of the version that is to go; without it any goes"),
+    ),
     responses(
         (status = 204, description = "It is gone"),
+        (status = 412, description = "It is another version by now; nothing was removed", body = Problem, content_type = MEDIA_TYPE),
         (status = "default", description = "Any failure", body = Problem, content_type = MEDIA_TYPE),
     ),
 )]
@@ -155,9 +158,11 @@ pub(super) async fn remove(
     State(server): State<Arc<Server>>,
     caller: Caller,
     Id(id): Id<EnvironmentId>,
+    headers: HeaderMap,
 ) -> Result<StatusCode, Failure> {
     may(&server, &caller, Action::Configure, id).await?;
-    server.store.remove_environment(id, &caller.act()).await?;
+    let seen = if_match(&headers)?;
+    server.store.remove_environment(id, seen.as_deref(), &caller.act()).await?;
     server.reread_secrets().await?;
     Ok(StatusCode::NO_CONTENT)
 }

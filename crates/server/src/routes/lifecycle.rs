@@ -13,7 +13,7 @@ use legwork_store::{Copying, Sent, TaskIds, Thing};
 use uuid::Uuid;
 
 use crate::auth::Caller;
-use crate::extract::{Body, Id, header as text_of};
+use crate::extract::{Body, Id, header as text_of, if_match};
 use crate::problem::{Failure, MEDIA_TYPE};
 use crate::routes::tasks::images_are_there;
 use crate::{Server, now};
@@ -43,9 +43,8 @@ pub(super) async fn change(
     Body(change): Body<TaskChange>,
 ) -> Result<impl IntoResponse, Failure> {
     caller.may(&server.store, Action::Run, Thing::Task(task)).await?;
-    let seen = text_of(&headers, header::IF_MATCH.as_str())?.and_then(versions);
-    let changed = server.store.change_task(task, &change, seen.as_deref(), now()).await?;
-    let task = changed.ok_or_else(|| Failure::other_version(&format!("task {task}")))?;
+    let seen = if_match(&headers)?;
+    let task = server.store.change_task(task, &change, seen.as_deref(), now()).await?;
     server.bells.ring_list();
     Ok(([(header::ETAG, tag(&task))], Json(task)))
 }
@@ -55,21 +54,19 @@ pub(super) fn tag(task: &Task) -> String {
     format!("\"{}\"", task.version)
 }
 
-/// The versions that `If-Match` names; `None`: any. A tag that is none of ours is no version (RFC 9110, 13.1.1).
-fn versions(text: &str) -> Option<Vec<u64>> {
-    let version = |tag: &str| tag.trim().strip_prefix('"')?.strip_suffix('"')?.parse().ok();
-    (text.trim() != "*").then(|| text.split(',').filter_map(version).collect())
-}
-
 /// Deletes a task. Nobody sees it from then on; what still runs of it is stopped.
 ///
 /// Its logs, patches and messages are kept for the time that the server's operator has set (7 days), for the case that a
 /// backup is wanted back, and are then removed for good. What was spent on it stays counted.
 #[utoipa::path(
     delete, path = "/v1/tasks/{task}", tag = "tasks", operation_id = "delete_task",
-    params(("task" = TaskId, Path, description = "Which task")),
+    params(
+        ("task" = TaskId, Path, description = "Which task"),
+        ("If-Match" = Option<String>, Header, description = "The ETag of the version that is to go; without it any goes"),
+    ),
     responses(
         (status = 204, description = "It is gone"),
+        (status = 412, description = "It is another version by now; nothing was deleted", body = Problem, content_type = MEDIA_TYPE),
         (status = "default", description = "Any failure; 404 the second time", body = Problem, content_type = MEDIA_TYPE),
     ),
 )]
@@ -77,9 +74,11 @@ pub(super) async fn delete(
     State(server): State<Arc<Server>>,
     caller: Caller,
     Id(task): Id<TaskId>,
+    headers: HeaderMap,
 ) -> Result<StatusCode, Failure> {
     caller.may(&server.store, Action::Configure, Thing::Task(task)).await?;
-    for attempt in server.store.delete_task(task, &caller.act()).await? {
+    let seen = if_match(&headers)?;
+    for attempt in server.store.delete_task(task, seen.as_deref(), &caller.act()).await? {
         server.bells.ring_both(attempt);
     }
     server.bells.ring_list();
@@ -156,17 +155,4 @@ pub(super) async fn fork(
     server.bells.ring_list();
     let location = format!("/v1/tasks/{}", view.task.id);
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(view)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn if_match_names_versions() {
-        assert_eq!(versions("*"), None);
-        assert_eq!(versions("\"3\", \"4\""), Some(vec![3, 4]));
-        // Weak tags and foreign ones match nothing.
-        assert_eq!(versions("W/\"3\", 3, \"x\""), Some(Vec::new()));
-    }
 }

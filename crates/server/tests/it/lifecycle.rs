@@ -26,6 +26,8 @@ async fn a_change_is_made_from_the_version_that_was_seen() {
     assert_eq!(change("*", json!({"title": " "})).await.0, 422);
     let refused = world.client.change_task(task.id, &TaskChange::default(), Some(1)).await.unwrap_err();
     assert_eq!(refused.code(), Some("other_version"));
+    let delete = world.http("DELETE", &path).header("if-match", tag).send().await.unwrap();
+    assert_eq!(delete.status(), 412);
     let shown = world.client.task(task.id).await.unwrap().task;
     assert_eq!((shown.title.as_str(), shown.archived_at.is_some()), ("Mend it", true));
     assert_eq!(world.client.tasks(&TaskQuery::default()).await.unwrap().tasks, []);

@@ -236,8 +236,10 @@ async fn a_task_is_made_from_a_stored_recipe_as_it_is_then() {
             .header("if-match", tag)
             .json(&json!({"name": "main", "recipe": {"setup": "other"}}))
     };
-    assert_eq!(change("\"7\"").send().await.unwrap().status(), 409);
-    let changed = change("\"1\"").send().await.unwrap();
+    assert_eq!(change("\"7\"").send().await.unwrap().status(), 412);
+    let remove = world.http("DELETE", &path).header("if-match", "\"7\"").send().await.unwrap();
+    assert_eq!(remove.status(), 412);
+    let changed = change("\"8\", \"1\"").send().await.unwrap();
     assert_eq!((changed.status().as_u16(), changed.headers()["etag"].to_str().unwrap()), (200, "\"2\""));
     assert_eq!(world.client.create_task(&task, "k").await.unwrap(), view);
     let later = world.client.create_task(&task, "later").await.unwrap();

@@ -30,6 +30,9 @@ async fn one_key_is_one_task_and_another_body_is_refused() {
     assert_eq!(refused.code(), Some("idempotency_key_reused"));
     assert!(!refused.is_retryable());
     assert_eq!(world.client.tasks(&TaskQuery::default()).await.unwrap().tasks.len(), 1);
+    world.client.delete_task(views[0].task.id).await.unwrap();
+    let deleted = world.client.create_task(&request("x"), "key").await.unwrap_err();
+    assert_eq!(deleted.code(), Some("task_deleted"));
 }
 
 #[tokio::test]

@@ -82,11 +82,12 @@ impl World {
 pub(crate) async fn a_name_and_a_place_are_a_version(world: World) {
     let id = world.create("Fix it", None).await.unwrap().task.id;
     let change = async |change: TaskChange, seen: Option<&[u64]>| {
-        world.store.change_task(id, &change, seen, world.now()).await.unwrap()
+        world.store.change_task(id, &change, seen, world.now()).await
     };
     let named = change(titled("Mend 100% of it"), Some(&[1])).await.unwrap();
     assert_eq!((named.title.as_str(), named.version), ("Mend 100% of it", 2));
-    assert_eq!(change(archived(true), Some(&[1])).await, None, "somebody was faster");
+    let late = change(archived(true), Some(&[1])).await.unwrap_err();
+    assert_eq!(code(&late), "other_version", "somebody was faster");
     let away = change(archived(true), Some(&[2])).await.unwrap();
     assert_eq!(away.version, 3);
     assert_eq!(change(archived(true), None).await.unwrap(), away, "nothing differs");
@@ -131,15 +132,15 @@ pub(crate) async fn a_deleted_task_is_hidden_at_once(world: World) {
     let (task, attempt) = (view.task.id, view.attempts[0].attempt.id);
     let turn = world.lease().await.unwrap().turn.id;
     let before = world.store.last_change().await.unwrap();
-    assert_eq!(world.store.delete_task(task, &world.act()).await.unwrap(), [attempt]);
+    assert_eq!(world.store.delete_task(task, None, &world.act()).await.unwrap(), [attempt]);
     for thing in [Thing::Task(task), Thing::Attempt(attempt), Thing::Turn(turn)] {
         assert!(matches!(world.store.repository_of(thing).await, Err(Error::NotFound { .. })));
     }
     let missing = |error| matches!(error, Error::NotFound { .. });
     assert!(missing(world.store.task(task).await.unwrap_err()));
-    assert!(missing(world.store.delete_task(task, &world.act()).await.unwrap_err()));
+    assert!(missing(world.store.delete_task(task, None, &world.act()).await.unwrap_err()));
     assert!(missing(world.store.change_task(task, &titled("y"), None, world.now()).await.unwrap_err()));
-    assert!(missing(world.create("x", Some("key")).await.unwrap_err()));
+    assert_eq!(code(&world.create("x", Some("key")).await.unwrap_err()), "task_deleted");
     assert_eq!(world.list(&TaskQuery::default()).await, []);
     let changes = world.store.changes(Visible::All, UserId::LOCAL, before).await.unwrap().changes;
     assert!(matches!(changes[..], [(_, ListChange::Gone { task: gone })] if gone == task));
@@ -163,7 +164,7 @@ pub(crate) async fn words_that_came_too_late_do_not_wake_a_deleted_task(world: W
     let turn = world.lease().await.unwrap().turn.id;
     let message = legwork_domain::MessageId::from_u128(world.number());
     world.store.steer(attempt, message, "more".into(), world.sent(None)).await.unwrap();
-    world.store.delete_task(view.task.id, &world.act()).await.unwrap();
+    world.store.delete_task(view.task.id, None, &world.act()).await.unwrap();
     let ended = world.store.finish(turn, end(1, 0, Vec::new()), world.now()).await.unwrap();
     assert!(matches!(ended.state, State::Finished(_)));
     assert!(world.lease().await.is_none());
@@ -179,7 +180,7 @@ pub(crate) async fn a_long_log_goes_in_parts(world: World) {
     }
     world.store.finish(turn, end(1, 2700, Vec::new()), world.now()).await.unwrap();
     let deleted = world.act();
-    world.store.delete_task(view.task.id, &deleted).await.unwrap();
+    world.store.delete_task(view.task.id, None, &deleted).await.unwrap();
     let early = Timestamp::from_micros(deleted.at.micros() - 1);
     assert_eq!(world.store.purge(early, world.now()).await.unwrap(), Step::Done, "it is kept for its time");
     // Three of the log, whose last is not full, and one for the rest.
@@ -193,7 +194,7 @@ pub(crate) async fn a_blob_goes_when_nothing_uses_it(world: World) {
     let first = world.store.create_task(asks.clone(), world.sent(None), &world.ids(1)).await.unwrap();
     asks.images = vec![blob(2)];
     world.store.create_task(asks, world.sent(None), &world.ids(1)).await.unwrap();
-    world.store.delete_task(first.task.id, &world.act()).await.unwrap();
+    world.store.delete_task(first.task.id, None, &world.act()).await.unwrap();
     world.purge().await;
     assert_eq!(world.collect().await, [blob(1)], "another task names the other");
     // An upload that no task names is kept for its time.
@@ -221,7 +222,7 @@ pub(crate) async fn nobody_reads_the_blobs_of_a_deleted_task(world: World) {
     world.store.grant(grant, &world.act()).await.unwrap();
     let reads = async || world.store.may_read_blob(&blob(1), user, Visible::Granted(user)).await.unwrap();
     assert!(reads().await);
-    world.store.delete_task(view.task.id, &world.act()).await.unwrap();
+    world.store.delete_task(view.task.id, None, &world.act()).await.unwrap();
     assert!(!reads().await);
 }
 
@@ -249,7 +250,7 @@ pub(crate) async fn a_fork_starts_with_what_its_turn_ended_with(world: World) {
     let line = &world.log(attempt).await[usize::try_from(point.seq).unwrap() - 1];
     assert!(matches!(&line.kind, EventKind::Snapshot { layers, .. } if layers == &["/l"]));
     let second = fork(2, None).await.unwrap();
-    world.store.delete_task(view.task.id, &world.act()).await.unwrap();
+    world.store.delete_task(view.task.id, None, &world.act()).await.unwrap();
     world.purge().await;
     let job = world.lease_of(Some(first.task.id)).await.unwrap();
     assert_eq!(

@@ -33,12 +33,17 @@ impl Salt {
         if !path.try_exists()? {
             let mut bytes = [0; SALT_BYTES];
             rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
-            let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+            // Whole before it has its name: sandboxes are made at the same time, and one must not read half of it.
+            let mut word = [0; 8];
+            rustix::rand::getrandom(&mut word, rustix::rand::GetRandomFlags::empty())?;
+            let draft = data.join(format!("{SALT}.{}", hex::encode(word)));
+            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?.write_all(&bytes)?;
+            let made = fs::hard_link(&draft, &path);
+            fs::remove_file(&draft)?;
             match made {
-                Ok(mut file) => file.write_all(&bytes)?,
-                // Another worker of this directory was first.
+                // Another sandbox, or another worker of this directory, was first.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
+                made => made?,
             }
         }
         let bytes = fs::read(path)?;

@@ -6,12 +6,12 @@
 
 use std::path::Path;
 
-use legwork_domain::{Check, ItemBody, Kind, Level, TurnId};
+use legwork_domain::{Check, ItemBody, Kind, Level, NetworkPolicy, TurnId};
 use legwork_model::{Entry, Part};
 use legwork_sandbox::{Error, Sandbox, WORKSPACE};
 
-use crate::Timeline;
 use crate::history::{Origin, Record};
+use crate::{Brief, Timeline};
 
 /// Who the model is and how it works here.
 pub(crate) const PROMPT: &str = include_str!("prompt.md");
@@ -45,16 +45,26 @@ pub(crate) async fn opening(
 }
 
 /// What the model is to know of where it is.
-pub(crate) fn facts(kind: Kind, notes: &[String]) -> String {
+pub(crate) fn facts(kind: Kind, brief: &Brief) -> String {
     let task = match kind {
         Kind::Code | Kind::Prepare => {
             "You may change the checkout; the patch is taken from its files when you stop."
         }
         Kind::Ask => "The checkout is read-only. Answer the question; no patch is taken.",
     };
-    let notes: String = notes.iter().map(|note| format!("- {note}\n")).collect();
+    let network = match brief.network {
+        NetworkPolicy::None => "none but loopback",
+        NetworkPolicy::PackageManagers => {
+            "the hosts of package managers alone, by a proxy that programs find set up"
+        }
+        NetworkPolicy::Custom(_) => {
+            "the hosts that the environment lists, by a proxy that programs find set up"
+        }
+        NetworkPolicy::All => "public hosts, by a proxy that programs find set up",
+    };
+    let notes: String = brief.notes.iter().map(|note| format!("- {note}\n")).collect();
     format!(
-        "Environment:\n- working directory: {WORKSPACE} (the root of the checkout)\n- shell: bash\n- network: none but loopback\n- sandbox: a fresh isolated machine that is thrown away after the task\n- the user can be asked with ask_user, and the work then waits; ask only what you cannot find out and must not guess\n{notes}{task}"
+        "Environment:\n- working directory: {WORKSPACE} (the root of the checkout)\n- shell: bash\n- network: {network}\n- sandbox: a fresh isolated machine that is thrown away after the task\n- the user can be asked with ask_user, and the work then waits; ask only what you cannot find out and must not guess\n{notes}{task}"
     )
 }
 
@@ -124,7 +134,7 @@ mod tests {
     fn the_prompt_is_short_and_the_facts_are_stable() {
         assert!(PROMPT.len() < 4000, "{}", PROMPT.len());
         insta::assert_snapshot!(PROMPT);
-        insta::assert_snapshot!(facts(Kind::Ask, &[]), @r"
+        insta::assert_snapshot!(facts(Kind::Ask, &Brief::default()), @r"
         Environment:
         - working directory: /workspace (the root of the checkout)
         - shell: bash
@@ -133,6 +143,15 @@ mod tests {
         - the user can be asked with ask_user, and the work then waits; ask only what you cannot find out and must not guess
         The checkout is read-only. Answer the question; no patch is taken.
         ");
+    }
+
+    #[test]
+    fn the_network_is_told_as_it_is() {
+        let told = |network| facts(Kind::Code, &Brief { network, ..Brief::default() });
+        assert!(told(NetworkPolicy::None).contains("- network: none but loopback\n"));
+        assert!(
+            told(NetworkPolicy::PackageManagers).contains("- network: the hosts of package managers alone")
+        );
     }
 
     #[test]

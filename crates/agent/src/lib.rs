@@ -21,7 +21,7 @@ mod turn;
 use std::sync::Arc;
 use std::time::Instant;
 
-use legwork_domain::{Check, Kind, Limit, Limits, Message, Usage, Waiting};
+use legwork_domain::{Check, Kind, Limit, Limits, Message, NetworkPolicy, Usage, Waiting};
 use legwork_model::Model;
 use legwork_sandbox::Sandbox;
 use tokio::sync::mpsc;
@@ -70,6 +70,8 @@ pub struct Job {
 pub struct Brief {
     /// What must hold in the end; repeated after a compaction.
     pub checks: Vec<Check>,
+    /// What its commands can reach.
+    pub network: NetworkPolicy,
     /// What to know of the environment, a line each; said once, before the task.
     pub notes: Vec<String>,
 }

@@ -79,7 +79,7 @@ impl Turn {
             history: History::default(),
             budget: Budget::new(job.limits, job.past.spent, job.started),
             breaker: Breaker::default(),
-            facts: facts(job.kind, &job.brief.notes),
+            facts: facts(job.kind, &job.brief),
             cache_key: job.cache_key.clone(),
             stop: job.cancel.child_token(),
             cancel: job.cancel.clone(),

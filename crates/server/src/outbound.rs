@@ -216,18 +216,21 @@ fn embedded(ip: Ipv6Addr) -> Option<Ipv4Addr> {
 }
 
 const fn is_public_v4(ip: Ipv4Addr) -> bool {
-    let [a, b, c, _] = ip.octets();
+    let [a, b, c, d] = ip.octets();
     let special = ip.is_private()
         || ip.is_loopback()
         || ip.is_link_local()
         || ip.is_documentation()
         || ip.is_multicast()
-        // This network, shared addresses, protocol assignments, benchmarks, reserved and broadcast.
+        // This network, shared addresses, protocol assignments, 6to4 relays, benchmarks, reserved and broadcast.
         || a == 0
         || (a == 100 && b & 0xc0 == 64)
         || (a == 192 && b == 0 && c == 0)
+        || (a == 192 && b == 88 && c == 99)
         || (a == 198 && b & 0xfe == 18)
-        || a >= 240;
+        || a >= 240
+        // A cloud's metadata in public space.
+        || (a == 168 && b == 63 && c == 129 && d == 16);
     !special
 }
 
@@ -246,6 +249,8 @@ mod tests {
             "0.0.0.0",
             "100.64.0.1",
             "192.0.0.192",
+            "168.63.129.16",
+            "192.88.99.1",
             "198.18.0.1",
             "224.0.0.1",
             "240.0.0.1",

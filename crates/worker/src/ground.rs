@@ -46,7 +46,8 @@ impl Ground {
     /// What the agent is told. A check that nobody declared is no demand.
     pub(crate) fn brief(&self) -> Brief {
         let checks = self.environment.checks.iter().filter(|check| check.origin.is_declared());
-        Brief { checks: checks.cloned().collect(), notes: self.notes.clone() }
+        let network = self.environment.network.clone();
+        Brief { checks: checks.cloned().collect(), network, notes: self.notes.clone() }
     }
 }
 

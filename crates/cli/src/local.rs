@@ -21,7 +21,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, MountFile};
+use crate::config::{Config, Database, MountFile};
 use crate::keys;
 
 /// Bytes of the token: 256 bits, as for any bearer token that nobody may guess.
@@ -68,10 +68,15 @@ impl Host {
     /// Starts a server on the data directory, at a loopback port of the system's choice.
     ///
     /// # Errors
-    /// If the directory or the port cannot be had.
+    /// If the directory or the port cannot be had, or the last server of the directory kept its tasks elsewhere.
     pub async fn start(config: &Config) -> anyhow::Result<Self> {
+        let database = Database::here(None, config, &crate::config::process)?;
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("No loopback port could be had.")?;
-        Self::on(listener, served(config, token()?).await?, config)
+        let served = legwork_server::Config {
+            database: database.as_ref().map(Database::url),
+            ..served(config, token()?).await?
+        };
+        Self::on(listener, served, config)
     }
 
     /// Starts a server at `listener`.

@@ -18,7 +18,7 @@ use std::path::Path;
 
 use legwork_domain::LinkDraft;
 
-use crate::config::Config;
+use crate::config::{Config, Database};
 use crate::exit::Trouble;
 use crate::local::Host;
 use crate::run::home;
@@ -30,6 +30,8 @@ struct Told<'a> {
     json: bool,
     /// Who works for it.
     worker: &'a str,
+    /// Where it keeps its tasks; `None`: in the data directory.
+    database: Option<&'a Database>,
 }
 
 /// Says where the server listens: to commands on this machine by the seat, to a person or a program on standard output.
@@ -39,7 +41,9 @@ async fn announce(
     config: &Config,
     told: &Told<'_>,
 ) -> anyhow::Result<()> {
-    let address = Address { url: host.url.clone(), pid: std::process::id(), token: host.token.clone() };
+    let database = told.database.and_then(|database| database.told(&config.home));
+    let address =
+        Address { url: host.url.clone(), pid: std::process::id(), token: host.token.clone(), database };
     let mut first = false;
     if let Some(seat) = seat {
         first = seat.before().is_none();
@@ -53,12 +57,15 @@ async fn announce(
     let mut lines = vec![
         Line::default().with(BOLD, "Legwork listens at ").with(ACCENT, &address.url),
         row("data").with(PLAIN, &config.home.display().to_string()),
+    ];
+    lines.extend(address.database.iter().map(|database| row("database").with(PLAIN, database)));
+    lines.extend([
         row("worker").with(PLAIN, told.worker),
         row("hand over")
             .with(ACCENT, "legwork task new \"…\"")
             .with(DIM, "  in another terminal; it finds this server"),
         row("token").with(ACCENT, "legwork token new NAME").with(DIM, "  for curl, other machines, workers"),
-    ];
+    ]);
     if first {
         let link = host.client.create_link(&LinkDraft { user: None }).await?;
         lines.push(

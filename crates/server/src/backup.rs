@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use legwork_store::{Restored, Store};
 
-use crate::{Error, database_in, open_store};
+use crate::{Error, database_in, open_kept};
 
 /// The directory of the blobs, in the data directory and in a backup.
 const BLOBS: &str = "blobs";
@@ -18,11 +18,18 @@ const BLOBS: &str = "blobs";
 /// Makes the backup `to`, a new directory, of the server on `data`, which may run meanwhile.
 ///
 /// # Errors
-/// [`Error::Data`] if the directory exists or cannot be written, [`Error::Store`] as the store's backup. What was copied by
-/// then is removed.
+/// [`Error::Absent`] if there is no database, [`Error::Data`] if the directory exists or cannot be written,
+/// [`Error::Store`] as the store's backup. What was copied by then is removed.
 pub async fn backup(data: &Path, database: Option<&str>, to: &Path) -> Result<(), Error> {
-    fs::DirBuilder::new().mode(0o700).create(to).map_err(at(to))?;
-    let made = fill(data, database, to).await;
+    let store = open_kept(data, database).await?;
+    let made = match fs::DirBuilder::new().mode(0o700).create(to) {
+        Ok(()) => fill(data, &store, to).await,
+        Err(error) => {
+            store.close().await;
+            return Err(at(to)(error));
+        }
+    };
+    store.close().await;
     if made.is_err() {
         // A half backup must not pass for one; what went wrong is said, also if it cannot be removed.
         let _ = fs::remove_dir_all(to);
@@ -30,13 +37,10 @@ pub async fn backup(data: &Path, database: Option<&str>, to: &Path) -> Result<()
     made
 }
 
-async fn fill(data: &Path, database: Option<&str>, to: &Path) -> Result<(), Error> {
+async fn fill(data: &Path, store: &Store, to: &Path) -> Result<(), Error> {
     // Before the database, since one that it names may be removed meanwhile, and after it, since it may name newer ones.
     copy_blobs(data, to).await?;
-    let store = open_store(data, database).await?;
-    let copied = store.backup(&database_in(to)).await;
-    store.close().await;
-    copied?;
+    store.backup(&database_in(to)).await?;
     copy_blobs(data, to).await
 }
 

@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::blobs::{Blobs, Stored};
 use crate::redact;
 use crate::vault::Key;
-use crate::{Error, now, open_store};
+use crate::{Error, now, open_kept};
 
 /// Violations after which the look stops: one that is broken so often needs no longer list.
 const VIOLATIONS_MAX: usize = 1000;
@@ -53,11 +53,10 @@ pub struct Findings {
 /// Looks at everything. A database of an older program is brought up to date first, as by a server's start.
 ///
 /// # Errors
-/// [`Error::Data`] if there is no database or no directory of blobs; [`Error::Store`] if a row cannot be read;
-/// [`Error::Key`] if the stored secrets were sealed with another key.
+/// [`Error::Absent`] if there is no database; [`Error::Data`] if the blobs cannot be read; [`Error::Store`] if a row
+/// cannot be read; [`Error::Key`] if the stored secrets were sealed with another key.
 pub async fn deep_look(deep: Deep) -> Result<Findings, Error> {
-    present(&deep)?;
-    let store = open_store(&deep.data, deep.database.as_deref()).await?;
+    let store = open_kept(&deep.data, deep.database.as_deref()).await?;
     let seen = match stored(&store, &deep).await {
         Ok(stored) => look(&store, &[&deep.secrets[..], &stored].concat()).await.map_err(Error::Store),
         Err(error) => Err(error),
@@ -78,20 +77,6 @@ pub async fn deep_look(deep: Deep) -> Result<Findings, Error> {
         Err(source) => return Err(Error::Data { path: deep.data, source }),
     }
     Ok(findings)
-}
-
-/// A database that is not there would be made by opening it.
-fn present(deep: &Deep) -> Result<(), Error> {
-    let named = deep.database.as_deref().map(|url| url.strip_prefix("sqlite:"));
-    let path = match named {
-        Some(None) => return Ok(()),
-        Some(Some(path)) => PathBuf::from(path),
-        None => crate::database_in(&deep.data),
-    };
-    match std::fs::metadata(&path) {
-        Ok(_) => Ok(()),
-        Err(source) => Err(Error::Data { path, source }),
-    }
 }
 
 /// The values of the stored secrets in every form in which they may come, where their key is at hand.

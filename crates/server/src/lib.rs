@@ -145,6 +145,9 @@ pub enum Error {
     /// The database cannot be opened.
     #[error("cannot open the database")]
     Store(#[from] legwork_store::Error),
+    /// Nothing was ever kept there: name the database that a server used.
+    #[error("{0} holds no database of Legwork's, so there is nothing to read. Nothing was made.")]
+    Absent(String),
     /// There is no key for the secrets, or it is not the one that they were sealed with.
     #[error("cannot open the secrets")]
     Key(#[from] KeyError),
@@ -311,6 +314,18 @@ async fn open_store(data: &Path, database: Option<&str>) -> Result<Store, legwor
             other => return other,
         }
     }
+}
+
+/// Opens a database that a server has used, and makes none where there is none.
+async fn open_kept(data: &Path, database: Option<&str>) -> Result<Store, Error> {
+    let own = || format!("sqlite:{}", database_in(data).display());
+    let url = database.map_or_else(own, str::to_owned);
+    if !Store::is_there(&url).await? {
+        // The URL of a Postgres may hold a password.
+        let place = url.strip_prefix("sqlite:").unwrap_or("The Postgres that was named");
+        return Err(Error::Absent(place.to_owned()));
+    }
+    Ok(open_store(data, database).await?)
 }
 
 /// The present, cut to what the database keeps.

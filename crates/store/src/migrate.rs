@@ -72,6 +72,17 @@ pub(crate) async fn is_ours(connection: &mut Connection) -> Result<bool, Error> 
     Ok(true)
 }
 
+/// Whether a database has a schema of ours, of whatever version.
+pub(crate) async fn is_applied(connection: &mut Connection) -> Result<bool, Error> {
+    let count = sqlx::query_scalar::<_, i64>("SELECT COUNT(*) FROM _sqlx_migrations").fetch_one(connection);
+    match count.await.map_err(Error::from) {
+        Ok(_) => Ok(true),
+        // There is no such table.
+        Err(Error::Database(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// How many migrations were applied; `None` for a database without a schema.
 async fn applied(connection: &mut Connection) -> Option<i64> {
     let count = sqlx::query_scalar("SELECT COUNT(*) FROM _sqlx_migrations WHERE success");

@@ -71,6 +71,22 @@ impl Store {
         Ok(Self { address: Some(Address(url.into())), ..store })
     }
 
+    /// Whether a database is there and holds a schema of this program. Makes nothing, unlike opening it.
+    ///
+    /// # Errors
+    /// As [`Store::connect`].
+    pub async fn is_there(url: &str) -> Result<bool, Error> {
+        let options = match url.strip_prefix("sqlite:").map(Path::new) {
+            Some(path) if !path.is_file() => return Ok(false),
+            Some(path) => sqlite_options(path, "rw")?,
+            None => options(url)?,
+        };
+        let mut connection = Connection::connect_with(&options).await?;
+        let there = migrate::is_applied(&mut connection).await;
+        connection.close().await?;
+        there
+    }
+
     async fn over(dialect: Dialect, options: AnyConnectOptions) -> Result<Self, Error> {
         // A pool tries again for a while when the setup of a connection fails. Of the first one we want to hear why.
         let mut first = pool(dialect, 1).connect_with(options.clone()).await?.acquire().await?.detach();

@@ -50,6 +50,7 @@ mod spans_and_logs_hold_no_content;
 mod steer_reaches_the_running_turn;
 mod tasks_are_kept;
 mod the_database_comes_later;
+mod the_database_is_elsewhere;
 mod the_documented_curl;
 mod up_is_killed_and_returns;
 mod up_stops_in_good_order;

@@ -36,7 +36,7 @@ pub(super) struct RestoreArgs {
 impl Of {
     /// The file of SQLite that is meant; `None`: the data directory's.
     fn file(self, config: &Config, vars: Vars<'_>) -> Result<Option<PathBuf>, Trouble> {
-        match Database::chosen(self.database, config, vars)? {
+        match Database::here(self.database, config, vars)? {
             None => Ok(None),
             Some(Database::Sqlite(path)) => Ok(Some(path)),
             Some(Database::Postgres(_)) => Err(Trouble::usage(

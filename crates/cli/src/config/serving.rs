@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use super::egress::EgressFile;
 use super::oidc::OidcFile;
 use super::{Config, Vars, lifetime, time};
 use crate::exit::Trouble;
+use crate::serve::Address;
 
 /// `[server]`. A flag of the command goes before each of these.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -203,6 +204,34 @@ impl Database {
         }
     }
 
+    /// The one that a command opens by itself, in place of a server that is not there: never another than the last server
+    /// of this data directory used, unless the command or `LEGWORK_DATABASE` says so.
+    ///
+    /// # Errors
+    /// If that server used another than the configuration names, with what to say; as [`Database::chosen`].
+    pub fn here(asked: Option<Self>, config: &Config, vars: Vars<'_>) -> Result<Option<Self>, Trouble> {
+        let is_named = asked.is_some() || vars("LEGWORK_DATABASE").is_some();
+        let chosen = Self::chosen(asked, config, vars)?;
+        let used = Address::left_in(&config.home).and_then(|address| address.database);
+        let same = used == chosen.as_ref().and_then(|chosen| chosen.told(&config.home));
+        match used {
+            Some(used) if !is_named && !same => Err(elsewhere(&used, chosen.as_ref(), config)),
+            Some(_) | None => Ok(chosen),
+        }
+    }
+
+    /// How it is called where others may read it, without password; `None`: it is the data directory's own.
+    #[must_use]
+    pub fn told(&self, home: &Path) -> Option<String> {
+        match self {
+            Self::Sqlite(path) => {
+                let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+                (path != home.join(OWN)).then(|| format!("sqlite:{}", path.display()))
+            }
+            Self::Postgres(url) => Some(without_password(url)),
+        }
+    }
+
     /// As the server takes it.
     #[must_use]
     pub fn url(&self) -> String {
@@ -239,6 +268,38 @@ impl fmt::Debug for Database {
     }
 }
 
+/// The data directory's own file.
+const OWN: &str = "legwork.db";
+
+/// A URL of Postgres without the password, which may stand before the host or among the parameters.
+fn without_password(url: &str) -> String {
+    let (place, parameters) = url.split_once('?').unwrap_or((url, ""));
+    let (scheme, rest) = place.split_once("://").unwrap_or(("postgres", place));
+    let (login, host) = rest.rsplit_once('@').unwrap_or(("", rest));
+    let user = login.split(':').next().filter(|user| !user.is_empty());
+    let user = user.map(|user| format!("{user}@")).unwrap_or_default();
+    let is_plain = |pair: &&str| !pair.to_ascii_lowercase().contains("password");
+    let parameters: Vec<&str> =
+        parameters.split('&').filter(is_plain).filter(|pair| !pair.is_empty()).collect();
+    let parameters = if parameters.is_empty() { String::new() } else { format!("?{}", parameters.join("&")) };
+    format!("{scheme}://{user}{host}{parameters}")
+}
+
+fn elsewhere(used: &str, chosen: Option<&Database>, config: &Config) -> Trouble {
+    let here = chosen.and_then(|chosen| chosen.told(&config.home));
+    let here = here.unwrap_or_else(|| config.home.join(OWN).display().to_string());
+    let what = format!(
+        "The last server on {} kept its tasks in {used}, and this command would open {here} in its place. Nothing was opened.",
+        config.home.display()
+    );
+    let password = if used.starts_with("sqlite:") { "" } else { ", with the password" };
+    let next = format!(
+        "Start that server again (legwork server), or name its database: LEGWORK_DATABASE={used}{password}.\n\
+         To use the other one, name that in the same way: LEGWORK_DATABASE=sqlite:PATH"
+    );
+    Trouble::usage(what, next)
+}
+
 /// Some of a worker's heartbeats, which come twice a second.
 const LEASE_MS_MIN: u64 = 3000;
 /// Beyond this a dead worker's turn would look as if it were run.
@@ -260,4 +321,27 @@ fn kept<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Dura
 
 fn database<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Database>, D::Error> {
     String::deserialize(deserializer)?.parse().map(Some).map_err(serde::de::Error::custom)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(text: &str) -> Option<String> {
+        text.parse::<Database>().unwrap().told(Path::new("/data"))
+    }
+
+    #[test]
+    fn a_database_is_told_without_its_password() {
+        assert_eq!(told("sqlite:/data/legwork.db"), None);
+        assert_eq!(told("sqlite:/srv/a.db").as_deref(), Some("sqlite:/srv/a.db"));
+        for (url, shown) in [
+            ("postgres://me:hunter2@db:5433/legwork", "postgres://me@db:5433/legwork"),
+            ("postgresql://me:hunt@er2@db/legwork", "postgresql://me@db/legwork"),
+            ("postgres://db/legwork?host=/run&password=hunter2", "postgres://db/legwork?host=/run"),
+            ("postgres://db/l?PASSWORD=hunter2&sslpassword=x", "postgres://db/l"),
+        ] {
+            assert_eq!(told(url).as_deref(), Some(shown), "{url}");
+        }
+    }
 }

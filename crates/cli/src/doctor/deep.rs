@@ -14,7 +14,7 @@ use crate::{json, keys, models};
 const RULES: &str = "\"Invariants\" in ARCHITECTURE.md says what each number means. Keep a copy of the data directory for a report.";
 
 pub(super) async fn run(args: Args, config: &Config, vars: Vars<'_>) -> anyhow::Result<Exit> {
-    let database = Database::chosen(args.database, config, vars)?.as_ref().map(Database::url);
+    let database = Database::here(args.database, config, vars)?.as_ref().map(Database::url);
     let keys = models::keys(config, vars).into_iter();
     let mut secrets: Vec<String> = keys.map(|(_, value)| value).collect();
     secrets.extend(Address::left_in(&config.home).map(|address| address.token));

@@ -35,6 +35,9 @@ pub struct Address {
     pub pid: u32,
     /// A token that the servers of this data directory take.
     pub token: String,
+    /// Where it keeps its tasks, without password; `None`: in the data directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<String>,
 }
 
 /// The right to serve a data directory, given back when it is dropped.
@@ -166,8 +169,12 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         assert_eq!(Address::of(home.path()).await.unwrap(), None);
         let mut seat = Seat::take(home.path()).await.unwrap();
-        let address =
-            Address { url: "http://127.0.0.1:1".into(), pid: std::process::id(), token: "t".into() };
+        let address = Address {
+            url: "http://127.0.0.1:1".into(),
+            pid: std::process::id(),
+            token: "t".into(),
+            database: None,
+        };
         seat.announce(&address).unwrap();
         assert_eq!(Address::of(home.path()).await.unwrap(), Some(address));
         let Err(refused) = Seat::take(home.path()).await else {

@@ -59,7 +59,8 @@ pub async fn run(args: Args, config: &Config, vars: Vars<'_>) -> anyhow::Result<
     let mut host = Host::on(address::bind(listen).await?, served, config)?;
     host.ready().await?;
     let works = format!("none here: legwork worker --server {}", host.url);
-    announce(seat.as_mut(), &host, config, &Told { json: args.json, worker: &works }).await?;
+    let told = Told { json: args.json, worker: &works, database: database.as_ref() };
+    announce(seat.as_mut(), &host, config, &told).await?;
     tokio::select! {
         () = signals.next() => {}
         error = host.failure() => return Err(error),

@@ -9,7 +9,7 @@ use super::seat::Seat;
 use super::stop::drained;
 use super::worker::ShareArgs;
 use super::{Told, announce};
-use crate::config::{Config, Vars};
+use crate::config::{Config, Database, Vars};
 use crate::exit::Exit;
 use crate::local::{self, Host, Worker};
 use crate::signals::Signals;
@@ -43,8 +43,10 @@ pub async fn run(args: Args, config: &Config, vars: Vars<'_>) -> anyhow::Result<
     let share = args.share.over(&config.worker)?;
     ready::check(config).await?;
     let catalog = Arc::new(Catalog::new(models::settings(config, vars)?)?);
+    let database = Database::chosen(None, config, vars)?;
     let mut seat = Seat::take(&config.home).await?;
     let served = legwork_server::Config {
+        database: database.as_ref().map(Database::url),
         door: args.listen.door(&config.server, vars)?,
         ..local::served(config, seat.token()?).await?
     };
@@ -53,7 +55,8 @@ pub async fn run(args: Args, config: &Config, vars: Vars<'_>) -> anyhow::Result<
     let mut worker = Worker::start(config, host.client.clone(), catalog, share)?;
     host.ready().await?;
     let works = format!("{slots} turns at the same time");
-    announce(Some(&mut seat), &host, config, &Told { json: args.json, worker: &works }).await?;
+    let told = Told { json: args.json, worker: &works, database: database.as_ref() };
+    announce(Some(&mut seat), &host, config, &told).await?;
     tokio::select! {
         () = signals.next() => {}
         error = worker.failure() => return Err(error),

@@ -70,6 +70,6 @@ async fn a_database_that_is_not_there_is_not_made() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().to_owned();
     let error = deep_look(Deep { data, database: None, secrets: Vec::new(), key: None }).await.unwrap_err();
-    assert!(matches!(error, legwork_server::Error::Data { .. }), "{error}");
+    assert!(matches!(error, legwork_server::Error::Absent(_)), "{error}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }

@@ -23,7 +23,7 @@ use legwork_server::Redactor;
 use crate::exit::Trouble;
 use crate::logins;
 
-pub use egress::EgressFile;
+pub use egress::{EgressFile, GitFile};
 pub use file::{MountFile, ProviderFile};
 pub use oidc::providers;
 pub use serving::{Database, ServerFile, WorkerFile};

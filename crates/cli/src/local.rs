@@ -16,7 +16,7 @@ use legwork_domain::{TaskId, TaskQuery, WorkerId};
 use legwork_model::{Catalog, Settings};
 use legwork_sandbox::local::{Local, Options};
 use legwork_sandbox::{Bind, Toolchains};
-use legwork_worker::LocalRepositories;
+use legwork_worker::{LocalRepositories, Reach, Remotes};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -62,6 +62,8 @@ pub struct Share {
     pub labels: Vec<String>,
     /// Which repositories of this machine it may take.
     pub local: LocalRepositories,
+    /// Where the URLs of others may lead.
+    pub reach: Reach,
 }
 
 impl Host {
@@ -113,6 +115,8 @@ impl Host {
             task: Some(task),
             labels: Vec::new(),
             local: LocalRepositories::Any,
+            // Who named the URL could run git on this machine just as well.
+            reach: Reach::Any,
         };
         Worker::start(config, self.client.clone(), catalog, share)
     }
@@ -207,7 +211,7 @@ impl Worker {
             id,
             task: share.task,
             labels: share.labels,
-            operator_env: config.git.clone(),
+            remotes: Remotes { env: config.git.clone(), reach: share.reach },
         };
         let shutdown = CancellationToken::new();
         let run = tokio::spawn(legwork_worker::run(worker, shutdown.clone()));

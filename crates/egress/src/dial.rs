@@ -11,10 +11,10 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ipnet::IpNet;
+use legwork_address::special;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::address::{is_opened, special};
 use crate::host::{Authority, Host};
 use crate::policy::Pattern;
 
@@ -51,7 +51,7 @@ impl Resolver for System {
     }
 }
 
-/// What of the operator's own network a sandbox may reach, if its policy allows the name.
+/// What of the operator's own network may be reached.
 #[derive(Clone, Debug, Default)]
 pub struct Opened {
     /// Addresses that are not public.
@@ -112,14 +112,14 @@ impl Dialer {
         let unreachable = |why: String| NoWay::Unreachable { host: to.host.clone(), why };
         if let Some(upstream) = &self.upstream {
             // Who has a proxy may be unable to resolve anything else; where it can, what it finds is looked at.
-            match self.addresses(to).await {
+            match self.addresses(&to.host).await {
                 Err(refused @ NoWay::Special { .. }) => return Err(refused),
                 Ok(_) | Err(NoWay::Unreachable { .. }) => {}
             }
             return through(upstream, to).await.map_err(|error| unreachable(error.to_string()));
         }
         let mut last = "it has no address".to_owned();
-        for address in self.addresses(to).await? {
+        for address in self.addresses(&to.host).await? {
             match connect(SocketAddr::new(address, to.port)).await {
                 Ok(stream) => return Ok(stream),
                 Err(error) => last = error.to_string(),
@@ -128,28 +128,38 @@ impl Dialer {
         Err(unreachable(last))
     }
 
-    /// The addresses of a host, none of which is refused.
-    async fn addresses(&self, to: &Authority) -> Result<Vec<IpAddr>, NoWay> {
-        let unreachable = |why: &str| NoWay::Unreachable { host: to.host.clone(), why: why.to_owned() };
-        let mut addresses = match &to.host {
-            Host::Ip(address) => vec![*address],
-            Host::Name(name) => match tokio::time::timeout(RESOLVE_TIME, self.resolver.resolve(name)).await {
-                Ok(Ok(found)) => found,
-                Ok(Err(_)) => return Err(unreachable("its name is not known")),
-                Err(_) => return Err(unreachable("its name was not found in time")),
-            },
-        };
-        let is_open = self.opened.hosts.iter().any(|pattern| pattern.matches(&to.host));
-        for address in &addresses {
-            if let Some(what) =
-                special(*address).filter(|_| !is_open && !is_opened(*address, &self.opened.networks))
-            {
-                return Err(NoWay::Special { host: to.host.clone(), address: *address, what });
-            }
-        }
-        addresses.truncate(ADDRESSES_MAX);
-        Ok(addresses)
+    async fn addresses(&self, host: &Host) -> Result<Vec<IpAddr>, NoWay> {
+        addresses(host, self.resolver.as_ref(), &self.opened).await
     }
+}
+
+/// The addresses of a host, none of which is refused: all are public, or opened.
+///
+/// # Errors
+/// [`NoWay`], if one is not, or there is none.
+pub async fn addresses(host: &Host, resolver: &dyn Resolver, opened: &Opened) -> Result<Vec<IpAddr>, NoWay> {
+    let unreachable = |why: &str| NoWay::Unreachable { host: host.clone(), why: why.to_owned() };
+    let mut addresses = match host {
+        Host::Ip(address) => vec![*address],
+        Host::Name(name) => match tokio::time::timeout(RESOLVE_TIME, resolver.resolve(name)).await {
+            Ok(Ok(found)) => found,
+            Ok(Err(_)) => return Err(unreachable("its name is not known")),
+            Err(_) => return Err(unreachable("its name was not found in time")),
+        },
+    };
+    let is_open = opened.hosts.iter().any(|pattern| pattern.matches(host));
+    for address in &addresses {
+        if let Some(what) = special(*address).filter(|_| !is_open && !is_opened(*address, &opened.networks)) {
+            return Err(NoWay::Special { host: host.clone(), address: *address, what });
+        }
+    }
+    addresses.truncate(ADDRESSES_MAX);
+    Ok(addresses)
+}
+
+/// Whether the operator has opened this address.
+fn is_opened(address: IpAddr, opened: &[IpNet]) -> bool {
+    opened.iter().any(|network| network.contains(&address))
 }
 
 async fn connect(address: SocketAddr) -> io::Result<TcpStream> {

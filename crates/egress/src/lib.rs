@@ -9,7 +9,6 @@
 //! methods, or a secret may go, TLS ends here: with a certificate of an authority that was made for this sandbox alone and
 //! whose key never leaves this process.
 
-mod address;
 mod body;
 mod connect;
 mod dial;
@@ -26,8 +25,7 @@ mod stream;
 mod trust;
 mod tunnel;
 
-pub use address::special;
-pub use dial::{NoWay, Opened, Resolver, System, Upstream};
+pub use dial::{NoWay, Opened, Resolver, System, Upstream, addresses};
 pub use host::{Authority, BadHost, Host};
 pub use policy::{Grant, Methods, Pattern, Plain, Policy, Reach, Rule, Scheme};
 pub use proxy::{Canary, Door, Proxy, Settings, Visit};

@@ -1,5 +1,7 @@
 use std::ffi::OsString;
 
+use crate::Protocol;
+
 /// A git command for the host, complete: a runner starts it with exactly these arguments and this environment, nothing
 /// inherited, standard input empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,7 +13,7 @@ pub struct Invocation {
 }
 
 /// Settings of every invocation on the host. What a repository says about them is overruled, since `-c` comes last.
-const SETTINGS: [&str; 18] = [
+const SETTINGS: [&str; 19] = [
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",
     "core.untrackedCache=false",
@@ -28,15 +30,12 @@ const SETTINGS: [&str; 18] = [
     "fetch.fsck.badTimezone=ignore",
     "fetch.fsck.missingSpaceBeforeDate=ignore",
     "transfer.bundleURI=false",
+    "fetch.uriProtocols=",
     "gc.auto=0",
     "maintenance.auto=false",
     "protocol.allow=never",
     "advice.detachedHead=false",
 ];
-
-/// The transports that may be used, each of which moves data only. Never `ext` or `fd`, which run commands, and not
-/// `file`, whose `upload-pack` would run in a foreign repository on the host.
-const PROTOCOLS: [&str; 4] = ["https", "http", "ssh", "git"];
 
 /// The search path where the caller passes none.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -50,8 +49,8 @@ impl Invocation {
         for setting in SETTINGS {
             argv.extend(["-c".into(), setting.into()]);
         }
-        for protocol in PROTOCOLS {
-            argv.extend(["-c".into(), format!("protocol.{protocol}.allow=always").into()]);
+        for protocol in Protocol::ALL {
+            argv.extend(["-c".into(), format!("protocol.{}.allow=always", protocol.name()).into()]);
         }
         argv.extend(args.iter().map(OsString::from));
         let mut invocation = Self { argv, env: env.to_vec() };
@@ -74,6 +73,12 @@ impl Invocation {
     pub(crate) fn with_env(mut self, name: &str, value: impl Into<OsString>) -> Self {
         self.env.retain(|(known, _)| known != name);
         self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// A setting beside those of every invocation.
+    pub(crate) fn with_setting(mut self, setting: &str) -> Self {
+        self.argv.splice(1..1, ["-c".into(), setting.into()]);
         self
     }
 

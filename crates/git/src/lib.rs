@@ -19,4 +19,5 @@ mod repository;
 
 pub use error::Error;
 pub use invocation::{Invocation, Script};
-pub use repository::{Repository, Url};
+pub use mirror::Route;
+pub use repository::{Protocol, Repository, Url};

@@ -24,7 +24,78 @@ impl std::fmt::Debug for Url {
     }
 }
 
+/// A transport that may be used: each moves data only. Never `ext` or `fd`, which run commands, and not `file`, whose
+/// `upload-pack` would run in a foreign repository on the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP over TLS.
+    Https,
+    /// HTTP in the open.
+    Http,
+    /// Over ssh.
+    Ssh,
+    /// Git's own, in the open.
+    Git,
+}
+
+impl Protocol {
+    pub(crate) const ALL: [Self; 4] = [Self::Https, Self::Http, Self::Ssh, Self::Git];
+
+    /// As URLs and git's configuration have it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Https => "https",
+            Self::Http => "http",
+            Self::Ssh => "ssh",
+            Self::Git => "git",
+        }
+    }
+
+    /// Where it is spoken if a URL does not say (git-daemon(1) for git's own).
+    #[must_use]
+    pub const fn port(self) -> u16 {
+        match self {
+            Self::Https => 443,
+            Self::Http => 80,
+            Self::Ssh => 22,
+            Self::Git => 9418,
+        }
+    }
+
+    fn of(scheme: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|protocol| protocol.name() == scheme)
+    }
+}
+
 impl Url {
+    /// What is spoken there.
+    #[must_use]
+    pub fn protocol(&self) -> Protocol {
+        self.text.split_once("://").and_then(|(scheme, _)| Protocol::of(scheme)).unwrap_or(Protocol::Ssh)
+    }
+
+    /// `HOST` or `HOST:PORT`, without user and password, as it stands in the URL.
+    #[must_use]
+    pub fn authority(&self) -> &str {
+        let (authority, _) = self.split();
+        authority.rsplit_once('@').map_or(authority, |(_, host)| host)
+    }
+
+    /// The URL to the same place at another authority.
+    pub(crate) fn at(&self, authority: &str) -> String {
+        let (_, path) = self.split();
+        format!("{}://{authority}{path}", self.protocol().name())
+    }
+
+    /// The authority, and the path behind it.
+    fn split(&self) -> (&str, &str) {
+        match self.text.split_once("://") {
+            Some((_, rest)) => rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash)),
+            None => self.text.split_once(':').unwrap_or((&self.text, "")),
+        }
+    }
+
     /// As it was given; it may hold a password, so it goes to git and nowhere else.
     #[must_use]
     pub fn secret(&self) -> &str {
@@ -80,6 +151,10 @@ impl Repository {
             {
                 Err(refused("the URL names no host"))
             }
+            // Git and its libraries do not agree on where a host ends that holds one of these.
+            Some(("https" | "http" | "ssh" | "git", rest)) if authority_of(rest).contains(is_odd) => {
+                Err(refused("a character stands before or in its host that belongs in no host"))
+            }
             Some((scheme @ ("https" | "http" | "ssh" | "git"), rest)) => Ok(Self::Url(url(scheme, rest))),
             Some(_) => Err(refused("only https, http, ssh, git and file URLs are taken")),
             None => scp_like(text).ok_or_else(|| {
@@ -98,6 +173,14 @@ impl Repository {
             Self::Url(url) => url.public.clone(),
         }
     }
+}
+
+fn authority_of(rest: &str) -> &str {
+    rest.split('/').next().unwrap_or(rest)
+}
+
+fn is_odd(letter: char) -> bool {
+    matches!(letter, '?' | '#' | '\\') || letter.is_whitespace() || letter.is_control()
 }
 
 fn url(scheme: &str, rest: &str) -> Url {
@@ -183,8 +266,29 @@ mod tests {
             "https:///x",
             "/a\nb",
             "host::x",
+            "https://evil.example?@good.example/x",
+            "https://evil.example#@good.example/x",
+            "https://good.example\\@evil.example/x",
+            "git://a b/x",
         ] {
             assert!(Repository::parse(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_url_says_where_it_leads() {
+        let leads = |text: &str| match Repository::parse(text).unwrap() {
+            Repository::Url(url) => (url.protocol(), url.authority().to_owned()),
+            Repository::Path(path) => unreachable!("{path:?}"),
+        };
+        for (text, protocol, authority) in [
+            ("https://me:p@w@h.example:8443/a/b", Protocol::Https, "h.example:8443"),
+            ("git://h.example/a", Protocol::Git, "h.example"),
+            ("ssh://git@[::2]:22/a", Protocol::Ssh, "[::2]:22"),
+            ("git@h.example:a/b", Protocol::Ssh, "h.example"),
+            ("http://h.example", Protocol::Http, "h.example"),
+        ] {
+            assert_eq!(leads(text), (protocol, authority.to_owned()), "{text}");
         }
     }
 

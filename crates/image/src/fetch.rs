@@ -9,13 +9,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use legwork_address::is_public;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue, LOCATION};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, Url};
 use rustls::crypto::ring;
-
-use crate::address::is_public;
 
 /// What registries see of us.
 const USER_AGENT: &str = concat!("legwork/", env!("CARGO_PKG_VERSION"));

@@ -7,7 +7,6 @@
 //!
 //! Which paths and registries may be named is the operator's to say ([`Settings`]); a recipe knows names only.
 
-mod address;
 mod archive;
 mod decompress;
 mod directory;

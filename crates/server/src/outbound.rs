@@ -5,11 +5,12 @@
 //! whatever the name says a moment later. Redirects are not followed. An operator may name hosts that are allowed all
 //! the same.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http;
+use legwork_address::is_public;
 use reqwest::Url;
 use reqwest::redirect::Policy;
 use rustls::crypto::ring;
@@ -185,96 +186,9 @@ fn reason(error: &reqwest::Error) -> String {
     format!("{what}.")
 }
 
-/// Whether an address is one of the public internet, by the registries of special addresses (RFC 6890).
-fn is_public(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => is_public_v4(ip),
-        IpAddr::V6(ip) => match embedded(ip) {
-            Some(ip) => is_public_v4(ip),
-            // Global unicast is 2000::/3; of it, documentation and what tunnels to who knows where.
-            None => {
-                let [first, second, ..] = ip.segments();
-                (first & 0xe000) == 0x2000
-                    && (first, second) != (0x2001, 0xdb8)
-                    && (first, second) != (0x2001, 0)
-                    && first != 0x2002
-            }
-        },
-    }
-}
-
-/// The IPv4 address within one of IPv6 (mapped, or by NAT64's well-known prefix).
-fn embedded(ip: Ipv6Addr) -> Option<Ipv4Addr> {
-    if let Some(ip) = ip.to_ipv4_mapped() {
-        return Some(ip);
-    }
-    let [a, b, c, d, e, f, high, low] = ip.segments();
-    if [a, b, c, d, e, f] != [0x64, 0xff9b, 0, 0, 0, 0] {
-        return None;
-    }
-    Some(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)))
-}
-
-const fn is_public_v4(ip: Ipv4Addr) -> bool {
-    let [a, b, c, d] = ip.octets();
-    let special = ip.is_private()
-        || ip.is_loopback()
-        || ip.is_link_local()
-        || ip.is_documentation()
-        || ip.is_multicast()
-        // This network, shared addresses, protocol assignments, 6to4 relays, benchmarks, reserved and broadcast.
-        || a == 0
-        || (a == 100 && b & 0xc0 == 64)
-        || (a == 192 && b == 0 && c == 0)
-        || (a == 192 && b == 88 && c == 99)
-        || (a == 198 && b & 0xfe == 18)
-        || a >= 240
-        // A cloud's metadata in public space.
-        || (a == 168 && b == 63 && c == 129 && d == 16);
-    !special
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn special_addresses_are_not_public() {
-        let special = [
-            "127.0.0.1",
-            "10.1.2.3",
-            "172.16.0.1",
-            "192.168.0.1",
-            "169.254.169.254",
-            "0.0.0.0",
-            "100.64.0.1",
-            "192.0.0.192",
-            "168.63.129.16",
-            "192.88.99.1",
-            "198.18.0.1",
-            "224.0.0.1",
-            "240.0.0.1",
-            "255.255.255.255",
-            "203.0.113.1",
-            "::1",
-            "::",
-            "fe80::1",
-            "fd00:ec2::254",
-            "ff02::1",
-            "::ffff:127.0.0.1",
-            "64:ff9b::a9fe:a9fe",
-            "2001:db8::1",
-            "2002:7f00:1::",
-            "2001:0:1::",
-            "::127.0.0.1",
-        ];
-        for ip in special {
-            assert!(!is_public(ip.parse().unwrap()), "{ip}");
-        }
-        for ip in ["1.1.1.1", "93.184.216.34", "2606:4700::1111", "::ffff:1.1.1.1", "64:ff9b::101:101"] {
-            assert!(is_public(ip.parse().unwrap()), "{ip}");
-        }
-    }
 
     #[tokio::test]
     async fn however_a_private_host_is_written_it_is_refused() {

@@ -13,6 +13,13 @@ const TIMEOUT: Duration = Duration::from_secs(60 * 60);
 /// The longest answer that is read: `ls-remote` of a repository with half a million refs.
 const OUTPUT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
+/// What curl says, by way of git, of a redirect that is not followed.
+const REDIRECTED: &str = "returned error: 30";
+
+/// What to do about it.
+const REDIRECT_MEND: &str = "; the host leads elsewhere, which is not followed here: name the URL that it leads to, often the \
+                             same with .git at its end, or with https";
+
 /// Runs the invocation and gives its standard output.
 ///
 /// # Errors
@@ -40,7 +47,8 @@ pub(crate) async fn git(invocation: &Invocation, url: &Url) -> Result<Vec<u8>, S
         return Ok(stdout);
     }
     let words = String::from_utf8_lossy(&stderr).replace(url.secret(), url.public());
-    Err(crate::clean::last_lines(&without_credentials(&words), 3))
+    let words = crate::clean::last_lines(&without_credentials(&words), 3);
+    Err(if words.contains(REDIRECTED) { format!("{words}{REDIRECT_MEND}") } else { words })
 }
 
 async fn read(stream: Option<impl AsyncRead + Unpin>) -> Vec<u8> {

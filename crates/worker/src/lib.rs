@@ -23,6 +23,7 @@ mod patch;
 mod purse;
 mod recipe;
 mod recorder;
+mod remotes;
 mod roll;
 mod root;
 mod setup;
@@ -33,7 +34,6 @@ mod trace;
 mod trial;
 mod turn;
 
-use std::ffi::OsString;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -51,6 +51,7 @@ use roll::Roll;
 
 pub use network::Network;
 pub use open::{ENVIRONMENT, open};
+pub use remotes::{Reach, Remotes};
 pub use shelf::Keep;
 
 /// What a worker is made of.
@@ -83,9 +84,8 @@ pub struct Config {
     pub task: Option<TaskId>,
     /// What it has: it gets only turns whose labels are all among these.
     pub labels: Vec<String>,
-    /// What git may see of the operator's environment to reach remote repositories
-    /// ([`legwork_git::mirror::OPERATOR_ENV`] names it).
-    pub operator_env: Vec<(OsString, OsString)>,
+    /// What it has to reach remote repositories.
+    pub remotes: Remotes,
 }
 
 /// Which repositories that are named by a path of its own machine a worker takes. Who hands tasks over chooses the path, and

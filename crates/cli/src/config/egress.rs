@@ -1,4 +1,4 @@
-//! `[worker.egress]`: what a worker's operator says about the network of sandboxes.
+//! `[worker.egress]` and `[worker.git]`: what a worker's operator says about the network of sandboxes, and of git outside.
 
 use ipnet::IpNet;
 use legwork_egress::{Authority, Opened, Pattern, Roots, System, Upstream};
@@ -34,15 +34,8 @@ impl EgressFile {
         let pattern = |key: &'static str| {
             move |text: &String| text.parse::<Pattern>().map_err(|error| unusable(key, &error.to_string()))
         };
-        let networks = self.private_networks.iter().map(|text| {
-            text.parse::<IpNet>().map_err(|_| {
-                unusable("private_networks", &format!("{text:?} is no network such as 10.0.0.0/8"))
-            })
-        });
-        let opened = Opened {
-            networks: networks.collect::<Result<_, _>>()?,
-            hosts: self.private_hosts.iter().map(pattern("private_hosts")).collect::<Result<_, _>>()?,
-        };
+        let opened =
+            opened(&self.private_networks, &self.private_hosts).map_err(|(key, why)| unusable(key, &why))?;
         self.deny.iter().map(pattern("deny")).collect::<Result<Vec<_>, _>>()?;
         let mut package_managers = packages::hosts(home, vars);
         package_managers.extend(self.package_managers.iter().cloned());
@@ -70,6 +63,46 @@ impl EgressFile {
         let authority = Authority::parse(place, Some(80)).map_err(|_| wrong())?;
         Ok(Some(Upstream { authority, login }))
     }
+}
+
+/// `[worker.git]`: what the URLs of tasks may lead to beside public addresses.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GitFile {
+    /// Networks that are not public and may be fetched from all the same.
+    pub private_networks: Vec<String>,
+    /// Hosts that may have addresses that are not public.
+    pub private_hosts: Vec<String>,
+}
+
+impl GitFile {
+    /// What is opened.
+    ///
+    /// # Errors
+    /// A key that cannot be used.
+    pub fn opened(&self) -> Result<Opened, Trouble> {
+        opened(&self.private_networks, &self.private_hosts).map_err(|(key, why)| {
+            Trouble::usage(
+                format!("The key `{key}` of [worker.git] cannot be used: {why}."),
+                "Correct it in the configuration file; docs/cli.md has the forms.",
+            )
+        })
+    }
+}
+
+/// The key that cannot be used, and why.
+type Wrong = (&'static str, String);
+
+fn opened(networks: &[String], hosts: &[String]) -> Result<Opened, Wrong> {
+    let network = |text: &String| {
+        let wrong = |_| ("private_networks", format!("{text:?} is no network such as 10.0.0.0/8"));
+        text.parse::<IpNet>().map_err(wrong)
+    };
+    let host = |text: &String| text.parse::<Pattern>().map_err(|error| ("private_hosts", error.to_string()));
+    Ok(Opened {
+        networks: networks.iter().map(network).collect::<Result<_, _>>()?,
+        hosts: hosts.iter().map(host).collect::<Result<_, _>>()?,
+    })
 }
 
 fn unusable(key: &str, why: &str) -> Trouble {

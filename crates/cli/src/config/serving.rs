@@ -13,7 +13,7 @@ use legwork_server::{Rate, Rates};
 use legwork_worker::Keep;
 use serde::Deserialize;
 
-use super::egress::EgressFile;
+use super::egress::{EgressFile, GitFile};
 use super::oidc::OidcFile;
 use super::{Config, Vars, lifetime, time};
 use crate::exit::Trouble;
@@ -113,6 +113,8 @@ pub struct WorkerFile {
     pub registry: BTreeMap<String, RegistryFile>,
     /// What its sandboxes may reach.
     pub egress: EgressFile,
+    /// What tasks' repositories may be fetched from.
+    pub git: GitFile,
 }
 
 /// `[worker.registry."NAME"]`.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use legwork_client::Client;
 use legwork_domain::{LABEL_BYTES_MAX, LABELS_MAX};
 use legwork_model::{Catalog, Scripts, Settings};
-use legwork_worker::LocalRepositories;
+use legwork_worker::{LocalRepositories, Reach};
 
 use super::stop::drained;
 use crate::config::{Config, Vars, WorkerFile};
@@ -69,7 +69,9 @@ impl ShareArgs {
             let what = format!("{} labels were named; a worker has at most {LABELS_MAX}.", labels.len());
             return Err(Trouble::usage(what, "Leave some out."));
         }
-        Ok(Share { slots, task: None, labels, local: LocalRepositories::Any })
+        // Those who may hand tasks over to a service need not own its machine.
+        let reach = Reach::Public(file.git.opened()?);
+        Ok(Share { slots, task: None, labels, local: LocalRepositories::Any, reach })
     }
 }
 

@@ -46,7 +46,7 @@ async fn names_that_lead_inwards_are_refused_by_their_address() {
         ("::ffff:127.0.0.1", "loopback"),
         ("::ffff:169.254.169.254", "metadata"),
         ("64:ff9b::7f00:1", "loopback"),
-        ("2002:7f00:1::", "loopback"),
+        ("2002:7f00:1::", "tunnel"),
         ("2001:0:4136:e378:8000:63bf:80ff:fffe", "tunnel"),
         ("2001:db8::1", "documentation"),
     ] {

@@ -7,7 +7,7 @@ use legwork_git::{Url, mirror};
 use legwork_sandbox::{Bind, Exit, Sandbox, WORKSPACE};
 
 use super::local::Local;
-use super::{Checkout, Found, Known, Origin};
+use super::{Checkout, Found, Known, Origin, route};
 use crate::clean::{self, Said};
 use crate::end::End;
 use crate::host;
@@ -110,12 +110,13 @@ async fn binds(worker: &Worker, found: &Found) -> Result<Vec<Bind>, End> {
 /// Brings our bare mirror of a remote repository up to date.
 async fn mirrored(worker: &Worker, found: &Found, url: &Url) -> Result<std::path::PathBuf, End> {
     let unreachable = |why: String| End::checkout(format!("{} cannot be fetched: {why}", url.public()));
+    let route = route(worker, url).await.map_err(unreachable)?;
     let mirror = crate::mirror_of(&worker.config.data, url);
     std::fs::create_dir_all(&mirror).map_err(End::checkout)?;
     let object = &found.resolved.object;
     host::git(&mirror::init(&mirror, found.resolved.format), url).await.map_err(unreachable)?;
     let commit = Some(object.as_str()).filter(|object| is_object_id(object));
-    let fetch = mirror::fetch(&mirror, url, commit, &worker.config.operator_env);
+    let fetch = mirror::fetch(&mirror, url, &route, commit, &worker.config.remotes.env);
     host::git(&fetch, url).await.map_err(unreachable)?;
     worker.shelf.used([mirror.as_path()]);
     Ok(mirror)

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use legwork_domain::{LocalChanges, Source};
 use legwork_git::refs::{Refs, Resolved, is_object_id, object_format};
-use legwork_git::{Repository, Url};
+use legwork_git::{Repository, Route, Url};
 use legwork_sandbox::Layer;
 use serde::{Deserialize, Serialize};
 
@@ -187,8 +187,14 @@ async fn remote_refs(worker: &Worker, url: &Url, source: &Source, pinned: Option
         refs.set_head(pinned.or(source.base.as_deref()).unwrap_or_default().as_bytes());
         return Ok(refs);
     }
-    let list = legwork_git::mirror::list(url, &worker.config.operator_env);
     let unreachable = |why: String| End::checkout(format!("{} cannot be read: {why}", url.public()));
+    let route = route(worker, url).await.map_err(unreachable)?;
+    let list = legwork_git::mirror::list(url, &route, &worker.config.remotes.env);
     let listed = host::git(&list, url).await.map_err(unreachable)?;
     Refs::listed(&listed).map_err(End::checkout)
+}
+
+/// How git may get to a URL, looked at anew each time: names change hands.
+async fn route(worker: &Worker, url: &Url) -> Result<Route, String> {
+    worker.config.remotes.route(url, worker.config.network.resolver.as_ref()).await
 }

@@ -197,9 +197,9 @@ async fn what_is_not_in_the_checkout_is_said() {
 }
 
 /// `git daemon` on a free loopback port.
-struct Daemon {
+pub(crate) struct Daemon {
     child: Child,
-    port: u16,
+    pub(crate) port: u16,
 }
 
 impl Drop for Daemon {
@@ -210,7 +210,7 @@ impl Drop for Daemon {
 }
 
 impl Daemon {
-    fn serve(base: &PathBuf) -> Self {
+    pub(crate) fn serve(base: &PathBuf) -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         // The program itself: the wrapper `git` would leave it behind when it is killed.
         let programs = git_in(base, &["--exec-path"]);

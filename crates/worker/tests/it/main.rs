@@ -16,6 +16,7 @@ mod forks;
 mod hostile;
 mod images;
 mod network;
+mod remotes;
 mod stops;
 mod talk;
 mod turns;

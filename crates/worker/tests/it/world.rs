@@ -106,8 +106,13 @@ fn worker_of(client: Client, directory: &Path) -> legwork_worker::Config {
         id: WorkerId::from_u128(u128::from(std::process::id())),
         task: None,
         labels: Vec::new(),
-        operator_env: vec![("PATH".into(), std::env::var_os("PATH").unwrap())],
+        remotes: remotes(legwork_worker::Reach::Any),
     }
+}
+
+/// What git on the host has.
+fn remotes(reach: legwork_worker::Reach) -> legwork_worker::Remotes {
+    legwork_worker::Remotes { env: vec![("PATH".into(), std::env::var_os("PATH").unwrap())], reach }
 }
 
 /// The images of the world: what lies in `roots`, by its name.
@@ -159,6 +164,20 @@ impl World {
     pub(crate) fn start_worker_of(&self, local: legwork_worker::LocalRepositories) {
         let config =
             legwork_worker::Config { local, ..worker_of(self.client.clone(), self.directory.path()) };
+        tokio::spawn(legwork_worker::run(config, self.shutdown.clone()));
+    }
+
+    /// A worker that fetches from where these names are, if they are public or opened.
+    pub(crate) fn start_worker_reaching(
+        &self,
+        resolver: Arc<dyn legwork_egress::Resolver>,
+        opened: legwork_egress::Opened,
+    ) {
+        let config = legwork_worker::Config {
+            network: legwork_worker::Network { resolver, ..legwork_worker::Network::default() },
+            remotes: remotes(legwork_worker::Reach::Public(opened)),
+            ..worker_of(self.client.clone(), self.directory.path())
+        };
         tokio::spawn(legwork_worker::run(config, self.shutdown.clone()));
     }
 

@@ -6,11 +6,11 @@ mod budget;
 mod usage;
 mod webhook;
 
-use legwork_domain::{LinkDraft, RepositoryDraft};
+use legwork_domain::{LinkDraft, RepositoryDraft, check_no_login, without_login};
 
 use crate::call::{Call, CallArgs};
 use crate::config::{Config, Vars};
-use crate::exit::Exit;
+use crate::exit::{Exit, Trouble};
 use crate::people;
 use crate::text::Line;
 
@@ -96,6 +96,8 @@ async fn over_the_api(verb: &Api, call: &Call<'_>) -> anyhow::Result<Exit> {
             call.answer(&link, &[Line::of(&link.url)])
         }
         Api::Repository { url } => {
+            let next = format!("legwork admin repository {}", without_login(url));
+            check_no_login(url).map_err(|what| Trouble::usage(what, next))?;
             let known = call.client.create_repository(&RepositoryDraft { url: url.clone() }).await?;
             call.answer(&known, &[Line::of(&known.id.to_string())])
         }

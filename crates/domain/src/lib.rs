@@ -19,6 +19,7 @@ mod item;
 mod lifecycle;
 mod limits;
 mod listing;
+mod login;
 mod message;
 mod network;
 mod patch;
@@ -61,6 +62,7 @@ pub use item::{
 pub use lifecycle::{Retry, RetryFrom, TITLE_BYTES_MAX, TaskChange};
 pub use limits::{Limit, Limits, Precision, Usage};
 pub use listing::{Archived, CheckCount, ListChange, Standing, TaskList, TaskQuery, TaskRow, TaskState};
+pub use login::{check_no_login, without_login};
 pub use message::{
     Decision, FollowUp, ForkDraft, IMAGES_MAX, Message, MessageBody, Reply, Steer, check_words,
 };

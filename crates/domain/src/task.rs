@@ -3,7 +3,7 @@ use utoipa::ToSchema;
 
 use crate::{
     APPROVE_BYTES_MAX, APPROVE_MAX, Allowance, AttemptId, BlobId, Environment, EnvironmentId, Limits, TaskId,
-    Timestamp, UserId,
+    Timestamp, UserId, check_no_login, without_login,
 };
 
 /// Longest prompt taken, in bytes. A larger one is a file: it belongs in the repository.
@@ -59,7 +59,7 @@ pub enum LocalChanges {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Source {
-    /// A URL, or an absolute path on the worker's machine.
+    /// A URL without user and password, or an absolute path on the worker's machine.
     #[schema(min_length = 1)]
     pub repository: String,
     /// Branch, tag or commit; `None`: what `HEAD` names.
@@ -168,6 +168,7 @@ impl NewTask {
         if self.source.repository.is_empty() {
             return Err("No repository was named.".to_owned());
         }
+        check_no_login(&self.source.repository)?;
         if self.kind != Kind::Prepare && !self.model.contains('/') {
             return Err(format!("The model {:?} is not of the form provider/model.", self.model));
         }
@@ -236,6 +237,15 @@ pub struct Task {
     pub version: u64,
     /// What was asked.
     pub request: NewTask,
+}
+
+impl Task {
+    /// As it is shown: one that is older than the rule may name its repository with a password.
+    #[must_use]
+    pub fn without_login(mut self) -> Self {
+        self.request.source.repository = without_login(&self.request.source.repository);
+        self
+    }
 }
 
 /// A point of an attempt's log that another task's attempt started from.

@@ -2,7 +2,7 @@
 
 use legwork_domain::{
     AttemptId, EnvironmentId, Grant, Repository, RepositoryId, Role, TaskId, Timestamp, TurnId, User, UserId,
-    Visible,
+    Visible, without_login,
 };
 use sqlx::Row as _;
 
@@ -100,7 +100,7 @@ impl Store {
         row.as_ref().map_or_else(|| Err(missing("repository", &repository_id)), repository)
     }
 
-    /// The repositories that a caller sees, by URL, `after` one of them; at most `limit`.
+    /// The repositories that a caller sees, by URL, those after the one with the id `after`; at most `limit`.
     ///
     /// # Errors
     /// As every read.
@@ -112,7 +112,7 @@ impl Store {
     ) -> Result<Vec<Repository>, Error> {
         let (word, key) = visible_words(visible);
         let rows = sqlx::query(
-            "SELECT * FROM repositories WHERE url > $1 AND ($2 = 'all' OR ($2 = 'one' AND id = $3) OR \
+            "SELECT * FROM repositories WHERE url > COALESCE((SELECT url FROM repositories WHERE id = $1), '') AND ($2 = 'all' OR ($2 = 'one' AND id = $3) OR \
              ($2 = 'granted' AND id IN (SELECT repository FROM grants WHERE holder = $3))) ORDER BY url LIMIT $4",
         )
         .bind(after)
@@ -450,7 +450,7 @@ pub(crate) fn place(repository: Option<RepositoryId>) -> String {
 fn repository(row: &Row) -> Result<Repository, Error> {
     Ok(Repository {
         id: id(row, "id")?,
-        url: row.try_get("url")?,
+        url: without_login(row.try_get("url")?),
         created_at: time_of(row, "created_at")?,
         created_by: id(row, "created_by")?,
     })

@@ -58,6 +58,7 @@ impl Store {
             return Err(taken_meanwhile());
         }
         listing::commit(transaction, view.task.id, sent.act.at).await?;
+        view.task = view.task.without_login();
         Ok(view)
     }
 }

@@ -31,7 +31,7 @@ impl Store {
         Error::unless_seen(seen, before.version)?;
         let next = before.changed(change, now);
         if next == before {
-            return Ok(next);
+            return Ok(next.without_login());
         }
         sqlx::query("UPDATE tasks SET body = $2, archived_at = $3 WHERE id = $1")
             .bind(id.to_string())
@@ -41,7 +41,7 @@ impl Store {
             .await?;
         listing::describe(&mut transaction, &next).await?;
         transaction.commit().await?;
-        Ok(next)
+        Ok(next.without_login())
     }
 
     /// Deletes a task: its turns are asked to stop, and nobody sees it any more. Gives back its attempts, whose workers and

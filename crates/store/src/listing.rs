@@ -3,7 +3,7 @@
 
 use legwork_domain::{
     CheckCount, Spending, Standing, Task, TaskId, TaskList, TaskQuery, TaskRow, TaskState, Timestamp, UserId,
-    Visible,
+    Visible, without_login,
 };
 use sqlx::Row as _;
 
@@ -128,7 +128,8 @@ fn pattern(words: &str) -> String {
 /// Needs the columns `listing`, `news_at` and `seen_at`.
 pub(crate) fn task_row(row: &Row) -> Result<TaskRow, Error> {
     let unread = row.try_get::<i64, _>("news_at")? > row.try_get::<i64, _>("seen_at")?;
-    Ok(TaskRow { unread, ..json(row, "listing")? })
+    let row: TaskRow = json(row, "listing")?;
+    Ok(TaskRow { unread, repository: without_login(&row.repository), ..row })
 }
 
 /// A new task's row. [`commit`] makes it true.

@@ -67,7 +67,7 @@ async fn with_attempts(connection: &mut Connection, tasks: Vec<Task>) -> Result<
     }
     let view = |task: Task| TaskView {
         attempts: attempts.remove(&task.id).unwrap_or_default(),
-        task,
+        task: task.without_login(),
         queue: Vec::new(),
     };
     Ok(tasks.into_iter().map(view).collect())

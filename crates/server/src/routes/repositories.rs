@@ -7,7 +7,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use legwork_domain::{
     Action, Grant, GrantList, Problem, Repository, RepositoryDraft, RepositoryId, RepositoryList, RoleChoice,
-    UserId,
+    UserId, check_no_login,
 };
 use legwork_store::Thing;
 use serde::Deserialize;
@@ -46,6 +46,7 @@ pub(super) async fn create(
             "A repository is named by a URL or path of 1 to {URL_BYTES_MAX} bytes without control characters."
         )));
     }
+    check_no_login(&draft.url).map_err(Failure::invalid)?;
     let id = RepositoryId::from_u128(Uuid::now_v7().as_u128());
     let repository = server.store.add_repository(id, &draft.url, &caller.act()).await?;
     Ok((StatusCode::CREATED, Json(repository)))
@@ -77,7 +78,7 @@ pub(super) async fn list(
 ) -> Result<Json<RepositoryList>, Failure> {
     let repositories = server.store.repositories(caller.visible(), &page.cursor, PAGE_MAX).await?;
     let full = repositories.len() == PAGE_MAX as usize;
-    let next = repositories.last().filter(|_| full).map(|last| last.url.clone());
+    let next = repositories.last().filter(|_| full).map(|last| last.id.to_string());
     Ok(Json(RepositoryList { repositories, next }))
 }
 

@@ -48,6 +48,48 @@ pub(crate) async fn a_repository_becomes_known_by_its_first_task(world: World) {
     );
 }
 
+/// Earlier versions took a password in a URL. The worker needs it, and nobody sees it.
+pub(crate) async fn an_old_login_in_a_url_is_for_the_worker_alone(world: World) {
+    let with_password = on("https://me:hunter2@h.example/a");
+    let refused = world.store.create_task(with_password, world.sent(None), &world.ids(1)).await;
+    let Err(Error::Invalid(refused)) = refused else { unreachable!("a password was taken") };
+    assert!(!refused.contains("hunter2"), "{refused}");
+    for url in ["https://h.example/a", "https://h.example/b", "https://h.example/c"] {
+        world.store.create_task(on(url), world.sent(None), &world.ids(1)).await.unwrap();
+    }
+    let mut intruder = Intruder::of(&world).await;
+    for (table, column) in [
+        ("tasks", "repository"),
+        ("tasks", "body"),
+        ("listings", "repository"),
+        ("listings", "listing"),
+        ("repositories", "url"),
+    ] {
+        let login = "https://me:hunter2@h.example/a";
+        let sql =
+            format!("UPDATE {table} SET {column} = REPLACE({column}, 'https://h.example/a', '{login}')");
+        intruder.does(&sql).await;
+    }
+    let rows = world.list(&TaskQuery::default()).await;
+    let view = world.store.task(rows[2].id).await.unwrap();
+    let known = world.store.repositories(Visible::All, "", 9).await.unwrap();
+    let changes = world.store.changes(Visible::All, UserId::LOCAL, 0).await.unwrap();
+    let shown = format!("{rows:?} {view:?} {known:?} {changes:?}");
+    assert!(shown.contains("https://h.example/a") && !shown.contains("hunter2"), "{shown}");
+    let mut seen = Vec::new();
+    let mut after = String::new();
+    while let [one] = &world.store.repositories(Visible::All, &after, 1).await.unwrap()[..] {
+        after = one.id.to_string();
+        seen.push(one.id);
+    }
+    seen.sort_unstable();
+    let mut all: Vec<_> = known.iter().map(|known| known.id).collect();
+    all.sort_unstable();
+    assert_eq!(seen, all);
+    let leased = world.lease().await.unwrap();
+    assert_eq!(leased.task.request.source.repository, "https://me:hunter2@h.example/a");
+}
+
 pub(crate) async fn a_key_is_its_senders(world: World) {
     anna(&world).await;
     let mine = world.create("x", Some("key")).await.unwrap();

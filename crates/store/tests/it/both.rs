@@ -62,6 +62,7 @@ over_both! {
         an_end_tells_what_was_spent_over_all_leases;
     access:
         a_repository_becomes_known_by_its_first_task
+        an_old_login_in_a_url_is_for_the_worker_alone
         a_key_is_its_senders
         a_name_is_one_users
         the_local_owner_cannot_be_shut_out

@@ -21,7 +21,7 @@ use legwork_model::ModelFacts;
 use legwork_server::Redactor;
 
 use crate::exit::Trouble;
-use crate::logins;
+use crate::{logins, private};
 
 pub use egress::{EgressFile, GitFile};
 pub use file::{MountFile, ProviderFile};
@@ -123,7 +123,8 @@ impl Config {
         })
     }
 
-    /// Makes the data directory if it is missing, for this user alone.
+    /// Makes the data directory if it is missing, for this user alone. Takes the rights of others away from one that is
+    /// there, and says so in the log.
     ///
     /// # Errors
     /// If it cannot be made.
@@ -131,7 +132,15 @@ impl Config {
         use std::os::unix::fs::DirBuilderExt as _;
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.home).with_context(|| {
             format!("The data directory {} cannot be made; LEGWORK_HOME names another.", self.home.display())
-        })
+        })?;
+        match private::close(&self.home) {
+            Ok(closed) => closed.iter().for_each(|path| {
+                tracing::warn!(path = %path.display(), "other users could read this; it is its owner's alone now");
+            }),
+            // What cannot be closed still serves.
+            Err(error) => tracing::warn!(%error, home = %self.home.display(), "other users may read the data directory"),
+        }
+        Ok(())
     }
 }
 

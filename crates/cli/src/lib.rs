@@ -26,6 +26,7 @@ pub mod models;
 mod network;
 mod packages;
 mod people;
+mod private;
 pub mod reach;
 mod ready;
 pub mod record;

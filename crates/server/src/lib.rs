@@ -24,8 +24,10 @@ mod trace;
 mod vault;
 mod webhooks;
 
+use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -303,7 +305,12 @@ fn database_in(data: &Path) -> PathBuf {
 
 /// Opens the database. A Postgres that is out of reach may be about to start, as after a power cut: it is waited for.
 async fn open_store(data: &Path, database: Option<&str>) -> Result<Store, legwork_store::Error> {
-    let Some(url) = database else { return Store::open(&database_in(data)).await };
+    let Some(url) = database else {
+        let own = database_in(data);
+        // The files beside it get its mode. If it cannot be made, opening it says why.
+        let _ = File::options().append(true).create(true).mode(0o600).open(&own);
+        return Store::open(&own).await;
+    };
     let until = tokio::time::Instant::now() + DATABASE_WAIT;
     loop {
         match Store::connect(url).await {

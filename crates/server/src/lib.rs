@@ -39,6 +39,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use auth::Digest;
+use auth::discovery::Discovery;
 use auth::rate::Buckets;
 use bells::Bells;
 use blobs::Blobs;
@@ -183,6 +184,7 @@ struct Server {
     metrics: Metrics,
     readiness: Readiness,
     outbound: Outbound,
+    discovery: Discovery,
     vault: Key,
     redactor: Redactor,
     held: Held,
@@ -259,6 +261,7 @@ impl Server {
             metrics: Metrics::default(),
             readiness: Readiness::default(),
             outbound: Outbound::new(config.private_hosts.clone()),
+            discovery: Discovery::default(),
             vault,
             redactor: config.redactor.clone(),
             held: Held::default(),

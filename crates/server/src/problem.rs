@@ -50,6 +50,11 @@ impl Failure {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "A valid token is needed", detail)
     }
 
+    /// Whether it is that nobody said validly who calls.
+    pub(crate) fn is_unauthorized(&self) -> bool {
+        self.problem.status == StatusCode::UNAUTHORIZED.as_u16()
+    }
+
     pub(crate) fn forbidden(needs: Role) -> Self {
         let role = match needs {
             Role::Viewer => "viewer",

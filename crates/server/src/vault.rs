@@ -158,6 +158,16 @@ impl Key {
         self.open_for(&of_webhook(webhook), sealed)
     }
 
+    /// Seals what a browser keeps of its log-in while it is at a provider.
+    pub(crate) fn seal_login(&self, login: &str) -> Result<String, Failure> {
+        self.seal_for(OF_LOGIN, login)
+    }
+
+    /// Opens it; `None`: it was not sealed here.
+    pub(crate) fn open_login(&self, sealed: &str) -> Option<String> {
+        self.open_for(OF_LOGIN, sealed)
+    }
+
     /// Nonce and text in hexadecimal digits, which open only with the same `bound`.
     fn seal_for(&self, bound: &str, value: &str) -> Result<String, Failure> {
         let mut nonce = [0; NONCE_BYTES];
@@ -178,6 +188,8 @@ impl Key {
         XChaCha20Poly1305::new(&self.0.into())
     }
 }
+
+const OF_LOGIN: &str = "legwork login 1";
 
 /// What a sealed text belongs to.
 fn bound(environment: EnvironmentId, name: &str) -> String {

@@ -1,16 +1,12 @@
-//! People whom an identity provider vouches for, and log-ins that are under way there.
+//! People whom an identity provider vouches for, and log-ins there that were used.
 
 use legwork_domain::{Actor, Grant, Role, Timestamp, User, UserId, Via};
-use sqlx::Row as _;
 
 use crate::access::{check_name, insert_user, load_user, place, role_word};
 use crate::audit::{Act, Change};
 use crate::sessions::{Opening, open};
 use crate::turn_row::id;
 use crate::{Connection, Error, Store, audit};
-
-/// Log-ins that may be under way at a time. Strangers begin them, so there is an end to it.
-pub const LOGINS_MAX: i64 = 10_000;
 
 /// Numbers that are tried behind a name that others have.
 const NAMESAKES_MAX: u32 = 100;
@@ -35,88 +31,40 @@ pub struct Newcomer<'a> {
     pub role: Option<Role>,
 }
 
-/// A log-in that is under way.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pending {
-    /// Where it went.
-    pub provider: String,
-    /// What the answer must name.
-    pub nonce: String,
-    /// What proves that the asker asked (RFC 7636).
-    pub verifier: String,
-}
-
-/// What only one browser has, by its digests.
-#[derive(Clone, Copy, Debug)]
-pub struct Browser<'a> {
-    /// What goes to the provider and back.
-    pub state: &'a str,
-    /// What stays in a cookie.
-    pub cookie: &'a str,
-}
-
 impl Store {
-    /// Writes down a log-in that begins. Those that are over go.
+    /// Whether a log-in of this state has led in already.
     ///
     /// # Errors
-    /// [`Error::Conflict`] where [`LOGINS_MAX`] are under way.
-    pub async fn begin_login(
-        &self,
-        browser: Browser<'_>,
-        pending: &Pending,
-        expires_at: Timestamp,
-        now: Timestamp,
-    ) -> Result<(), Error> {
+    /// As every read.
+    pub async fn is_login_used(&self, state: &str) -> Result<bool, Error> {
+        let used = sqlx::query("SELECT state FROM logins WHERE state = $1")
+            .bind(state)
+            .fetch_optional(&self.readers)
+            .await?;
+        Ok(used.is_some())
+    }
+
+    /// Notes that a log-in is used, until it would be over anyway. `false`: it was used before. Only whom a provider vouches
+    /// for gets here, so strangers write nothing.
+    ///
+    /// # Errors
+    /// As every write.
+    pub async fn use_login(&self, state: &str, until: Timestamp, now: Timestamp) -> Result<bool, Error> {
         let mut transaction = self.write().await?;
         sqlx::query("DELETE FROM logins WHERE expires_at <= $1")
             .bind(now.micros())
             .execute(&mut *transaction)
             .await?;
-        let count: i64 =
-            sqlx::query_scalar("SELECT COUNT(*) FROM logins").fetch_one(&mut *transaction).await?;
-        if count >= LOGINS_MAX {
-            let sentence = "Too many log-ins are under way. Try again in some minutes.".to_owned();
-            return Err(Error::Conflict { code: "too_many_logins", sentence });
-        }
-        sqlx::query(
+        let noted = sqlx::query(
             "INSERT INTO logins (state, browser, provider, nonce, verifier, expires_at) \
-             VALUES ($1, $2, $3, $4, $5, $6)",
+             VALUES ($1, '', '', '', '', $2) ON CONFLICT (state) DO NOTHING",
         )
-        .bind(browser.state)
-        .bind(browser.cookie)
-        .bind(pending.provider.as_str())
-        .bind(pending.nonce.as_str())
-        .bind(pending.verifier.as_str())
-        .bind(expires_at.micros())
+        .bind(state)
+        .bind(until.micros())
         .execute(&mut *transaction)
         .await?;
-        Ok(transaction.commit().await?)
-    }
-
-    /// Takes a log-in that comes back, which none can do a second time. `None`: it is unknown, over, or another browser's.
-    ///
-    /// # Errors
-    /// As every write.
-    pub async fn take_login(&self, browser: Browser<'_>, now: Timestamp) -> Result<Option<Pending>, Error> {
-        let mut transaction = self.write().await?;
-        let row = sqlx::query(
-            "DELETE FROM logins WHERE state = $1 AND browser = $2 AND expires_at > $3 \
-             RETURNING provider, nonce, verifier",
-        )
-        .bind(browser.state)
-        .bind(browser.cookie)
-        .bind(now.micros())
-        .fetch_optional(&mut *transaction)
-        .await?;
         transaction.commit().await?;
-        row.map(|row| {
-            Ok(Pending {
-                provider: row.try_get("provider")?,
-                nonce: row.try_get("nonce")?,
-                verifier: row.try_get("verifier")?,
-            })
-        })
-        .transpose()
+        Ok(noted.rows_affected() == 1)
     }
 
     /// Opens a session for whom a provider vouches; a newcomer becomes a user. `None`: the user is shut out, or nobody is

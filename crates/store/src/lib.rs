@@ -70,7 +70,7 @@ pub use error::Error;
 pub use exchange::{Exchange, Notice};
 pub use follow_up::FOLLOW_UPS_MAX;
 pub use idempotency::IDEMPOTENCY_KEY_BYTES_MAX;
-pub use identities::{Browser, Identity, LOGINS_MAX, Newcomer, Pending};
+pub use identities::{Identity, Newcomer};
 pub use listing::TASKS_PAGE_MAX;
 pub use log::{EVENT_BYTES_MAX, Line, LogEnd, PAGE_BYTES_MAX, PAGE_EVENTS_MAX};
 pub use purge::{Gone, Step};

@@ -71,6 +71,14 @@ impl Store {
         session: Opening<'_>,
         now: Timestamp,
     ) -> Result<Option<UserId>, Error> {
+        // Strangers may guess, and must not keep writers waiting with it.
+        let known = sqlx::query("SELECT digest FROM links WHERE digest = $1")
+            .bind(digest)
+            .fetch_optional(&self.readers)
+            .await?;
+        if known.is_none() {
+            return Ok(None);
+        }
         let mut transaction = self.audited().await?;
         let row = sqlx::query("DELETE FROM links WHERE digest = $1 RETURNING holder, expires_at")
             .bind(digest)

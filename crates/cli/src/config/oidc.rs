@@ -70,14 +70,18 @@ impl OidcFile {
                 "Name `users` or `domains`, or set `anyone = true` if whoever has an account there may come.",
             ));
         }
-        Ok(Provider {
+        let provider = Provider {
             name: name.to_owned(),
             speech,
             client_id: self.client_id.clone(),
             client_secret: self.secret(name, vars)?,
             admits: Admits { anyone: self.anyone, users: self.users.clone(), domains: self.domains.clone() },
             role: self.role,
-        })
+        };
+        provider.check().map_err(|what| {
+            wrong(&what, "Correct it; docs/access.md says what a provider needs. With `anyone`, no role above maintainer.")
+        })?;
+        Ok(provider)
     }
 
     fn secret(&self, name: &str, vars: Vars<'_>) -> Result<String, Trouble> {
@@ -126,6 +130,11 @@ mod tests {
             (format!("[corp]\nissuer = \"https://id.corp\"\n{corp}"), "lets nobody in"),
             (format!("[corp]\nanyone = true\n{corp}"), "names no issuer"),
             (format!("[\"a/b\"]\nissuer = \"i\"\nanyone = true\n{corp}"), "cannot stand in a URL"),
+            (text.replace("https://id.corp", "http://id.corp"), "without TLS"),
+            (
+                text.replace("domains = [\"corp.example\"]", "anyone = true").replace("runner", "owner"),
+                "make an owner",
+            ),
             (text.replace("CORP_SECRET", "OTHER"), "wants OTHER, which is not set"),
             (text.replace("client_id = \"us\"", ""), "has no client_id"),
         ] {

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use legwork_image::{Credentials, Named, Registry, Settings};
 use legwork_server::{Rate, Rates};
 use legwork_worker::Keep;
@@ -30,6 +31,8 @@ pub struct ServerFile {
     pub database: Option<Database>,
     /// Something in front speaks TLS with the world and plain HTTP with us.
     pub behind_proxy: bool,
+    /// Addresses and networks of proxies whose word on who is behind them is taken.
+    pub trusted_proxies: Vec<String>,
     /// Private hosts that webhooks may go to, as URLs name them.
     pub private_hosts: Vec<String>,
     /// How long a worker may be silent before its turns go to another.
@@ -52,6 +55,25 @@ pub struct ServerFile {
     pub key_file: Option<PathBuf>,
     /// The program, with its arguments, that writes the key of the secrets.
     pub key_command: Vec<String>,
+}
+
+impl ServerFile {
+    /// The proxies in front.
+    ///
+    /// # Errors
+    /// If one is no address.
+    pub fn trusted_proxies(&self) -> Result<Vec<IpNet>, Trouble> {
+        let network = |text: &String| {
+            let one = text.parse::<IpAddr>().map(IpNet::from);
+            one.or_else(|_| text.parse::<IpNet>()).map_err(|_| {
+                let what = format!(
+                    "`trusted_proxies` of [server] holds {text:?}, which is no address and no network."
+                );
+                Trouble::usage(what, "Write them as 10.0.0.5 or 10.0.0.0/24.")
+            })
+        };
+        self.trusted_proxies.iter().map(network).collect()
+    }
 }
 
 /// `[server.rates]`: how often each may call, where the defaults do not fit.

@@ -66,7 +66,8 @@ impl ListenArgs {
         let hosts = if self.hosts.is_empty() { &file.hosts } else { &self.hosts };
         let public_url = self.public_url(file).map(str::to_owned);
         let providers = providers(&file.oidc, vars)?;
-        Ok(Door { public_url, hosts: hosts.clone(), rates: file.rates.rates(), providers })
+        let trusted_proxies = file.trusted_proxies()?;
+        Ok(Door { public_url, hosts: hosts.clone(), trusted_proxies, rates: file.rates.rates(), providers })
     }
 }
 

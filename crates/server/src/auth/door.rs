@@ -13,6 +13,7 @@ use axum::http::header::{CONTENT_TYPE, HOST};
 use axum::http::{HeaderMap, Method, Uri};
 use axum::middleware::Next;
 use axum::response::Response;
+use ipnet::IpNet;
 
 use super::provider::Provider;
 use super::rate::Rates;
@@ -33,6 +34,8 @@ pub struct Door {
     pub public_url: Option<String>,
     /// Further names by which the server may be called. Addresses, `localhost` and the name in `public_url` need none.
     pub hosts: Vec<String>,
+    /// Proxies whose word on who is behind them is taken (`X-Forwarded-For`, `Forwarded`).
+    pub trusted_proxies: Vec<IpNet>,
     /// How often one may call.
     pub rates: Rates,
     /// Who says, beside one-time links, who people are.

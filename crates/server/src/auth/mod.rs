@@ -5,21 +5,22 @@
 //! who may come in at all, so that a handler which forgets to ask is still closed to strangers.
 
 mod caller;
+pub(crate) mod discovery;
 pub(crate) mod door;
+mod forwarded;
 pub(crate) mod provider;
 pub(crate) mod rate;
 mod secret;
 pub(crate) mod session;
 mod standing;
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, Request, State};
-use axum::http::header::AUTHORIZATION;
-use axum::http::{HeaderMap, Method};
+use axum::extract::{Request, State};
+use axum::http::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, LOCATION};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use legwork_domain::{Access, Actor, Grant, Role, Scope, Timestamp, TokenId, UserId, Via};
 use legwork_store::{Bearer, Store};
 
@@ -27,6 +28,7 @@ use crate::problem::Failure;
 use crate::{Server, now};
 
 pub(crate) use caller::{Caller, Worker, people_only, workers_only};
+pub(crate) use forwarded::Origin;
 pub(crate) use secret::{Digest, Kind, Secret};
 pub(crate) use standing::Standing;
 
@@ -61,39 +63,40 @@ impl Credential {
     }
 }
 
-/// Lets a call through if it says who it is from and does not come too often.
+/// Lets a call through if it says who it is from and does not come too often. A browser that nobody is logged in with is
+/// shown the way.
 pub(crate) async fn guard(
     State(server): State<Arc<Server>>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    origin: Origin,
     mut request: Request,
     next: Next,
 ) -> Response {
-    match admit(&server, peer.ip(), request.method(), request.headers()).await {
+    match admit(&server, origin, request.method(), request.headers()).await {
         Ok((identity, credential)) => {
             request.extensions_mut().insert(identity);
             request.extensions_mut().insert(credential);
             next.run(request).await
         }
+        Err(failure) if failure.is_unauthorized() && is_a_visit(&request) => {
+            // Whatever there is at the address: a stranger learns nothing.
+            (StatusCode::SEE_OTHER, [(LOCATION, "/login"), (CACHE_CONTROL, "no-store")]).into_response()
+        }
         Err(failure) => failure.into(),
     }
 }
 
-/// Slows down who knocks at what is open to strangers.
-pub(crate) async fn slow(
-    State(server): State<Arc<Server>>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    request: Request,
-    next: Next,
-) -> Response {
-    match server.buckets.stranger(peer.ip()) {
-        Ok(()) => next.run(request).await,
-        Err(failure) => failure.into(),
-    }
+/// Whether somebody looks at a page, as browsers say. Of the API a browser gets what a program gets.
+fn is_a_visit(request: &Request) -> bool {
+    let wanted = request.headers().get(ACCEPT).and_then(|wanted| wanted.to_str().ok()).unwrap_or_default();
+    request.method() == Method::GET
+        && wanted.contains("text/html")
+        && !request.headers().contains_key(AUTHORIZATION)
+        && !request.uri().path().starts_with("/v1/")
 }
 
 async fn admit(
     server: &Server,
-    peer: IpAddr,
+    origin: Origin,
     method: &Method,
     headers: &HeaderMap,
 ) -> Result<(Identity, Credential), Failure> {
@@ -107,7 +110,7 @@ async fn admit(
         Some(Identity::Process) => {}
         Some(Identity::Person(caller)) => server.buckets.person(caller.user())?,
         Some(Identity::Worker(token)) => server.buckets.worker(*token)?,
-        None => server.buckets.stranger(peer)?,
+        None => server.buckets.stranger(origin)?,
     }
     identity.zip(credential).ok_or_else(Failure::unauthorized)
 }

@@ -6,21 +6,25 @@
 
 use std::fmt;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 
 use axum::http;
 use legwork_domain::Role;
 use openidconnect::core::{
-    CoreAuthenticationFlow, CoreClient, CoreJwsSigningAlgorithm, CoreProviderMetadata,
+    CoreAuthenticationFlow, CoreClient, CoreIdToken, CoreIdTokenClaims, CoreJwsSigningAlgorithm,
+    CoreProviderMetadata,
 };
 use openidconnect::{
     AsyncHttpClient, AuthUrl, AuthorizationCode, ClientId, ClientSecret, CsrfToken, IssuerUrl, JsonWebKeySet,
     Nonce, OAuth2TokenResponse as _, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope,
     TokenResponse as _, TokenUrl,
 };
+use reqwest::Url;
 use serde::Deserialize;
 
-use crate::outbound::Outbound;
+use super::discovery::Discovery;
+use crate::outbound::{Outbound, checked};
 
 /// What a token may be signed with. Not with a secret that both know, and not with nothing.
 const SIGNED_WITH: [CoreJwsSigningAlgorithm; 9] = [
@@ -126,16 +130,22 @@ pub(crate) struct Errand {
     pub(crate) back: String,
 }
 
+/// The ways to ask a provider.
+pub(crate) struct Asking<'a> {
+    pub(crate) out: &'a Outbound,
+    pub(crate) discovery: &'a Discovery,
+}
+
 /// Why nobody could be logged in, as a sentence for them.
-type Told<T> = Result<T, String>;
+pub(crate) type Told<T> = Result<T, String>;
 
 /// The server's way out, as the crate wants it.
-struct Way<'a>(&'a Outbound);
+pub(super) struct Way<'a>(pub(super) &'a Outbound);
 
 /// What the way out said.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-struct Refused(String);
+pub(super) struct Refused(String);
 
 impl<'c> AsyncHttpClient<'c> for Way<'_> {
     type Error = Refused;
@@ -152,8 +162,30 @@ impl Provider {
         self.admits.lets_in(person)
     }
 
+    /// Says what is wrong with it, if anything is, before anybody relies on it.
+    ///
+    /// # Errors
+    /// The end of a sentence that begins with the provider's name.
+    pub fn check(&self) -> Result<(), String> {
+        let (key, address) = match &self.speech {
+            Speech::OpenId { issuer } => ("issuer", issuer.as_str()),
+            Speech::GitHub { host } => ("github", host.as_deref().unwrap_or(GITHUB)),
+        };
+        let url = checked(address).map_err(|why| format!("has an `{key}` that cannot be used: {why}"))?;
+        if url.query().is_some() {
+            return Err(format!("has an `{key}` with a query, which none has."));
+        }
+        if !is_safe(&url) {
+            return Err(format!("has an `{key}` without TLS: anybody on the way could say who people are."));
+        }
+        if self.admits.anyone && self.role == Some(Role::Owner) {
+            return Err("would make an owner of whoever has an account there.".to_owned());
+        }
+        Ok(())
+    }
+
     /// Where the browser goes to log in.
-    pub(crate) async fn address(&self, errand: &Errand, out: &Outbound) -> Told<String> {
+    pub(crate) async fn address(&self, errand: &Errand, way: &Asking<'_>) -> Told<String> {
         let verifier = PkceCodeVerifier::new(errand.verifier.clone());
         let challenge = PkceCodeChallenge::from_code_verifier_sha256(&verifier);
         let (state, nonce) = (CsrfToken::new(errand.state.clone()), Nonce::new(errand.nonce.clone()));
@@ -161,7 +193,7 @@ impl Provider {
         let flow = CoreAuthenticationFlow::AuthorizationCode;
         let (url, _, _) = match &self.speech {
             Speech::OpenId { issuer } => {
-                let metadata = discover(issuer, out).await?;
+                let metadata = way.discovery.of(issuer, way.out).await?;
                 let client = CoreClient::from_provider_metadata(metadata, self.id(), Some(self.secret()))
                     .set_redirect_uri(redirect(errand)?);
                 let request = client.authorize_url(flow, state, nonce).set_pkce_challenge(challenge);
@@ -182,32 +214,31 @@ impl Provider {
     }
 
     /// Who came back with that code.
-    pub(crate) async fn person(&self, code: String, errand: Errand, out: &Outbound) -> Told<Person> {
+    pub(crate) async fn person(&self, code: String, errand: Errand, way: &Asking<'_>) -> Told<Person> {
         match &self.speech {
-            Speech::OpenId { issuer } => self.by_open_id(issuer, code, errand, out).await,
-            Speech::GitHub { host } => self.by_github(host.as_deref(), code, errand, out).await,
+            Speech::OpenId { issuer } => self.by_open_id(issuer, code, errand, way).await,
+            Speech::GitHub { host } => self.by_github(host.as_deref(), code, errand, way.out).await,
         }
     }
 
-    async fn by_open_id(&self, issuer: &str, code: String, errand: Errand, out: &Outbound) -> Told<Person> {
-        let metadata = discover(issuer, out).await?;
-        let offered = metadata.id_token_signing_alg_values_supported();
-        let signed_with: Vec<_> = SIGNED_WITH.into_iter().filter(|one| offered.contains(one)).collect();
-        let client = CoreClient::from_provider_metadata(metadata, self.id(), Some(self.secret()))
+    async fn by_open_id(&self, issuer: &str, code: String, errand: Errand, way: &Asking<'_>) -> Told<Person> {
+        let metadata = way.discovery.of(issuer, way.out).await?;
+        let client = CoreClient::from_provider_metadata(metadata.clone(), self.id(), Some(self.secret()))
             .set_redirect_uri(redirect(&errand)?);
         let answer = client
             .exchange_code(AuthorizationCode::new(code))
             .map_err(|_| misconfigured())?
             .set_pkce_verifier(PkceCodeVerifier::new(errand.verifier))
-            .request_async(&Way(out))
+            .request_async(&Way(way.out))
             .await
             .map_err(|error| not_taken(&error))?;
         let token = answer.id_token().ok_or("The identity provider sent no ID token.")?;
-        let verifier = client.id_token_verifier().set_allowed_algs(signed_with);
-        let claims = token.claims(&verifier, &Nonce::new(errand.nonce)).map_err(|error| {
-            tracing::warn!(provider = %self.name, %error, "an ID token was not believed");
-            "What the identity provider said of you is not signed by it for this log-in.".to_owned()
-        })?;
+        let nonce = Nonce::new(errand.nonce);
+        let claims = match self.claims(token, metadata, &nonce) {
+            Ok(claims) => claims,
+            // It may have taken a new key into use since it was asked.
+            Err(_) => self.claims(token, way.discovery.anew(issuer, way.out).await?, &nonce)?,
+        };
         let verified = claims.email_verified() == Some(true);
         let mail = claims.email().filter(|_| verified).map(|mail| mail.to_string());
         let called = claims.preferred_username().map(|name| name.to_string());
@@ -218,6 +249,23 @@ impl Provider {
             name,
             login: None,
             mail,
+        })
+    }
+
+    /// What a token says, if the provider signed it for us and this log-in.
+    fn claims(
+        &self,
+        token: &CoreIdToken,
+        by: CoreProviderMetadata,
+        nonce: &Nonce,
+    ) -> Told<CoreIdTokenClaims> {
+        let offered = by.id_token_signing_alg_values_supported();
+        let signed_with: Vec<_> = SIGNED_WITH.into_iter().filter(|one| offered.contains(one)).collect();
+        let client = CoreClient::from_provider_metadata(by, self.id(), Some(self.secret()));
+        let verifier = client.id_token_verifier().set_allowed_algs(signed_with);
+        token.claims(&verifier, nonce).cloned().map_err(|error| {
+            tracing::warn!(provider = %self.name, %error, "an ID token was not believed");
+            "What the identity provider said of you is not signed by it for this log-in.".to_owned()
         })
     }
 
@@ -279,24 +327,22 @@ struct GitHubUser {
     login: String,
 }
 
-async fn discover(issuer: &str, out: &Outbound) -> Told<CoreProviderMetadata> {
-    let issuer = IssuerUrl::new(issuer.to_owned()).map_err(|_| misconfigured())?;
-    CoreProviderMetadata::discover_async(issuer, &Way(out)).await.map_err(|error| {
-        let why = source_of(&error);
-        tracing::warn!(%why, "an identity provider cannot be asked");
-        unreachable_provider(&why)
-    })
+/// Whether nobody on the way can read or change what goes there: by TLS, or to this machine itself.
+pub(super) fn is_safe(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    let is_here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    url.scheme() == "https" || is_here
 }
 
 fn redirect(errand: &Errand) -> Told<RedirectUrl> {
     RedirectUrl::new(errand.back.clone()).map_err(|_| misconfigured())
 }
 
-fn misconfigured() -> String {
+pub(super) fn misconfigured() -> String {
     "The identity provider is configured wrongly on this server: one of its URLs cannot be read.".to_owned()
 }
 
-fn unreachable_provider(why: &str) -> String {
+pub(super) fn unreachable_provider(why: &str) -> String {
     format!("The identity provider cannot be asked: {why}")
 }
 
@@ -307,7 +353,7 @@ fn not_taken(error: &dyn std::error::Error) -> String {
 }
 
 /// The innermost reason.
-fn source_of(error: &dyn std::error::Error) -> String {
+pub(super) fn source_of(error: &dyn std::error::Error) -> String {
     let mut error = error;
     while let Some(source) = error.source() {
         error = source;
@@ -350,5 +396,39 @@ mod tests {
         }
         assert!(Admits { anyone: true, ..Admits::default() }.lets_in(&person(None, None)));
         assert!(!Admits::default().lets_in(&person(Some("x"), Some("x@y"))));
+    }
+
+    #[test]
+    fn a_provider_is_reached_by_tls_and_makes_no_owners_of_strangers() {
+        let provider = |issuer: &str| Provider {
+            name: "corp".into(),
+            speech: Speech::OpenId { issuer: issuer.into() },
+            client_id: "us".into(),
+            client_secret: "secret".into(),
+            admits: Admits { anyone: true, ..Admits::default() },
+            role: Some(Role::Runner),
+        };
+        for fit in ["https://id.corp/realm", "http://127.0.0.1:8080", "http://[::1]", "http://localhost:1/a"]
+        {
+            assert_eq!(provider(fit).check(), Ok(()), "{fit}");
+        }
+        for unfit in [
+            "http://id.corp",
+            "http://localhost.evil.example",
+            "https://me:pw@id.corp",
+            "https://id.corp?a=b",
+            "https://id.corp#x",
+            "id.corp",
+            "ftp://id.corp",
+        ] {
+            let why = provider(unfit).check().unwrap_err();
+            assert!(why.contains("issuer") && !why.contains("me:pw"), "{unfit}: {why}");
+        }
+        let github = Speech::GitHub { host: Some("http://git.corp".into()) };
+        assert!(Provider { speech: github, ..provider("") }.check().unwrap_err().contains("github"));
+        let owners = Provider { role: Some(Role::Owner), ..provider("https://id.corp") };
+        assert!(owners.check().unwrap_err().contains("owner"));
+        let admits = Admits { users: vec!["ada@corp.example".into()], ..Admits::default() };
+        assert_eq!(Provider { admits, ..owners }.check(), Ok(()));
     }
 }

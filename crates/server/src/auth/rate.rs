@@ -12,6 +12,7 @@ use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
 use legwork_domain::{TokenId, UserId};
 
+use super::Origin;
 use crate::problem::Failure;
 
 /// So many calls at once, and so many a second after that.
@@ -51,6 +52,7 @@ const fn rate(burst: u32, per_second: u32) -> Rate {
 /// The buckets.
 pub(crate) struct Buckets {
     strangers: Bucket<IpAddr>,
+    log_ins: Bucket<IpAddr>,
     people: Bucket<UserId>,
     workers: Bucket<TokenId>,
 }
@@ -61,13 +63,21 @@ impl Buckets {
     pub(crate) fn new(rates: &Rates) -> Self {
         Self {
             strangers: RateLimiter::dashmap(quota(rates.strangers)),
+            log_ins: RateLimiter::dashmap(quota(rates.strangers)),
             people: RateLimiter::dashmap(quota(rates.people)),
             workers: RateLimiter::dashmap(quota(rates.workers)),
         }
     }
 
-    pub(crate) fn stranger(&self, peer: IpAddr) -> Result<(), Failure> {
-        take(&self.strangers, &network(peer))
+    /// For a call that opened nothing. What opens is looked at before this is asked, so that nobody who has it is kept out
+    /// by those who have not.
+    pub(crate) fn stranger(&self, origin: Origin) -> Result<(), Failure> {
+        take(&self.strangers, &network(origin.0))
+    }
+
+    /// For a log-in that comes back from an identity provider, which is asked about it.
+    pub(crate) fn log_in(&self, origin: Origin) -> Result<(), Failure> {
+        take(&self.log_ins, &network(origin.0))
     }
 
     pub(crate) fn person(&self, user: UserId) -> Result<(), Failure> {
@@ -81,6 +91,7 @@ impl Buckets {
     /// Forgets those whose bucket is full again, so that memory holds only who called lately.
     pub(crate) fn sweep(&self) {
         self.strangers.retain_recent();
+        self.log_ins.retain_recent();
         self.people.retain_recent();
         self.workers.retain_recent();
     }
@@ -112,7 +123,7 @@ mod tests {
     #[test]
     fn who_calls_too_often_waits_and_the_others_do_not() {
         let buckets = Buckets::new(&Rates { strangers: rate(2, 1), ..Rates::default() });
-        let (one, two): (IpAddr, IpAddr) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
+        let [one, two] = ["192.0.2.1", "192.0.2.2"].map(|address| Origin(address.parse().unwrap()));
         assert!(buckets.stranger(one).is_ok() && buckets.stranger(one).is_ok());
         assert!(buckets.stranger(one).is_err());
         assert!(buckets.stranger(two).is_ok());

@@ -2,18 +2,20 @@
 
 use std::sync::Arc;
 
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, LOCATION, SET_COOKIE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
-use legwork_domain::UserId;
-use legwork_store::{Browser, Identity, NAME_BYTES_MAX, Newcomer, Opening, Pending};
+use legwork_domain::{Timestamp, UserId};
+use legwork_store::{Identity, NAME_BYTES_MAX, Newcomer, Opening};
 use minijinja::HtmlEscape;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::auth::provider::{Errand, Person, Provider};
-use crate::auth::{Digest, Kind, Secret, session};
+use crate::auth::door::Door;
+use crate::auth::provider::{Asking, Errand, Person, Provider};
+use crate::auth::{Digest, Kind, Origin, Secret, session};
 use crate::extract::header;
 use crate::problem::Failure;
 use crate::{Server, now};
@@ -21,8 +23,11 @@ use crate::{Server, now};
 /// How long somebody may take at the provider: to find a second factor, say.
 const LOGIN_MS: i64 = 10 * 60 * 1000;
 
-/// The cookie that holds a log-in to the browser in which it began.
-const COOKIE: &str = "legwork_login";
+/// The cookie that holds a log-in to the browser in which it began. With the prefix a browser takes it over TLS only, for
+/// this host only.
+const fn cookie_name(door: &Door) -> &'static str {
+    if door.is_secure() { "__Host-legwork_login" } else { "legwork_login" }
+}
 
 /// Where a browser goes that is logged in.
 const HOME: &str = "/docs";
@@ -38,6 +43,19 @@ pub(super) struct Returned {
     error: Option<String>,
 }
 
+/// A log-in that is under way. The browser keeps it, sealed: so strangers who begin some take up no room here.
+#[derive(Serialize, Deserialize)]
+struct Pending {
+    provider: String,
+    /// The digest of what went to the provider and must come back.
+    state: String,
+    /// What the answer must name.
+    nonce: String,
+    /// What proves that the asker asked (RFC 7636).
+    verifier: String,
+    expires_at: Timestamp,
+}
+
 /// Sends the browser to the provider.
 pub(super) async fn begin(
     State(server): State<Arc<Server>>,
@@ -46,20 +64,26 @@ pub(super) async fn begin(
 ) -> Result<Response, Failure> {
     let provider = find(&server, &name)?;
     let secret = || Secret::draw(Kind::Login).map(Secret::reveal);
-    let (state, cookie) = (secret()?, secret()?);
-    let errand =
-        Errand { state, nonce: secret()?, verifier: secret()?, back: back(&server, &headers, provider) };
-    let address = match provider.address(&errand, &server.outbound).await {
+    let errand = Errand {
+        state: secret()?,
+        nonce: secret()?,
+        verifier: secret()?,
+        back: back(&server, &headers, provider),
+    };
+    let address = match provider.address(&errand, &asking(&server)).await {
         Ok(address) => address,
         Err(why) => return Ok(told(StatusCode::BAD_GATEWAY, &why)),
     };
-    let now = now();
-    let pending = Pending { provider: name, nonce: errand.nonce, verifier: errand.verifier };
-    let (state, browser) = (digest(&errand.state), digest(&cookie));
-    let browser = Browser { state: &state, cookie: &browser };
-    server.store.begin_login(browser, &pending, now.plus_ms(LOGIN_MS), now).await?;
+    let pending = Pending {
+        provider: name,
+        state: digest(&errand.state),
+        nonce: errand.nonce,
+        verifier: errand.verifier,
+        expires_at: now().plus_ms(LOGIN_MS),
+    };
+    let pending = serde_json::to_string(&pending).map_err(|_| Failure::internal())?;
     let location = HeaderValue::from_str(&address).map_err(|_| Failure::internal())?;
-    let cookie = set_cookie(&server, &cookie, LOGIN_MS / 1000)?;
+    let cookie = set_cookie(&server, &server.vault.seal_login(&pending)?, LOGIN_MS / 1000)?;
     let no_store = HeaderValue::from_static("no-store");
     Ok((StatusCode::FOUND, [(LOCATION, location), (SET_COOKIE, cookie), (CACHE_CONTROL, no_store)])
         .into_response())
@@ -69,21 +93,29 @@ pub(super) async fn begin(
 pub(super) async fn finish(
     State(server): State<Arc<Server>>,
     Path(name): Path<String>,
-    Query(returned): Query<Returned>,
+    origin: Origin,
+    returned: Result<Query<Returned>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let provider = find(&server, &name)?;
-    let cookie = session::sent(&headers, COOKIE).map(digest);
-    let state = returned.state.as_deref().map(digest);
-    let pending = match (&cookie, &state) {
-        (Some(cookie), Some(state)) => server.store.take_login(Browser { state, cookie }, now()).await?,
-        _ => None,
+    let Ok(Query(returned)) = returned else {
+        let why =
+            "What the identity provider sent you back with cannot be read: something in it is there twice.";
+        return Ok(
+            too_often(server.buckets.stranger(origin)).unwrap_or_else(|| told(StatusCode::BAD_REQUEST, why))
+        );
     };
-    let Some(pending) = pending.filter(|pending| pending.provider == name) else {
+    let Some(pending) = pending(&server, &name, &returned, &headers).await? else {
         let why =
             "This log-in did not begin in this browser, was used before, or took more than ten minutes.";
-        return Ok(told(StatusCode::BAD_REQUEST, why));
+        return Ok(
+            too_often(server.buckets.stranger(origin)).unwrap_or_else(|| told(StatusCode::BAD_REQUEST, why))
+        );
     };
+    // The provider is called for it, whoever began it. Counted apart, so that guesses keep nobody out.
+    if let Some(answer) = too_often(server.buckets.log_in(origin)) {
+        return Ok(answer);
+    }
     let Some(code) = returned.code.filter(|_| returned.error.is_none()) else {
         let why = format!("The identity provider says: {}.", returned.error.as_deref().unwrap_or("no code"));
         return Ok(told(StatusCode::FORBIDDEN, &why));
@@ -94,10 +126,43 @@ pub(super) async fn finish(
         verifier: pending.verifier,
         back: back(&server, &headers, provider),
     };
-    match provider.person(code, errand, &server.outbound).await {
-        Ok(person) => welcome(&server, provider, &person).await,
-        Err(why) => Ok(told(StatusCode::FORBIDDEN, &why)),
+    let person = match provider.person(code, errand, &asking(&server)).await {
+        Ok(person) => person,
+        Err(why) => return Ok(told(StatusCode::FORBIDDEN, &why)),
+    };
+    if !server.store.use_login(&pending.state, pending.expires_at, now()).await? {
+        return Ok(told(StatusCode::BAD_REQUEST, "This log-in was used before."));
     }
+    welcome(&server, provider, &person).await
+}
+
+/// The log-in that a browser comes back from, if it is its own, under way and not used.
+async fn pending(
+    server: &Server,
+    provider: &str,
+    returned: &Returned,
+    headers: &HeaderMap,
+) -> Result<Option<Pending>, Failure> {
+    let sealed = session::sent(headers, cookie_name(&server.door));
+    let text = sealed.and_then(|sealed| server.vault.open_login(sealed));
+    let pending = text.and_then(|text| serde_json::from_str::<Pending>(&text).ok());
+    let state = returned.state.as_deref().map(digest);
+    let is_it = |pending: &Pending| {
+        pending.provider == provider && Some(&pending.state) == state.as_ref() && pending.expires_at > now()
+    };
+    let Some(pending) = pending.filter(is_it) else { return Ok(None) };
+    let is_used = server.store.is_login_used(&pending.state).await?;
+    Ok(Some(pending).filter(|_| !is_used))
+}
+
+/// The page for who comes too often.
+fn too_often(counted: Result<(), Failure>) -> Option<Response> {
+    let why = "Too many log-ins come from where you are. Try again in a minute.";
+    counted.err().map(|_| told(StatusCode::TOO_MANY_REQUESTS, why))
+}
+
+fn asking(server: &Server) -> Asking<'_> {
+    Asking { out: &server.outbound, discovery: &server.discovery }
 }
 
 async fn welcome(server: &Server, provider: &Provider, person: &Person) -> Result<Response, Failure> {
@@ -139,7 +204,8 @@ fn digest(secret: &str) -> String {
 /// `SameSite=Lax` lets it come along when the provider sends the browser back.
 fn set_cookie(server: &Server, value: &str, seconds: i64) -> Result<HeaderValue, Failure> {
     let secure = if server.door.is_secure() { "; Secure" } else { "" };
-    let text = format!("{COOKIE}={value}; Path=/auth; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}");
+    let name = cookie_name(&server.door);
+    let text = format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}");
     let mut header = HeaderValue::from_str(&text).map_err(|_| Failure::internal())?;
     header.set_sensitive(true);
     Ok(header)

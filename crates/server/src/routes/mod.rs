@@ -209,22 +209,21 @@ fn workers() -> Router<Arc<Server>> {
 /// For both.
 fn shared() -> Router<Arc<Server>> {
     Router::new()
+        .route("/", get(session::home))
         .route("/v1/blobs/{sha256}", get(blobs::get).put(blobs::put))
         .route("/metrics", get(meta::metrics))
 }
 
-/// For strangers who want in.
-fn strangers() -> Router<Arc<Server>> {
+/// For anybody, however often: health, and the way in. What comes to nothing here is counted against its origin by who
+/// handles it, what opens something is not; and the pages cost no more than that they are sent.
+fn open() -> Router<Arc<Server>> {
     Router::new()
+        .route("/v1/health", get(meta::health))
+        .route("/v1/ready", get(meta::ready))
         .route("/v1/session", post(session::log_in))
         .route("/login", get(session::page))
         .route("/auth/{provider}", get(log_in::begin))
         .route("/auth/{provider}/callback", get(log_in::finish))
-}
-
-/// For anybody, however often. There is nothing else that a stranger can reach.
-fn open() -> Router<Arc<Server>> {
-    Router::new().route("/v1/health", get(meta::health)).route("/v1/ready", get(meta::ready))
 }
 
 /// What is served. Who calls is asked before anything else is looked at, so that a stranger learns nothing, not even
@@ -237,7 +236,6 @@ pub(crate) fn router(server: Arc<Server>) -> Router {
         .method_not_allowed_fallback(problem::no_method)
         .layer(from_fn_with_state(Arc::clone(&server), auth::guard));
     guarded
-        .merge(strangers().route_layer(from_fn_with_state(Arc::clone(&server), auth::slow)))
         .merge(open())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(from_fn_with_state(Arc::clone(&server), auth::door::watch))

@@ -6,13 +6,13 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, ORIGIN, SET_COOKIE};
 use axum::http::{HeaderMap, Method, StatusCode};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{Html, IntoResponse, Redirect, Response};
 use legwork_domain::{LinkDraft, LinkMade, Problem, SessionDraft};
 use legwork_store::Opening;
 
 use super::users::known;
 use crate::auth::provider::Provider;
-use crate::auth::{Caller, Digest, Kind, Secret, session};
+use crate::auth::{Caller, Digest, Kind, Origin, Secret, session};
 use crate::extract::{Body, header};
 use crate::problem::{Failure, MEDIA_TYPE};
 use crate::{Server, now};
@@ -62,6 +62,7 @@ pub(super) async fn link(
 )]
 pub(super) async fn log_in(
     State(server): State<Arc<Server>>,
+    origin: Origin,
     headers: HeaderMap,
     Body(draft): Body<SessionDraft>,
 ) -> Result<Response, Failure> {
@@ -73,7 +74,10 @@ pub(super) async fn log_in(
     let digest = secret.digest().to_string();
     let opening = Opening { digest: &digest, expires_at: session::expiry(now) };
     let link = Digest::of(draft.link.as_bytes()).to_string();
-    server.store.redeem_link(&link, opening, now).await?.ok_or_else(Failure::link_spent)?;
+    if server.store.redeem_link(&link, opening, now).await?.is_none() {
+        server.buckets.stranger(origin)?;
+        return Err(Failure::link_spent());
+    }
     let cookie = session::cookie(&server.door, secret)?;
     Ok((StatusCode::NO_CONTENT, [(SET_COOKIE, cookie)]).into_response())
 }
@@ -96,6 +100,11 @@ pub(super) async fn log_out(
     }
     let cookie = session::no_cookie(&server.door)?;
     Ok((StatusCode::NO_CONTENT, [(SET_COOKIE, cookie)]).into_response())
+}
+
+/// Leads a browser that is logged in to what there is to see.
+pub(super) async fn home() -> Redirect {
+    Redirect::to("/docs")
 }
 
 /// The page that a link opens. It reads what stands behind the `#` and hands it over; nothing else can run in it.

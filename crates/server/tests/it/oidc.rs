@@ -2,6 +2,7 @@
 //! somebody in between, can try.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::extract::State;
@@ -36,6 +37,10 @@ enum Lie {
 
 struct Idp {
     url: String,
+    /// How often it was asked about itself.
+    described: AtomicUsize,
+    /// What its keys are made from.
+    seed: AtomicU8,
     lie: Mutex<Lie>,
     /// The query of the last `authorize`, as the browser would bring it.
     asked: Mutex<HashMap<String, String>>,
@@ -55,6 +60,8 @@ impl Idp {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let idp = Arc::new(Self {
             url: format!("http://{}", listener.local_addr().unwrap()),
+            described: AtomicUsize::new(0),
+            seed: AtomicU8::new(1),
             lie: Mutex::new(Lie::None),
             asked: Mutex::default(),
             person: Mutex::new(
@@ -73,6 +80,7 @@ impl Idp {
     }
 
     async fn describe(State(idp): State<Arc<Self>>) -> Json<Value> {
+        idp.described.fetch_add(1, Ordering::SeqCst);
         let url = &idp.url;
         Json(json!({
             "issuer": url,
@@ -85,8 +93,12 @@ impl Idp {
         }))
     }
 
-    async fn keys() -> Json<Value> {
-        Json(json!({ "keys": [key(1).as_verification_key()] }))
+    async fn keys(State(idp): State<Arc<Self>>) -> Json<Value> {
+        Json(json!({ "keys": [idp.key().as_verification_key()] }))
+    }
+
+    fn key(&self) -> CoreEdDsaPrivateSigningKey {
+        key(self.seed.load(Ordering::SeqCst))
     }
 
     async fn token(
@@ -151,7 +163,7 @@ impl Idp {
             }
             Lie::SignedByAnother => key(2).sign(&CoreJwsSigningAlgorithm::EdDsa, text.as_bytes()).unwrap(),
             Lie::None | Lie::Nonce | Lie::Audience | Lie::Issuer | Lie::Expired | Lie::MailUnverified => {
-                key(1).sign(&CoreJwsSigningAlgorithm::EdDsa, text.as_bytes()).unwrap()
+                self.key().sign(&CoreJwsSigningAlgorithm::EdDsa, text.as_bytes()).unwrap()
             }
         };
         format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature))
@@ -304,6 +316,64 @@ async fn a_log_in_is_its_browsers_and_good_for_once() {
     assert_eq!(refused.status(), 403);
     assert!(refused.text().await.unwrap().contains("says: &lt;b&gt;."));
     assert_eq!(victim.get(&world.url("/auth/nobody")).await.status(), 404);
+}
+
+#[tokio::test]
+async fn a_cookie_that_was_kept_leads_in_once() {
+    let idp = Idp::start().await;
+    let world = world(provider(&idp, of_the_company())).await;
+    let mut browser = Browser::default();
+    let asked = browser.leave(&world, &idp).await;
+    let mut copy = Browser { cookies: browser.cookies.clone() };
+    let mut bent = Browser { cookies: browser.cookies.clone() };
+    bent.cookies.values_mut().for_each(|value| value.replace_range(60..62, "00"));
+    assert_eq!(bent.come_back(&world, &asked["state"]).await.status(), 400);
+    assert_eq!(browser.come_back(&world, &asked["state"]).await.status(), 303);
+    assert_eq!(copy.come_back(&world, &asked["state"]).await.status(), 400);
+}
+
+#[tokio::test]
+async fn what_is_there_twice_gets_a_page() {
+    let idp = Idp::start().await;
+    let world = world(provider(&idp, of_the_company())).await;
+    let mut browser = Browser::default();
+    let state = browser.leave(&world, &idp).await["state"].clone();
+    let answer = browser.come_back(&world, &format!("{state}&state=x")).await;
+    assert_eq!(answer.status(), 400);
+    assert!(answer.headers()["content-type"].to_str().unwrap().starts_with("text/html"));
+    assert!(answer.text().await.unwrap().contains("there twice"));
+    assert_eq!(browser.come_back(&world, &state).await.status(), 303);
+}
+
+#[tokio::test]
+async fn a_provider_is_asked_about_itself_once_for_many_and_again_for_a_new_key() {
+    let idp = Idp::start().await;
+    let world = world(provider(&idp, of_the_company())).await;
+    for _ in 0..5 {
+        assert_eq!(Browser::default().log_in(&world, &idp).await.status(), 303);
+    }
+    assert_eq!(idp.described.load(Ordering::SeqCst), 1);
+    idp.seed.store(3, Ordering::SeqCst);
+    // Not right after it was asked: a token that it never signed must not have it asked each time.
+    assert_eq!(Browser::default().log_in(&world, &idp).await.status(), 403);
+    assert_eq!(idp.described.load(Ordering::SeqCst), 1);
+    while Browser::default().log_in(&world, &idp).await.status() != 303 {}
+    assert_eq!(idp.described.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn behind_tls_the_cookie_of_a_log_in_is_this_hosts_alone() {
+    let idp = Idp::start().await;
+    let provider = provider(&idp, of_the_company());
+    let world = World::start_with(|config| {
+        config.door.providers = vec![provider];
+        config.door.public_url = Some("https://127.0.0.1".into());
+    })
+    .await;
+    let answer = Browser::default().get(&world.url("/auth/corp")).await;
+    let cookie = answer.headers()["set-cookie"].to_str().unwrap();
+    assert!(cookie.starts_with("__Host-legwork_login=") && cookie.contains("; Path=/;"), "{cookie}");
+    assert!(cookie.ends_with("; Secure"), "{cookie}");
 }
 
 #[tokio::test]

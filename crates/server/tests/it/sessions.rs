@@ -145,9 +145,58 @@ async fn who_tries_tokens_is_slowed_down() {
     let wait: u32 = answer.headers()["retry-after"].to_str().unwrap().parse().unwrap();
     assert!((1..=2).contains(&wait), "{wait}");
     assert_eq!(status(log_in(&world, "lwl_guess")).await, 429);
+    // What opens is looked at first: whoever has it comes in past those who guess.
+    let link = world.client.create_link(&legwork_domain::LinkDraft { user: None }).await.unwrap();
+    let secret = link.url.split('#').nth(1).unwrap();
+    assert_eq!(status(log_in(&world, secret)).await, 204);
+    assert_eq!(status(world.as_one("GET", "/login", "")).await, 200);
     // Who has a token is none of them, and health is for all.
     world.client.tasks(&legwork_domain::TaskQuery::default()).await.unwrap();
     assert_eq!(status(world.as_one("GET", "/v1/health", "")).await, 200);
+}
+
+#[tokio::test]
+async fn strangers_behind_a_trusted_proxy_are_told_apart() {
+    let few = Rate { burst: 2.try_into().unwrap(), per_second: 1.try_into().unwrap() };
+    let rates = Rates { strangers: few, ..Rates::default() };
+    for (trusted_proxies, other) in [(vec!["127.0.0.0/8".parse().unwrap()], 401), (Vec::new(), 429)] {
+        let world = World::start_with(|config| {
+            config.door.rates = rates;
+            config.door.trusted_proxies = trusted_proxies;
+        })
+        .await;
+        let from = |address: &str| {
+            let call = world.as_one("GET", "/v1/tasks", "lw_guess");
+            status(call.header("x-forwarded-for", format!("203.0.113.9, {address}")))
+        };
+        for taken in [401, 401, 429] {
+            assert_eq!(from("192.0.2.1").await, taken);
+        }
+        assert_eq!(from("192.0.2.2").await, other);
+    }
+}
+
+#[tokio::test]
+async fn a_browser_that_nobody_is_logged_in_with_is_shown_the_way() {
+    let world = World::start().await;
+    let visit = |path: &str, accept: &str| {
+        let call = world.as_one("GET", path, "").header("accept", accept.to_owned());
+        async move { call.send().await.unwrap() }
+    };
+    let html = "text/html,application/xhtml+xml,*/*;q=0.8";
+    for path in ["/", "/docs", "/nowhere"] {
+        let page = visit(path, html).await;
+        assert_eq!((page.status().as_u16(), page.url().path()), (200, "/login"), "{path}");
+        assert!(page.text().await.unwrap().contains("Legwork"));
+    }
+    // Programs, and the API in a browser's address bar, get a problem.
+    for (path, accept) in [("/", "*/*"), ("/", "application/json"), ("/v1/tasks", html)] {
+        let problem = visit(path, accept).await;
+        assert_eq!(problem.status(), 401, "{path} {accept}");
+        assert_eq!(problem.headers()["content-type"], "application/problem+json");
+    }
+    let home = world.http("GET", "/").header("accept", html).send().await.unwrap();
+    assert_eq!((home.status().as_u16(), home.url().path()), (200, "/docs"));
 }
 
 #[tokio::test]

@@ -277,6 +277,7 @@ pub fn sandboxes(config: &Config) -> PathBuf {
 /// If the key of the secrets cannot be had.
 pub async fn served(config: &Config, token: String) -> anyhow::Result<legwork_server::Config> {
     config.redactor.add("SERVER_TOKEN", &token)?;
+    let users = config.server.users;
     Ok(legwork_server::Config {
         key: keys::key(&config.server).await?,
         redactor: config.redactor.clone(),
@@ -285,6 +286,10 @@ pub async fn served(config: &Config, token: String) -> anyhow::Result<legwork_se
         deleted_kept: config.server.deleted_kept.unwrap_or(legwork_server::DELETED_KEPT),
         model: config.model.clone(),
         user_turns_max: config.server.user_turns_max.map(NonZeroU32::get),
+        user_queue_max: users.queue_max.map_or(legwork_server::USER_QUEUE, NonZeroU32::get),
+        user_uploads_bytes_max: users
+            .uploads_mib
+            .map_or(legwork_server::USER_UPLOADS_BYTES, |mib| u64::from(mib.get()) << 20),
         ..legwork_server::Config::new(config.home.clone(), token)
     })
 }

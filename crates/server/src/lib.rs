@@ -34,13 +34,13 @@ use std::time::Duration;
 
 use axum::serve::ListenerExt as _;
 use legwork_domain::Timestamp;
-use legwork_store::Store;
+use legwork_store::{Sent, Store};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-use auth::Digest;
 use auth::discovery::Discovery;
 use auth::rate::Buckets;
+use auth::{Caller, Digest};
 use bells::Bells;
 use blobs::Blobs;
 use metrics::Metrics;
@@ -80,6 +80,12 @@ pub const STALL: Duration = Duration::from_secs(30);
 /// How long what a deleted task held is kept, where nobody says: until a backup of last week has shown to be unneeded.
 pub const DELETED_KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
+/// Turns that one person may have in the queue, where nobody says: some days of a large team's work.
+pub const USER_QUEUE: u32 = 10_000;
+
+/// Bytes that one person may have uploaded that no task names, where nobody says: hundreds of screenshots.
+pub const USER_UPLOADS_BYTES: u64 = 1 << 30;
+
 /// What the server needs to know.
 #[derive(Clone)]
 pub struct Config {
@@ -104,6 +110,11 @@ pub struct Config {
     pub redactor: Redactor,
     /// Turns that one person may have running at a time; `None`: any number.
     pub user_turns_max: Option<u32>,
+    /// Turns that one person may have in the queue; [`USER_QUEUE`] where nobody says.
+    pub user_queue_max: u32,
+    /// Bytes that one person may have uploaded that no task names; [`USER_UPLOADS_BYTES`] where nobody says. Each upload
+    /// counts 64 KiB at least.
+    pub user_uploads_bytes_max: u64,
     /// How long a client may take none of what was sent to it before its connection is closed; [`STALL`] where nobody says.
     pub stall: Duration,
     /// How long what a deleted task held is kept before it is removed for good; [`DELETED_KEPT`] where nobody says.
@@ -126,6 +137,8 @@ impl Config {
             key: None,
             redactor: Redactor::default(),
             user_turns_max: None,
+            user_queue_max: USER_QUEUE,
+            user_uploads_bytes_max: USER_UPLOADS_BYTES,
             stall: STALL,
             deleted_kept: DELETED_KEPT,
             model: None,
@@ -166,6 +179,8 @@ pub enum Error {
 struct Rules {
     lease: Duration,
     user_turns_max: Option<u32>,
+    user_queue_max: u32,
+    user_uploads_bytes_max: u64,
     deleted_kept: Duration,
     model: Option<String>,
 }
@@ -268,6 +283,8 @@ impl Server {
             rules: Rules {
                 lease: config.lease,
                 user_turns_max: config.user_turns_max,
+                user_queue_max: config.user_queue_max,
+                user_uploads_bytes_max: config.user_uploads_bytes_max,
                 deleted_kept: config.deleted_kept,
                 model: config.model.clone(),
             },
@@ -280,6 +297,11 @@ impl Server {
         let now = now();
         let lease_ms = i64::try_from(self.rules.lease.as_millis()).unwrap_or(i64::MAX);
         legwork_store::Renewal { now, until: now.plus_ms(lease_ms) }
+    }
+
+    /// A call as the store takes it.
+    fn sent<'a>(&self, caller: &Caller, key: Option<&'a str>) -> Sent<'a> {
+        Sent { act: caller.act(), key, queued_max: Some(self.rules.user_queue_max) }
     }
 
     /// Knows the secrets as they are on record now.

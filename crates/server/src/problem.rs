@@ -20,6 +20,9 @@ use crate::redact::Redactor;
 /// Media type of RFC 9457, section 3.
 pub(crate) const MEDIA_TYPE: &str = "application/problem+json";
 
+/// When who has too much may look again: room comes when a turn begins or a task is handed over, not by waiting for it.
+const FULL_RETRY_SECONDS: f64 = 60.0;
+
 /// A call that failed, ready to be told. Boxed, since every handler returns one in its `Err`.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -115,6 +118,13 @@ impl Failure {
     pub(crate) fn too_often(seconds: f64) -> Self {
         let detail = format!("Calls come too often. This one did nothing. Send it again in {seconds:.0} s.");
         Self::new(StatusCode::TOO_MANY_REQUESTS, "too_often", "Calls come too often", detail).after(seconds)
+    }
+
+    /// For a person who has as much of something as it may.
+    fn too_many(code: &'static str, sentence: &str) -> Self {
+        let detail = format!("{sentence} Nothing was stored.");
+        Self::new(StatusCode::TOO_MANY_REQUESTS, code, "There is too much of the caller's", detail)
+            .after(FULL_RETRY_SECONDS)
     }
 
     pub(crate) fn not_found(what: &str) -> Self {
@@ -245,6 +255,10 @@ impl From<StoreError> for Failure {
             StoreError::Conflict { code: StoreError::OTHER_VERSION, sentence } => {
                 Self::other_version(&sentence)
             }
+            StoreError::Conflict {
+                code: code @ (StoreError::QUEUE_FULL | StoreError::UPLOADS_FULL),
+                sentence,
+            } => Self::too_many(code, &sentence),
             StoreError::Conflict { code, sentence } => Self::conflict(
                 code,
                 "As things stand now it cannot be done",

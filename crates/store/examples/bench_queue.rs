@@ -56,7 +56,7 @@ async fn fill(store: &Store, clock: &mut Clock) -> Result<(), Error> {
         let actor = Actor { user: UserId::from_u128(u128::from(n % PEOPLE)), ..Actor::PROCESS };
         let act = Act { actor, at: clock.now() };
         let ids = TaskIds::draw(1, || clock.next());
-        let view = store.create_task(request, Sent { act, key: None }, &ids).await?;
+        let view = store.create_task(request, Sent { act, key: None, queued_max: None }, &ids).await?;
         if n >= QUEUED {
             store.cancel(view.task.id, clock.now()).await?;
         }

@@ -5,6 +5,7 @@ use legwork_domain::{
 };
 
 use crate::access::visible_words;
+use crate::turn_row::{column, number};
 use crate::{Connection, Error, Store};
 
 /// Who uses a blob that is about to be named.
@@ -15,6 +16,9 @@ const HELD_MS: i64 = DAY_MS;
 
 /// How long what a user uploaded is kept that no task names: a draft that is taken up again after a weekend.
 const UPLOAD_KEPT_MS: i64 = 7 * DAY_MS;
+
+/// What an upload counts at least: its file, its directory's entry and its row take room however small it is.
+const UPLOAD_BYTES_MIN: u64 = 64 * 1024;
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
@@ -33,10 +37,55 @@ impl Store {
     ///
     /// # Errors
     /// As every write.
-    pub async fn blob_uploaded(&self, blob: &BlobId, user: UserId, now: Timestamp) -> Result<(), Error> {
+    pub async fn blob_uploaded(
+        &self,
+        blob: &BlobId,
+        bytes: u64,
+        user: UserId,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         let mut transaction = self.write().await?;
         note(&mut transaction, blob, &user.to_string(), Some(now.plus_ms(UPLOAD_KEPT_MS))).await?;
+        sqlx::query("UPDATE blob_uses SET bytes = $3 WHERE blob = $1 AND used_by = $2")
+            .bind(blob.to_string())
+            .bind(user.to_string())
+            .bind(column(weight(bytes))?)
+            .execute(&mut *transaction)
+            .await?;
         Ok(transaction.commit().await?)
+    }
+
+    /// Whether a user may upload so many bytes more, where all of its uploads that no task names may have `bytes_max`. One
+    /// that it uploaded before takes no more room.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] with `too_many_uploads` if not.
+    pub async fn room_for_upload(
+        &self,
+        blob: &BlobId,
+        bytes: u64,
+        user: UserId,
+        bytes_max: u64,
+    ) -> Result<(), Error> {
+        let row = sqlx::query(
+            "SELECT CAST(COALESCE(SUM(u.bytes), 0) AS BIGINT) AS bytes, \
+             CAST(COALESCE(MAX(CASE WHEN u.blob = $2 THEN 1 ELSE 0 END), 0) AS BIGINT) AS known FROM blob_uses u \
+             WHERE u.used_by = $1 AND u.kept_until IS NOT NULL AND NOT EXISTS ( \
+             SELECT 1 FROM blob_uses o WHERE o.blob = u.blob AND o.kept_until IS NULL)",
+        )
+        .bind(user.to_string())
+        .bind(blob.to_string())
+        .fetch_one(&self.readers)
+        .await?;
+        let used: u64 = number(&row, "bytes")?;
+        if number::<u64>(&row, "known")? > 0 || used.saturating_add(weight(bytes)) <= bytes_max {
+            return Ok(());
+        }
+        let sentence = format!(
+            "Your uploads that no task names have {used} bytes, and {bytes_max} may. Hand over the tasks that they are for; \
+             what is not named goes after a week."
+        );
+        Err(Error::conflict(Error::UPLOADS_FULL, sentence))
     }
 
     /// Whether a user who sees that much may read a blob: it uploaded it, or a task that it sees names it.
@@ -63,6 +112,10 @@ impl Store {
         .await?;
         Ok(found.is_some())
     }
+}
+
+fn weight(bytes: u64) -> u64 {
+    bytes.max(UPLOAD_BYTES_MIN)
 }
 
 /// Notes that a task names blobs.

@@ -10,7 +10,7 @@ use crate::audit::Act;
 use crate::deliveries::{self, News};
 use crate::idempotency::{Call, taken_meanwhile};
 use crate::turn_row::{Ready, TurnRow, parsed, text};
-use crate::{Connection, Error, Store, blobs, budgets, environments, listing, log, read};
+use crate::{Connection, Error, Store, blobs, budgets, environments, listing, log, queue, read};
 
 /// The ids that a new task will have, drawn by the caller.
 #[derive(Clone, Debug)]
@@ -40,6 +40,8 @@ pub struct Sent<'a> {
     pub act: Act,
     /// The idempotency key that came with it. Keys are their sender's: two people may use the same one.
     pub key: Option<&'a str>,
+    /// Turns that its sender may have in the queue with it; `None`: any number.
+    pub queued_max: Option<u32>,
 }
 
 impl Store {
@@ -60,6 +62,7 @@ impl Store {
         if let Some(task) = call.made(&mut transaction).await? {
             return read::task(&mut transaction, parsed(&task)?).await;
         }
+        queue::room(&mut transaction, &sent, request.attempts.into()).await?;
         let request = environments::resolve(&mut transaction, request, sent.act.actor.user).await?;
         // The two together must hold as well.
         request.validate().map_err(Error::Invalid)?;

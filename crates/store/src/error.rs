@@ -73,6 +73,12 @@ impl Error {
     /// The code of a [`Error::Conflict`] with a version that the caller has not seen.
     pub const OTHER_VERSION: &str = "other_version";
 
+    /// The code of a [`Error::Conflict`] with how many turns a person may have in the queue.
+    pub const QUEUE_FULL: &str = "too_many_queued";
+
+    /// The code of a [`Error::Conflict`] with how much a person may upload that no task names.
+    pub const UPLOADS_FULL: &str = "too_many_uploads";
+
     pub(crate) fn conflict(code: &'static str, sentence: impl Into<String>) -> Self {
         Self::Conflict { code, sentence: sentence.into() }
     }

@@ -10,7 +10,7 @@ use crate::dialect::{Lock, locking};
 use crate::idempotency::{Call, taken_meanwhile};
 use crate::turn_row::{Ready, TurnRow, parsed};
 use crate::turns::pass;
-use crate::{Connection, Error, Sent, Store, blobs, listing, log, messages, read};
+use crate::{Connection, Error, Sent, Store, blobs, listing, log, messages, queue, read};
 
 /// Turns of one attempt that may wait in its queue.
 pub const FOLLOW_UPS_MAX: usize = 16;
@@ -34,6 +34,7 @@ impl Store {
         if let Some(made) = call.made(&mut transaction).await? {
             return Ok(TurnRow::get(&mut transaction, parsed(&made)?, Lock::None).await?.turn);
         }
+        queue::room(&mut transaction, &sent, 1).await?;
         let next = add(&mut transaction, attempt, turn, request, Asked::by(&sent.act)).await?;
         if !call.keep(&mut transaction, next.task, &turn, sent.act.at).await? {
             return Err(taken_meanwhile());

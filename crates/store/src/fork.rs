@@ -42,6 +42,7 @@ impl Store {
         if let Some(task) = call.made(&mut transaction).await? {
             return read::task(&mut transaction, parsed(&task)?).await;
         }
+        queue::room(&mut transaction, &sent, 1).await?;
         let Attempt { task, .. } = assignment::attempt(&mut transaction, attempt).await?;
         let task = read::record(&mut transaction, task).await?;
         let point = Point::find(&mut transaction, &task, attempt, draft.turn).await?;

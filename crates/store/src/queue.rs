@@ -10,7 +10,7 @@ use sqlx::Row as _;
 
 use crate::dialect::Lock;
 use crate::turn_row::{TurnRow, column, id, json, number, text};
-use crate::{Connection, Error, Row, Store};
+use crate::{Connection, Error, Row, Sent, Store};
 
 /// A worker that asked for work within this time counts: the longest wait of one call and a margin.
 const LATELY_MS: i64 = 60_000;
@@ -283,4 +283,26 @@ async fn needs(
     let missing: Vec<String> = labels.iter().filter(nowhere).cloned().collect();
     let labels = if missing.is_empty() { labels.iter().cloned().collect() } else { missing };
     Ok(Some(Hold::Labels { labels }))
+}
+
+/// Refuses what would put more turns of its sender into the queue than it may have there. Asked after an earlier answer to
+/// the same call was looked for: a call that is sent again makes nothing.
+pub(crate) async fn room(connection: &mut Connection, sent: &Sent<'_>, turns: u32) -> Result<(), Error> {
+    let Some(most) = sent.queued_max else { return Ok(()) };
+    let row = sqlx::query(
+        "SELECT COUNT(*) AS queued FROM (SELECT id FROM turns WHERE state_name = 'queued' AND ready = 1 AND owner = $1 \
+         LIMIT $2) AS waiting",
+    )
+    .bind(sent.act.actor.user.to_string())
+    .bind(i64::from(most))
+    .fetch_one(connection)
+    .await?;
+    let queued: u32 = number(&row, "queued")?;
+    if queued + turns <= most {
+        return Ok(());
+    }
+    let sentence = format!(
+        "{queued} turns of yours wait in the queue, and {most} may. Wait until some have begun, or cancel some."
+    );
+    Err(Error::conflict(Error::QUEUE_FULL, sentence))
 }

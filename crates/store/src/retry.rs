@@ -9,7 +9,7 @@ use crate::dialect::Lock;
 use crate::follow_up::Asked;
 use crate::idempotency::{Call, taken_meanwhile};
 use crate::turn_row::{TurnRow, parsed};
-use crate::{Connection, Copying, Error, Store, follow_up, listing, log};
+use crate::{Connection, Copying, Error, Store, follow_up, listing, log, queue};
 
 impl Store {
     /// Queues what the attempt's last turn was asked once more, as a turn of its own. With a key that came with the same
@@ -31,6 +31,7 @@ impl Store {
         if let Some(made) = call.made(&mut transaction).await? {
             return Ok(TurnRow::get(&mut transaction, parsed(&made)?, Lock::None).await?.turn);
         }
+        queue::room(&mut transaction, &sent, 1).await?;
         let request = copying.clean(&again(&mut transaction, attempt).await?)?;
         let next = follow_up::add(&mut transaction, attempt, turn, request, Asked::by(&sent.act)).await?;
         if from == RetryFrom::Fresh {

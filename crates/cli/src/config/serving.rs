@@ -46,6 +46,8 @@ pub struct ServerFile {
     pub oidc: BTreeMap<String, OidcFile>,
     /// Turns that one user may have running at a time; `None`: any number.
     pub user_turns_max: Option<NonZeroU32>,
+    /// What one user may take up.
+    pub users: UsersFile,
     /// How long what deleted tasks held is kept before it is removed for good.
     #[serde(deserialize_with = "kept")]
     pub deleted_kept: Option<Duration>,
@@ -74,6 +76,16 @@ impl ServerFile {
         };
         self.trusted_proxies.iter().map(network).collect()
     }
+}
+
+/// `[server.users]`: what each user may take up, where the defaults do not fit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct UsersFile {
+    /// Turns in the queue.
+    pub queue_max: Option<NonZeroU32>,
+    /// Mebibytes that were uploaded and that no task names.
+    pub uploads_mib: Option<NonZeroU32>,
 }
 
 /// `[server.rates]`: how often each may call, where the defaults do not fit.

@@ -11,7 +11,7 @@ use legwork_domain::{
     Action, ArtifactList, AttemptId, AttemptView, FollowUp, Message, MessageId, Problem, Reply, Steer, Turn,
     TurnId,
 };
-use legwork_store::{Sent, Thing};
+use legwork_store::Thing;
 use tokio_util::io::ReaderStream;
 use uuid::Uuid;
 
@@ -66,7 +66,7 @@ pub(super) async fn follow_up(
 ) -> Result<(StatusCode, Json<Turn>), Failure> {
     caller.may(&server.store, Action::Run, Thing::Attempt(attempt)).await?;
     images_are_there(&server, &caller, &request.images).await?;
-    let sent = Sent { act: caller.act(), key: header(&headers, "idempotency-key")? };
+    let sent = server.sent(&caller, header(&headers, "idempotency-key")?);
     let id = TurnId::from_u128(Uuid::now_v7().as_u128());
     let turn = server.store.follow_up(attempt, id, request, sent).await?;
     server.bells.ring_both(attempt);
@@ -98,7 +98,7 @@ pub(super) async fn steer(
     Body(steer): Body<Steer>,
 ) -> Result<(StatusCode, Json<Message>), Failure> {
     caller.may(&server.store, Action::Run, Thing::Attempt(attempt)).await?;
-    let sent = Sent { act: caller.act(), key: header(&headers, "idempotency-key")? };
+    let sent = server.sent(&caller, header(&headers, "idempotency-key")?);
     let message = server.store.steer(attempt, message_id(), steer.text, sent).await?;
     Ok((StatusCode::CREATED, Json(message)))
 }
@@ -125,7 +125,7 @@ pub(super) async fn answer(
     Body(reply): Body<Reply>,
 ) -> Result<(StatusCode, Json<Message>), Failure> {
     caller.may(&server.store, Action::Run, Thing::Attempt(attempt)).await?;
-    let sent = Sent { act: caller.act(), key: header(&headers, "idempotency-key")? };
+    let sent = server.sent(&caller, header(&headers, "idempotency-key")?);
     let message = server.store.answer(attempt, message_id(), reply, sent).await?;
     server.bells.ring_both(attempt);
     server.bells.ring_queue();

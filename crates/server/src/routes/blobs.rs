@@ -24,6 +24,7 @@ use crate::{Server, now};
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses(
         (status = 204, description = "It is stored"),
+        (status = 429, description = "The caller has uploaded too much that no task names", body = Problem, content_type = MEDIA_TYPE),
         (status = 422, description = "The bytes have another digest, or hold the value of a secret", body = Problem, content_type = MEDIA_TYPE),
         (status = "default", description = "Any other failure", body = Problem, content_type = MEDIA_TYPE),
     ),
@@ -42,11 +43,16 @@ pub(super) async fn put(
     if announced.is_some_and(|length: usize| length > BLOB_BYTES_MAX) {
         return Err(Failure::too_large(BLOB_BYTES_MAX));
     }
+    if let Identity::Person(caller) = &identity {
+        let (most, announced) = (server.rules.user_uploads_bytes_max, announced.unwrap_or_default() as u64);
+        server.store.room_for_upload(&blob, announced, caller.user(), most).await?;
+    }
     // Before the bytes are there: so they are not removed as long unused by who looks just now.
     server.store.hold_blob(&blob, now()).await?;
     server.blobs.put(&blob, body, &server.redactor.known()).await?;
     if let Identity::Person(caller) = &identity {
-        server.store.blob_uploaded(&blob, caller.user(), now()).await?;
+        let bytes = server.blobs.get(&blob).await?.map_or(0, |(_, length)| length);
+        server.store.blob_uploaded(&blob, bytes, caller.user(), now()).await?;
     }
     Ok(StatusCode::NO_CONTENT)
 }

@@ -9,7 +9,7 @@ use axum::response::IntoResponse;
 use legwork_domain::{
     Action, AttemptId, ForkDraft, Problem, Retry, Task, TaskChange, TaskId, TaskView, Turn, TurnId,
 };
-use legwork_store::{Copying, Sent, TaskIds, Thing};
+use legwork_store::{Copying, TaskIds, Thing};
 use uuid::Uuid;
 
 use crate::auth::Caller;
@@ -109,7 +109,7 @@ pub(super) async fn retry(
     Body(retry): Body<Retry>,
 ) -> Result<(StatusCode, Json<Turn>), Failure> {
     caller.may(&server.store, Action::Run, Thing::Attempt(attempt)).await?;
-    let sent = Sent { act: caller.act(), key: text_of(&headers, "idempotency-key")? };
+    let sent = server.sent(&caller, text_of(&headers, "idempotency-key")?);
     let id = TurnId::from_u128(Uuid::now_v7().as_u128());
     let known = server.redactor.known();
     let copying = Copying { sent, redact: &|kept| known.value(kept) };
@@ -146,7 +146,7 @@ pub(super) async fn fork(
 ) -> Result<impl IntoResponse, Failure> {
     caller.may(&server.store, Action::Run, Thing::Attempt(attempt)).await?;
     images_are_there(&server, &caller, &draft.images).await?;
-    let sent = Sent { act: caller.act(), key: text_of(&headers, "idempotency-key")? };
+    let sent = server.sent(&caller, text_of(&headers, "idempotency-key")?);
     let ids = TaskIds::draw(1, || Uuid::now_v7().as_u128());
     let known = server.redactor.known();
     let copying = Copying { sent, redact: &|kept| known.value(kept) };

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use legwork_domain::{Action, BlobId, Kind, NewTask, Problem, TaskId, TaskList, TaskQuery, TaskView};
-use legwork_store::{Sent, TaskIds, Thing};
+use legwork_store::{TaskIds, Thing};
 use uuid::Uuid;
 
 use crate::auth::Caller;
@@ -42,6 +42,7 @@ const SCRIPTED: &str = "scripted/";
             ("follow" = (operation_id = "follow_events", parameters(("attempt" = "$response.body#/attempts/0/attempt/id")))),
         )),
         (status = 409, description = "The key came with another request before", body = Problem, content_type = MEDIA_TYPE),
+        (status = 429, description = "The caller has too many turns in the queue", body = Problem, content_type = MEDIA_TYPE),
         (status = "default", description = "Any other failure", body = Problem, content_type = MEDIA_TYPE),
     ),
 )]
@@ -61,7 +62,7 @@ pub(super) async fn create(
         request.model = server.rules.model.clone().ok_or_else(Failure::no_model)?;
     }
     let ids = TaskIds::draw(request.attempts, || Uuid::now_v7().as_u128());
-    let view = server.store.create_task(request, Sent { act: caller.act(), key }, &ids).await?;
+    let view = server.store.create_task(request, server.sent(&caller, key), &ids).await?;
     server.bells.ring_queue();
     server.bells.ring_list();
     let location = format!("/v1/tasks/{}", view.task.id);

@@ -136,3 +136,30 @@ async fn a_blob_is_read_by_its_uploader_and_by_those_who_see_its_task() {
     world.client.ungrant(otto_id, Some(place)).await.unwrap();
     assert_eq!(otto.blob(&image).await.unwrap_err().code(), Some("not_found"));
 }
+
+#[tokio::test]
+async fn what_one_person_leaves_lying_has_a_bound() {
+    let world = World::start_with(|config| {
+        config.user_uploads_bytes_max = 128 * 1024;
+        config.user_queue_max = 2;
+    })
+    .await;
+    let (_, made, client) = user(&world, "anna", Role::Runner).await;
+    for bytes in ["one", "two"] {
+        client.put_blob(bytes.into()).await.unwrap();
+    }
+    let refused = client.put_blob("three".into()).await.unwrap_err();
+    assert_eq!(refused.code(), Some("too_many_uploads"), "{refused}");
+    client.put_blob("one".into()).await.unwrap();
+    for key in ["a", "b"] {
+        client.create_task(&request("x"), key).await.unwrap();
+    }
+    let body = serde_json::to_string(&request("x")).unwrap();
+    let call =
+        world.as_one("POST", "/v1/tasks", &made.secret).header("content-type", "application/json").body(body);
+    let refused = call.send().await.unwrap();
+    assert_eq!((refused.status().as_u16(), &refused.headers()["retry-after"]), (429, &"60".parse().unwrap()));
+    let problem: serde_json::Value = refused.json().await.unwrap();
+    assert_eq!(problem["code"], "too_many_queued");
+    assert!(problem["detail"].as_str().unwrap().contains("Nothing was stored."), "{problem}");
+}

@@ -82,7 +82,9 @@ over_both! {
         priority_goes_before_age_within_one_person
         a_turn_goes_only_to_a_worker_that_has_its_labels
         a_person_has_no_more_live_turns_than_allowed
-        a_waiting_person_is_told_why;
+        a_waiting_person_is_told_why
+        a_person_fills_the_queue_no_further_than_it_may
+        uploads_count_until_a_task_names_them;
     lifecycle:
         a_name_and_a_place_are_a_version
         a_retry_goes_on_from_what_is_left

@@ -199,7 +199,7 @@ pub(crate) async fn a_blob_goes_when_nothing_uses_it(world: World) {
     assert_eq!(world.collect().await, [blob(1)], "another task names the other");
     // An upload that no task names is kept for its time.
     world.store.hold_blob(&blob(3), world.now()).await.unwrap();
-    world.store.blob_uploaded(&blob(3), UserId::LOCAL, world.now()).await.unwrap();
+    world.store.blob_uploaded(&blob(3), 9, UserId::LOCAL, world.now()).await.unwrap();
     world.pass_ms(25 * 60 * 60 * 1000);
     assert_eq!(world.store.end_uploads(world.now()).await.unwrap(), Step::More);
     assert_eq!(world.collect().await, []);

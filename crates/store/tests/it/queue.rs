@@ -3,7 +3,7 @@
 use legwork_domain::{
     Assignment, Hold, LeaseId, NewTask, Priority, TaskId, Timestamp, TurnId, UserId, WorkerId,
 };
-use legwork_store::{Claim, Presence, Sent};
+use legwork_store::{Claim, Error, Presence, Sent};
 
 use crate::world::{World, end, request};
 
@@ -22,7 +22,11 @@ impl World {
         change(&mut request);
         let mut act = self.act();
         act.actor.user = user;
-        let view = self.store.create_task(request, Sent { act, key: None }, &self.ids(1)).await.unwrap();
+        let view = self
+            .store
+            .create_task(request, Sent { act, key: None, queued_max: None }, &self.ids(1))
+            .await
+            .unwrap();
         (view.task.id, view.attempts[0].turns[0].id)
     }
 
@@ -132,4 +136,54 @@ pub(crate) async fn a_waiting_person_is_told_why(world: World) {
     assert_eq!((workers.len(), workers[0].labels.as_slice()), (1, ["arm".to_owned()].as_slice()));
     world.store.forget_workers(Timestamp::from_micros(i64::MAX / 2)).await.unwrap();
     assert_eq!(world.store.workers().await.unwrap().workers, []);
+}
+
+fn is_refused<T: std::fmt::Debug>(done: Result<T, Error>, word: &str) {
+    let Err(Error::Conflict { code, sentence }) = done else { unreachable!("{done:?}") };
+    assert_eq!(code, word, "{sentence}");
+}
+
+pub(crate) async fn a_person_fills_the_queue_no_further_than_it_may(world: World) {
+    let sent = |key| Sent { queued_max: Some(3), ..world.sent(key) };
+    let create = async |attempts, key| {
+        world.store.create_task(request("x", attempts), sent(key), &world.ids(attempts)).await
+    };
+    let first = create(2, Some("first")).await.unwrap();
+    is_refused(create(2, None).await, Error::QUEUE_FULL);
+    create(1, None).await.unwrap();
+    is_refused(create(1, None).await, Error::QUEUE_FULL);
+    // What is sent again makes nothing, and has its answer.
+    assert_eq!(create(2, Some("first")).await.unwrap().task.id, first.task.id);
+    let mut others = sent(None);
+    others.act.actor.user = legwork_domain::UserId::from_u128(72);
+    world.store.create_task(request("y", 3), others, &world.ids(3)).await.unwrap();
+    // A retry and a follow-up queue a turn too; one that has begun makes room.
+    let attempt = first.attempts[0].attempt.id;
+    world.store.cancel_turn(first.attempts[0].turns[0].id, world.now()).await.unwrap();
+    create(1, None).await.unwrap();
+    let turn = legwork_domain::TurnId::from_u128(world.number());
+    let again = legwork_store::Copying { sent: sent(None), ..world.copying(None) };
+    let retried = world.store.retry(attempt, turn, legwork_domain::RetryFrom::Left, again).await;
+    is_refused(retried, Error::QUEUE_FULL);
+    world.lease().await.unwrap();
+}
+
+pub(crate) async fn uploads_count_until_a_task_names_them(world: World) {
+    let blob = |n: u8| -> legwork_domain::BlobId { format!("{n:064x}").parse().unwrap() };
+    let (user, other) = (legwork_domain::UserId::LOCAL, legwork_domain::UserId::from_u128(73));
+    const KIB: u64 = 1024;
+    let room = async |n, bytes, user| world.store.room_for_upload(&blob(n), bytes, user, 200 * KIB).await;
+    room(1, 200 * KIB, user).await.unwrap();
+    is_refused(room(1, 201 * KIB, user).await, Error::UPLOADS_FULL);
+    world.store.blob_uploaded(&blob(1), 130 * KIB, user, world.now()).await.unwrap();
+    // The smallest counts 64 KiB.
+    room(2, 1, user).await.unwrap();
+    world.store.blob_uploaded(&blob(2), 1, user, world.now()).await.unwrap();
+    is_refused(room(3, 1, user).await, Error::UPLOADS_FULL);
+    room(1, 130 * KIB, user).await.unwrap();
+    room(3, 1, other).await.unwrap();
+    let mut names = request("x", 1);
+    names.images = vec![blob(1)];
+    world.store.create_task(names, world.sent(None), &world.ids(1)).await.unwrap();
+    room(3, 100 * KIB, user).await.unwrap();
 }

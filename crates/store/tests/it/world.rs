@@ -107,7 +107,7 @@ impl World {
     }
 
     pub(crate) fn sent<'a>(&self, key: Option<&'a str>) -> Sent<'a> {
-        Sent { act: self.act(), key }
+        Sent { act: self.act(), key, queued_max: None }
     }
 
     /// Of one who knows no secrets.

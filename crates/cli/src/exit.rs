@@ -100,6 +100,28 @@ pub fn code_of(error: &anyhow::Error) -> Exit {
     error.downcast_ref::<Trouble>().map_or(Exit::Failed, |trouble| trouble.exit)
 }
 
+/// An error for programs, as one JSON object: what [`lines_of`] says, the exit code, and the server's word for it.
+#[must_use]
+pub fn json_of(error: &anyhow::Error) -> serde_json::Value {
+    let causes: Vec<String> = error.chain().skip(1).map(ToString::to_string).collect();
+    let code = error.chain().find_map(|cause| cause.downcast_ref::<legwork_client::Error>()?.code());
+    serde_json::json!({ "error": {
+        "message": error.to_string(),
+        "causes": causes,
+        "next": mend_of(error).lines().collect::<Vec<_>>(),
+        "code": code,
+        "exit": code_of(error).code(),
+    } })
+}
+
+/// What to do about it; empty if nobody knows.
+fn mend_of(error: &anyhow::Error) -> &str {
+    match error.downcast_ref::<Trouble>() {
+        Some(trouble) => trouble.mend.as_str(),
+        None => error.chain().find_map(|cause| cause.downcast_ref()).map_or("", of_a_server),
+    }
+}
+
 /// An error as lines: what happened, why, what to do.
 #[must_use]
 pub fn lines_of(error: &anyhow::Error) -> Vec<Line> {
@@ -111,11 +133,7 @@ pub fn lines_of(error: &anyhow::Error) -> Vec<Line> {
     for cause in error.chain().skip(1) {
         lines.push(Line::default().with(DIM, "  because ").with(PLAIN, &cause.to_string()));
     }
-    let mend = match error.downcast_ref::<Trouble>() {
-        Some(trouble) => trouble.mend.as_str(),
-        None => error.chain().find_map(|cause| cause.downcast_ref()).map_or("", of_a_server),
-    };
-    lines.extend(mend.lines().map(|line| Line::default().with(ACCENT, "  → ").with(PLAIN, line)));
+    lines.extend(mend_of(error).lines().map(|line| Line::default().with(ACCENT, "  → ").with(PLAIN, line)));
     lines
 }
 

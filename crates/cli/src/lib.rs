@@ -76,9 +76,35 @@ pub fn runtime(life: Life) -> anyhow::Result<tokio::runtime::Runtime> {
     threads.enable_all().build().context("No threads could be started.")
 }
 
+/// How errors are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// For a person.
+    Words,
+    /// As one JSON object a line: the command was to answer so.
+    Json,
+}
+
+impl Told {
+    /// What the command's arguments ask for, whichever command it is and whether or not they can be read.
+    #[must_use]
+    pub fn by(mut arguments: impl Iterator<Item = std::ffi::OsString>) -> Self {
+        let asked =
+            arguments.by_ref().take_while(|argument| argument != "--").any(|argument| argument == "--json");
+        if asked { Self::Json } else { Self::Words }
+    }
+}
+
 /// Tells the user of an error on standard error. A reader that went away needs no telling.
-pub fn report(error: &anyhow::Error) {
-    if !exit::reader_gone(error) {
-        exit::lines_of(error).iter().for_each(run::say);
+pub fn report(error: &anyhow::Error, told: Told) {
+    if exit::reader_gone(error) {
+        return;
+    }
+    match told {
+        Told::Words => exit::lines_of(error).iter().for_each(run::say),
+        Told::Json => {
+            // Whoever closed standard error does not want to hear of it.
+            let _ = json::line(&mut std::io::stderr().lock(), &exit::json_of(error));
+        }
     }
 }

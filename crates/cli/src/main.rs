@@ -4,11 +4,11 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser};
 use legwork_cli::config::{self, Config};
-use legwork_cli::exit::{Exit, code_of};
+use legwork_cli::exit::{Exit, Trouble, code_of};
 use legwork_cli::serve::{server, up, worker};
 use legwork_cli::{
-    Life, admin, apply_patch, completions, demo, doctor, env, log, login, man, run, runtime, task, token,
-    user,
+    Life, Told, admin, apply_patch, completions, demo, doctor, env, log, login, man, run, runtime, task,
+    token, user,
 };
 
 /// Hands a task on a repository to a coding agent in an isolated sandbox and brings back a reviewed, evidenced patch.
@@ -97,7 +97,20 @@ impl Work {
 fn main() -> ExitCode {
     // Before all else: this same program is also the one inside a sandbox.
     legwork_sandbox::guest::run_if_guest();
-    let done = match Legwork::parse().verb {
+    let told = Told::by(std::env::args_os().skip(1));
+    let legwork = match Legwork::try_parse() {
+        Ok(legwork) => legwork,
+        Err(error) if told == Told::Json && error.use_stderr() => {
+            let words = error.to_string();
+            let words = words.trim().trim_start_matches("error: ");
+            let (what, next) = words.split_once("\n\n").unwrap_or((words, ""));
+            let trouble = anyhow::Error::from(Trouble::usage(what, next));
+            legwork_cli::report(&trouble, told);
+            return code_of(&trouble).into();
+        }
+        Err(error) => error.exit(),
+    };
+    let done = match legwork.verb {
         Verb::Work(work) => perform(work),
         Verb::Print(Print::Completions(args)) => completions::run(&args, Legwork::command()),
         Verb::Print(Print::Man(args)) => man::run(&args, Legwork::command()),
@@ -106,7 +119,7 @@ fn main() -> ExitCode {
     match done {
         Ok(exit) => exit.into(),
         Err(error) => {
-            legwork_cli::report(&error);
+            legwork_cli::report(&error, told);
             code_of(&error).into()
         }
     }

@@ -4,7 +4,7 @@
 //! data directory (`legwork up`), and else one that the command starts in its own process for itself. All of them speak
 //! the same API, so no command has to know which it is, but for what only this machine has: its paths.
 
-use legwork_client::Client;
+use legwork_client::{Client, Error};
 
 use crate::config::{Config, Vars};
 use crate::exit::Trouble;
@@ -65,15 +65,45 @@ impl ServerArg {
         if let Some(url) = named.or_else(|| logins.current.clone()) {
             let url = trimmed(&url);
             let token = vars("LEGWORK_TOKEN").or_else(|| logins.token(&url).map(str::to_owned));
-            let token = token.ok_or_else(|| {
-                let what = format!("There is no token for {url}.");
-                Trouble::usage(what, format!("Log in: legwork login {url}\nOr set LEGWORK_TOKEN."))
-            })?;
+            let Some(token) = token else { return Err(no_token(&url).await.into()) };
             return Ok(Some(Served { place: place(&url), url, token }));
         }
         let here = Address::of(&config.home).await?;
         Ok(here.map(|Address { url, token, .. }| Served { url, token, place: Place::Here }))
     }
+}
+
+/// What to say where there is no token for a server: first of all whether there is a server.
+async fn no_token(url: &str) -> Trouble {
+    let unknown = "Check --server, LEGWORK_SERVER or the last legwork login; legwork up starts a server on this machine.";
+    match health(url).await {
+        Err(error @ Error::Address { .. }) => {
+            Trouble::usage(format!("{url:?} is no server's address: {error}."), unknown)
+        }
+        Err(Error::Unreachable { source, .. }) => {
+            Trouble::failed(format!("The server {url} cannot be reached: {}.", innermost(&source)), unknown)
+        }
+        Err(Error::Silent { .. }) => Trouble::failed(format!("The server {url} says nothing."), unknown),
+        Err(Error::Protocol { .. }) => {
+            Trouble::failed(format!("What answers at {url} is no server of Legwork's."), unknown)
+        }
+        Ok(()) | Err(Error::Refused { .. }) => {
+            let what = format!("There is no token for {url}.");
+            Trouble::usage(what, format!("Log in: legwork login {url}\nOr set LEGWORK_TOKEN."))
+        }
+    }
+}
+
+async fn health(url: &str) -> Result<(), Error> {
+    Client::new(url, "none")?.health().await
+}
+
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
 }
 
 impl Served {

@@ -34,6 +34,9 @@ use transport::Transport;
 /// Time that a waiting lease call gets beyond its own wait: one slow commit and the way back.
 const LEASE_SLACK: Duration = Duration::from_secs(10);
 
+/// For the one call that says only that somebody is there: somebody waits for it at a terminal.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Time for a blob of the largest size (64 MiB) over a slow line (about 2 Mbit/s).
 const BLOB_TIMEOUT: Duration = Duration::from_secs(300);
 
@@ -56,6 +59,15 @@ impl Client {
     /// [`Error::Address`] if the URL or the token cannot be used.
     pub fn new(base_url: &str, token: &str) -> Result<Self, Error> {
         Ok(Self { transport: Transport::new(base_url, token)? })
+    }
+
+    /// Whether a server answers there; the token is not looked at.
+    ///
+    /// # Errors
+    /// As every call: see [`Error`].
+    pub async fn health(&self) -> Result<(), Error> {
+        let request = self.transport.get("/v1/health").timeout(HEALTH_TIMEOUT);
+        self.transport.empty("ask whether the server is there", request).await
     }
 
     /// Hands a task over. With the same key and the same task the answer is the same task, however often it is sent.

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::blobs::{Blobs, Stored};
 use crate::redact;
-use crate::vault::Key;
+use crate::vault::{Key, KeyError};
 use crate::{Error, now, open_kept};
 
 /// Violations after which the look stops: one that is broken so often needs no longer list.
@@ -54,21 +54,20 @@ pub struct Findings {
 ///
 /// # Errors
 /// [`Error::Absent`] if there is no database; [`Error::Data`] if the blobs cannot be read; [`Error::Store`] if a row
-/// cannot be read; [`Error::Key`] if the stored secrets were sealed with another key.
+/// cannot be read; [`Error::Key`] if the key cannot be read. Secrets that it does not open are among the findings.
 pub async fn deep_look(deep: Deep) -> Result<Findings, Error> {
     let store = open_kept(&deep.data, deep.database.as_deref()).await?;
-    let seen = match stored(&store, &deep).await {
-        Ok(stored) => look(&store, &[&deep.secrets[..], &stored].concat()).await.map_err(Error::Store),
-        Err(error) => Err(error),
+    let looked = async {
+        let kept = stored(&store, &deep).await?;
+        let seen = look(&store, &[&deep.secrets[..], &kept.forms].concat()).await.map_err(Error::Store)?;
+        Ok((kept.sealed, seen))
     };
+    let looked: Result<_, Error> = looked.await;
     store.close().await;
-    let seen = seen?;
-    let mut findings = Findings {
-        attempts: seen.attempts,
-        events: seen.events,
-        violations: seen.violations,
-        ..Findings::default()
-    };
+    let (mut violations, seen) = looked?;
+    violations.extend(seen.violations);
+    let mut findings =
+        Findings { attempts: seen.attempts, events: seen.events, violations, ..Findings::default() };
     let data = deep.data.clone();
     let shelf = tokio::task::spawn_blocking(move || shelf(&data, &seen.blobs));
     // It cannot be cancelled, and a panic in it is the caller's.
@@ -79,19 +78,35 @@ pub async fn deep_look(deep: Deep) -> Result<Findings, Error> {
     Ok(findings)
 }
 
-/// The values of the stored secrets in every form in which they may come, where their key is at hand.
-async fn stored(store: &Store, deep: &Deep) -> Result<Vec<String>, Error> {
+/// The stored secrets, as far as the key at hand opens them.
+#[derive(Default)]
+struct Kept {
+    /// Their values, in every form in which they may come.
+    forms: Vec<String>,
+    /// Those that it does not open, which nobody who has this key can use.
+    sealed: Vec<Violation>,
+}
+
+/// None, where there is no key.
+async fn stored(store: &Store, deep: &Deep) -> Result<Kept, Error> {
     let key = match &deep.key {
         Some(key) => Some(key.clone()),
         None => Key::kept_in(&deep.data)?,
     };
-    let Some(key) = key else { return Ok(Vec::new()) };
+    let mut kept = Kept::default();
+    let Some(key) = key else { return Ok(kept) };
     let (_, sealed) = store.secrets().await?;
-    let mut values = Vec::new();
     for secret in &sealed {
-        values.extend(redact::forms_of(&key.open(secret)?));
+        match key.open(secret) {
+            Ok(value) => kept.forms.extend(redact::forms_of(&value)),
+            Err(error @ KeyError::Other { .. }) => {
+                let detail = format!("{error}, which does not open it; logs were not searched for its value");
+                kept.sealed.push(Violation::new(Invariant::Accepted, secret.environment, detail));
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
-    Ok(values)
+    Ok(kept)
 }
 
 async fn look(store: &Store, secrets: &[String]) -> Result<legwork_store::Seen, legwork_store::Error> {

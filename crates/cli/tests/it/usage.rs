@@ -88,3 +88,38 @@ fn the_data_directory_is_for_its_owner_alone() {
     let mode = std::fs::metadata(world.path().join(".local/share/legwork")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
 }
+
+#[test]
+fn a_server_that_is_not_there_is_not_one_without_a_token() {
+    let world = World::new();
+    // A port where nobody listens, whatever runs on this machine.
+    for (server, code, said) in [
+        ("http://127.0.0.1:9", 1, "cannot be reached"),
+        ("ftp://127.0.0.1", 2, "is no server's address"),
+        ("nonsense", 2, "is no server's address"),
+    ] {
+        let run = world.run(&["task", "ls", "--server", server]).ended(code);
+        assert!(run.err.contains(said) && !run.err.contains("no token"), "{}", run.err);
+    }
+}
+
+/// Whoever reads JSON on standard output need not read words on the other.
+#[test]
+fn errors_are_json_where_answers_are() {
+    let world = World::new();
+    for (args, code, said) in [
+        (&["task", "ls", "--json", "--server", "http://127.0.0.1:9"][..], 1, "cannot be reached"),
+        (&["task", "ls", "--json", "--nonsense"], 2, "--nonsense"),
+        (&["run", "x", "--json", "--model", "scripted/x", "--repo", "/nowhere"], 2, "/nowhere"),
+    ] {
+        let run = world.run(args).ended(code);
+        let error: serde_json::Value = serde_json::from_str(run.err.trim()).unwrap();
+        let error = &error["error"];
+        assert!(error["message"].as_str().unwrap().contains(said), "{error}");
+        assert_eq!(error["exit"], code);
+        assert!(error["next"].is_array() && error["causes"].is_array() && run.out.is_empty(), "{error}");
+    }
+    let words = world.run(&["run", "x", "--repo", "/nowhere", "--", "--json"]).ended(2);
+    assert!(words.err.starts_with("error: "), "{}", words.err);
+    world.run(&["task", "ls", "--json", "--help"]).ended(0);
+}

@@ -292,3 +292,18 @@ async fn a_secret_that_was_registered_later_is_copied_nowhere() {
     let found = deep_look(deep).await.unwrap().violations;
     assert!(found.len() == 1 && found[0].to_string().starts_with(&format!("I12 {attempt}")), "{found:?}");
 }
+
+#[tokio::test]
+async fn a_key_that_does_not_open_a_secret_is_a_finding() {
+    let world = World::start().await;
+    let id = environment(&world, &json!({})).await;
+    assert!((200..300).contains(&keep(&world, id, NAME, CANARY).await));
+    let look = |key| deep_look(Deep { data: world.data(), database: None, secrets: Vec::new(), key });
+    assert_eq!(look(None).await.unwrap().violations, []);
+    let other = legwork_server::Key::from_text(&"ab".repeat(32)).unwrap();
+    let findings = look(Some(other)).await.unwrap();
+    let [violation] = &findings.violations[..] else { unreachable!("{findings:?}") };
+    assert_eq!(violation.subject, id.to_string());
+    assert!(violation.detail.contains(NAME) && violation.detail.contains("does not open it"), "{violation}");
+    assert!(!violation.detail.contains("canary"), "{violation}");
+}

@@ -185,6 +185,12 @@ struct Rules {
     model: Option<String>,
 }
 
+/// The way to others, and what was learned of them.
+struct Outside {
+    out: Outbound,
+    discovery: Discovery,
+}
+
 /// What the routes share.
 struct Server {
     store: Store,
@@ -198,8 +204,7 @@ struct Server {
     buckets: Buckets,
     metrics: Metrics,
     readiness: Readiness,
-    outbound: Outbound,
-    discovery: Discovery,
+    outside: Outside,
     vault: Key,
     redactor: Redactor,
     held: Held,
@@ -275,8 +280,10 @@ impl Server {
             streams: Streams::default(),
             metrics: Metrics::default(),
             readiness: Readiness::default(),
-            outbound: Outbound::new(config.private_hosts.clone()),
-            discovery: Discovery::default(),
+            outside: Outside {
+                out: Outbound::new(config.private_hosts.clone()),
+                discovery: Discovery::default(),
+            },
             vault,
             redactor: config.redactor.clone(),
             held: Held::default(),

@@ -23,7 +23,7 @@ use openidconnect::{
 use reqwest::Url;
 use serde::Deserialize;
 
-use super::discovery::Discovery;
+use crate::Outside;
 use crate::outbound::{Outbound, checked};
 
 /// What a token may be signed with. Not with a secret that both know, and not with nothing.
@@ -130,12 +130,6 @@ pub(crate) struct Errand {
     pub(crate) back: String,
 }
 
-/// The ways to ask a provider.
-pub(crate) struct Asking<'a> {
-    pub(crate) out: &'a Outbound,
-    pub(crate) discovery: &'a Discovery,
-}
-
 /// Why nobody could be logged in, as a sentence for them.
 pub(crate) type Told<T> = Result<T, String>;
 
@@ -185,7 +179,7 @@ impl Provider {
     }
 
     /// Where the browser goes to log in.
-    pub(crate) async fn address(&self, errand: &Errand, way: &Asking<'_>) -> Told<String> {
+    pub(crate) async fn address(&self, errand: &Errand, way: &Outside) -> Told<String> {
         let verifier = PkceCodeVerifier::new(errand.verifier.clone());
         let challenge = PkceCodeChallenge::from_code_verifier_sha256(&verifier);
         let (state, nonce) = (CsrfToken::new(errand.state.clone()), Nonce::new(errand.nonce.clone()));
@@ -193,7 +187,7 @@ impl Provider {
         let flow = CoreAuthenticationFlow::AuthorizationCode;
         let (url, _, _) = match &self.speech {
             Speech::OpenId { issuer } => {
-                let metadata = way.discovery.of(issuer, way.out).await?;
+                let metadata = way.discovery.of(issuer, &way.out).await?;
                 let client = CoreClient::from_provider_metadata(metadata, self.id(), Some(self.secret()))
                     .set_redirect_uri(redirect(errand)?);
                 let request = client.authorize_url(flow, state, nonce).set_pkce_challenge(challenge);
@@ -214,22 +208,22 @@ impl Provider {
     }
 
     /// Who came back with that code.
-    pub(crate) async fn person(&self, code: String, errand: Errand, way: &Asking<'_>) -> Told<Person> {
+    pub(crate) async fn person(&self, code: String, errand: Errand, way: &Outside) -> Told<Person> {
         match &self.speech {
             Speech::OpenId { issuer } => self.by_open_id(issuer, code, errand, way).await,
-            Speech::GitHub { host } => self.by_github(host.as_deref(), code, errand, way.out).await,
+            Speech::GitHub { host } => self.by_github(host.as_deref(), code, errand, &way.out).await,
         }
     }
 
-    async fn by_open_id(&self, issuer: &str, code: String, errand: Errand, way: &Asking<'_>) -> Told<Person> {
-        let metadata = way.discovery.of(issuer, way.out).await?;
+    async fn by_open_id(&self, issuer: &str, code: String, errand: Errand, way: &Outside) -> Told<Person> {
+        let metadata = way.discovery.of(issuer, &way.out).await?;
         let client = CoreClient::from_provider_metadata(metadata.clone(), self.id(), Some(self.secret()))
             .set_redirect_uri(redirect(&errand)?);
         let answer = client
             .exchange_code(AuthorizationCode::new(code))
             .map_err(|_| misconfigured())?
             .set_pkce_verifier(PkceCodeVerifier::new(errand.verifier))
-            .request_async(&Way(way.out))
+            .request_async(&Way(&way.out))
             .await
             .map_err(|error| not_taken(&error))?;
         let token = answer.id_token().ok_or("The identity provider sent no ID token.")?;
@@ -237,7 +231,7 @@ impl Provider {
         let claims = match self.claims(token, metadata, &nonce) {
             Ok(claims) => claims,
             // It may have taken a new key into use since it was asked.
-            Err(_) => self.claims(token, way.discovery.anew(issuer, way.out).await?, &nonce)?,
+            Err(_) => self.claims(token, way.discovery.anew(issuer, &way.out).await?, &nonce)?,
         };
         let verified = claims.email_verified() == Some(true);
         let mail = claims.email().filter(|_| verified).map(|mail| mail.to_string());

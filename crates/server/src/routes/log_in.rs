@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::auth::door::Door;
-use crate::auth::provider::{Asking, Errand, Person, Provider};
+use crate::auth::provider::{Errand, Person, Provider};
 use crate::auth::{Digest, Kind, Origin, Secret, session};
 use crate::extract::header;
 use crate::problem::Failure;
@@ -70,7 +70,7 @@ pub(super) async fn begin(
         verifier: secret()?,
         back: back(&server, &headers, provider),
     };
-    let address = match provider.address(&errand, &asking(&server)).await {
+    let address = match provider.address(&errand, &server.outside).await {
         Ok(address) => address,
         Err(why) => return Ok(told(StatusCode::BAD_GATEWAY, &why)),
     };
@@ -126,7 +126,7 @@ pub(super) async fn finish(
         verifier: pending.verifier,
         back: back(&server, &headers, provider),
     };
-    let person = match provider.person(code, errand, &asking(&server)).await {
+    let person = match provider.person(code, errand, &server.outside).await {
         Ok(person) => person,
         Err(why) => return Ok(told(StatusCode::FORBIDDEN, &why)),
     };
@@ -159,10 +159,6 @@ async fn pending(
 fn too_often(counted: Result<(), Failure>) -> Option<Response> {
     let why = "Too many log-ins come from where you are. Try again in a minute.";
     counted.err().map(|_| told(StatusCode::TOO_MANY_REQUESTS, why))
-}
-
-fn asking(server: &Server) -> Asking<'_> {
-    Asking { out: &server.outbound, discovery: &server.discovery }
 }
 
 async fn welcome(server: &Server, provider: &Provider, person: &Person) -> Result<Response, Failure> {

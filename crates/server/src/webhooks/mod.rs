@@ -112,7 +112,7 @@ async fn send(server: &Server, parcel: &Parcel) -> Result<Answer, String> {
         "The webhook's secret does not open with this server's key. Give the server the key that it had, or make a new webhook."
             .to_owned()
     })?;
-    server.outbound.post(&parcel.url, signed, parcel.body.clone()).await
+    server.outside.out.post(&parcel.url, signed, parcel.body.clone()).await
 }
 
 /// What an answer, or its absence, means.

@@ -20,6 +20,8 @@ use crate::{local, models};
 const FREE_MIB_MIN: u64 = 2048;
 /// The oldest git whose options are used (`update-ref` and friends with `--end-of-options`, `GIT_NO_LAZY_FETCH`).
 const GIT_MIN: (u32, u32) = (2, 30);
+/// The first git that can be told the addresses of a host (`http.curloptResolve`).
+const GIT_PINS: (u32, u32) = (2, 37);
 /// Columns of a finding's name.
 const NAME_COLUMNS: usize = 22;
 
@@ -80,10 +82,7 @@ pub async fn run(args: Args, config: &Config, vars: Vars<'_>) -> anyhow::Result<
     if args.deep {
         return deep::run(args, config, vars).await;
     }
-    let mut findings = vec![
-        Finding::needed("Machine", "git", git()),
-        Finding::needed("Machine", "data directory", data(config)),
-    ];
+    let mut findings = vec![git(), Finding::needed("Machine", "data directory", data(config))];
     findings.extend(isolation(config));
     findings.push(Finding::needed("Sandbox", "a sandbox, tried", sandbox(config).await));
     findings.push(Finding::needed("Model", "configuration", configuration(config)));
@@ -129,16 +128,37 @@ fn lines(findings: &[Finding], ready: bool) -> Vec<Line> {
 
 type Found = Result<String, (String, String)>;
 
-fn git() -> Found {
-    let mend = || "apt install git".to_owned();
-    let output = std::process::Command::new("git").arg("--version").output();
-    let output = output.map_err(|error| (format!("cannot be started: {error}"), mend()))?;
-    let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    let mut parts = said.split(' ').nth(2).unwrap_or_default().split('.').map(str::parse::<u32>);
-    match (parts.next(), parts.next()) {
-        (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= GIT_MIN => Ok(said),
-        _ => Err((format!("{said}; at least {}.{} is needed", GIT_MIN.0, GIT_MIN.1), mend())),
+fn git() -> Finding {
+    let said = std::process::Command::new("git").arg("--version").output().map(|output| output.stdout);
+    let found = match &said {
+        Ok(said) => of_git(String::from_utf8_lossy(said).trim()),
+        Err(error) => Err((format!("cannot be started: {error}"), "apt install git".to_owned())),
+    };
+    let limited = found.as_ref().is_ok_and(|said| version(said) < Some(GIT_PINS));
+    let finding = Finding::needed("Machine", "git", found);
+    if !limited {
+        return finding;
     }
+    let (major, minor) = GIT_PINS;
+    let detail = format!(
+        "{}; before {major}.{minor} a service cannot hold it to the addresses it looked at",
+        finding.detail
+    );
+    Finding { standing: Standing::Limited, detail, mend: Some("Take a newer git.".to_owned()), ..finding }
+}
+
+/// What git says of itself, if that is new enough.
+fn of_git(said: &str) -> Found {
+    if version(said) >= Some(GIT_MIN) {
+        return Ok(said.to_owned());
+    }
+    let (major, minor) = GIT_MIN;
+    Err((format!("{said}; at least {major}.{minor} is needed"), "apt install git".to_owned()))
+}
+
+fn version(said: &str) -> Option<(u32, u32)> {
+    let mut parts = said.split(' ').nth(2)?.split('.').map(str::parse::<u32>);
+    Some((parts.next()?.ok()?, parts.next()?.ok()?))
 }
 
 fn data(config: &Config) -> Found {
@@ -262,6 +282,28 @@ fn mend(error: &legwork_model::Error) -> String {
         }
         Error::Config(_) | Error::Rejected { .. } | Error::ContextOverflow { .. } => {
             "Choose another with --model, LEGWORK_MODEL or `model` in the configuration.".to_owned()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_git_is_judged_by_its_version() {
+        for (said, number) in [
+            ("git version 2.47.3", Some((2, 47))),
+            ("git version 2.34.1 (Apple Git-1)", Some((2, 34))),
+            ("git version 3.0.rc1", Some((3, 0))),
+            ("git version two", None),
+            ("", None),
+        ] {
+            assert_eq!(version(said), number, "{said}");
+        }
+        assert!(of_git("git version 2.30.0").is_ok() && of_git("git version 3.0").is_ok());
+        for old in ["git version 2.29.9", "git version 1.99", "nonsense"] {
+            assert!(of_git(old).unwrap_err().0.contains("at least 2.30"), "{old}");
         }
     }
 }

@@ -67,6 +67,12 @@ impl ListenArgs {
         let public_url = self.public_url(file).map(str::to_owned);
         let providers = providers(&file.oidc, vars)?;
         let trusted_proxies = file.trusted_proxies()?;
+        let is_behind = self.behind_proxy || file.behind_proxy || public_url.is_some();
+        if is_behind && trusted_proxies.is_empty() {
+            tracing::warn!(
+                "whoever comes through the proxy in front counts as one stranger; `trusted_proxies` of [server] tells them apart"
+            );
+        }
         Ok(Door { public_url, hosts: hosts.clone(), trusted_proxies, rates: file.rates.rates(), providers })
     }
 }

@@ -95,6 +95,8 @@ pub enum Files {
     Kept,
     /// As they were after so many of its entries; what later calls did to them is lost.
     AsOf(usize),
+    /// On another machine, as a patch holds them that was made after so many of its entries. What no patch holds is lost.
+    Carried(usize),
 }
 
 /// Why the agent stopped, and what it spent over all leases.

@@ -34,10 +34,15 @@ const UNANSWERED: &str = "Not answered: the turn ended before.";
 const RESTARTED: &str =
     "(The machine was stopped and started again. Commands that still ran have ended, and /tmp is empty.";
 
+/// What it means for the files that the machine is another one.
+const CARRIED: &str = "(The work goes on on another machine. Commands that still ran have ended, and /tmp is empty. The repository was checked out and set up afresh, and your earlier changes were put onto it from their patch. It holds all files that git does not ignore. Gone are ignored files (build output, caches, downloads), what you installed or changed outside of the work tree, and your own commits, branches and stashes: look before you rely on any of these.";
+
 /// Calls whose effects on files are lost: the beginning of each.
 #[derive(Debug)]
 pub(crate) struct Lost {
     calls: Vec<String>,
+    /// The machine is another one.
+    carried: bool,
 }
 
 impl Lost {
@@ -53,17 +58,21 @@ impl Lost {
         };
         let seen = match files {
             Files::Kept => history.len(),
-            Files::AsOf(seen) => seen,
+            Files::AsOf(seen) | Files::Carried(seen) => seen,
         };
-        Self { calls: history.iter().skip(seen).filter_map(call).collect() }
+        let carried = matches!(files, Files::Carried(_)) && !history.is_empty();
+        Self { calls: history.iter().skip(seen).filter_map(call).collect(), carried }
     }
 
     /// What the model must know of its files if some of its work on them is gone.
     pub(crate) fn note(&self) -> Option<Record> {
-        (!self.calls.is_empty()).then(|| self.restarted())
+        (self.carried || !self.calls.is_empty()).then(|| self.restarted())
     }
 
     fn restarted(&self) -> Record {
+        if self.carried {
+            return Record::said(Origin::Note, format!("{CARRIED}{} Go on from here.)", self.later()));
+        }
         Record::said(Origin::Note, format!("{RESTARTED} {} Go on from here.)", self.files()))
     }
 
@@ -71,14 +80,31 @@ impl Lost {
         if self.calls.is_empty() {
             return "All other files are as your commands left them.".to_owned();
         }
+        format!(
+            "All other files are as they were before the following calls, whose effects on files are lost; make them again as far as they are needed:{}",
+            self.named()
+        )
+    }
+
+    /// What a patch cannot know.
+    fn later(&self) -> String {
+        if self.calls.is_empty() {
+            return String::new();
+        }
+        format!(
+            " The effects of the following calls came after the patch and are lost too; make them again as far as they are needed:{}",
+            self.named()
+        )
+    }
+
+    /// The calls, a line each.
+    fn named(&self) -> String {
         let named = self.calls[..self.calls.len().min(NAMED_MAX)].join("\n");
         let more = match self.calls.len().saturating_sub(NAMED_MAX) {
             0 => String::new(),
             more => format!("\n- and {more} later ones"),
         };
-        format!(
-            "All other files are as they were before the following calls, whose effects on files are lost; make them again as far as they are needed:\n{named}{more}\n"
-        )
+        format!("\n{named}{more}\n")
     }
 }
 
@@ -102,7 +128,10 @@ impl Turn {
         lost: &Lost,
         messages: &mut mpsc::Receiver<Message>,
     ) -> Option<Stop> {
-        if let Some(stop) = self.history.last_word().and_then(stop) {
+        // What it said of work that is lost is not true any more.
+        if lost.calls.is_empty()
+            && let Some(stop) = self.history.last_word().and_then(stop)
+        {
             self.hear(messages).await;
             if !self.unanswered {
                 return Some(stop);
@@ -263,6 +292,12 @@ mod tests {
         let told = |files| text(Lost::of(&history(), files).restarted());
         let said = [told(Files::Kept), told(Files::AsOf(2)), told(Files::AsOf(3))].join("\n---\n");
         insta::assert_snapshot!(said);
+        insta::assert_snapshot!(
+            "on_another_machine",
+            [told(Files::Carried(2)), told(Files::Carried(3))].join("\n---\n")
+        );
+        assert!(Lost::of(&history(), Files::Carried(3)).note().is_some());
+        assert!(Lost::of(&[], Files::Carried(0)).note().is_none(), "nothing to look back on");
         assert!(Lost::of(&history(), Files::Kept).note().is_none());
         assert!(Lost::of(&history(), Files::AsOf(3)).note().is_none());
         assert!(text(Lost::of(&history(), Files::AsOf(0)).note().unwrap()).contains("\"cmd\":\"one\""));

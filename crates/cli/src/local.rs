@@ -290,6 +290,7 @@ pub async fn served(config: &Config, token: String) -> anyhow::Result<legwork_se
         user_uploads_bytes_max: users
             .uploads_mib
             .map_or(legwork_server::USER_UPLOADS_BYTES, |mib| u64::from(mib.get()) << 20),
+        files_wait: config.server.files_wait.unwrap_or(legwork_server::FILES_WAIT),
         ..legwork_server::Config::new(config.home.clone(), token)
     })
 }

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    Attempt, BlobId, Ended, EventKind, HandedSecret, Lease, LeaseId, Message, Task, TaskId, Timestamp,
-    Transition, Turn, WorkerId,
+    Attempt, BlobId, Ended, EventKind, HandedSecret, Lease, LeaseId, MachineId, Message, Saved, Task, TaskId,
+    Timestamp, Transition, Turn, WorkerId,
 };
 
 /// The body of `POST /v1/leases`: a worker asks for work and waits up to `wait_ms` for it.
@@ -13,6 +13,9 @@ use crate::{
 pub struct LeaseRequest {
     /// Who asks.
     pub worker: WorkerId,
+    /// Where it keeps the files of attempts: turns that go on from files there come here first. `None`: it does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<MachineId>,
     /// How long the call may wait, at most 30,000.
     pub wait_ms: u64,
     /// Only turns of this task; `None`: of any. A command that runs one task in its own process asks so, since
@@ -58,6 +61,12 @@ pub struct Assignment {
     /// The sandbox that stood on `layers` when its worker was lost. Whoever finds what it left goes on from there.
     #[serde(default)]
     pub live: Option<String>,
+    /// What the server has of the attempt's files, for a worker that does not find `layers`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub saved: Option<Saved>,
+    /// How many entries of `history` these have seen.
+    #[serde(default)]
+    pub saved_at: u64,
     /// What was said to the turn and was not heard yet, in order.
     #[serde(default)]
     pub messages: Vec<Message>,

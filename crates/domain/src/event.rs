@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{AttemptId, BlobId, Connection, Item, ItemId, Patch, State, Timestamp, TurnId, Usage, Verdict};
+use crate::{
+    AttemptId, BlobId, Connection, Item, ItemId, Patch, Saved, State, Timestamp, TurnId, Usage, Verdict,
+};
 
 /// A row of an attempt's log. `seq` runs 1, 2, 3, … without gap or repeat.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -83,6 +85,10 @@ pub enum EventKind {
         /// The sandbox that stands on them from now on. What it leaves if its worker dies is found by this name.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         live: Option<String>,
+        /// What the server has of these files, where no event before says so: in a fork's log, or where none differs from
+        /// the base.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        saved: Option<Saved>,
     },
     /// A patch was saved.
     Patch {

@@ -111,6 +111,8 @@ ids! {
     LeaseId = "lease", "^lease_[0-7][0-9a-hjkmnp-tv-z]{25}$";
     /// Names a worker process.
     WorkerId = "wrk", "^wrk_[0-7][0-9a-hjkmnp-tv-z]{25}$";
+    /// Names a data directory of workers, where files of attempts lie.
+    MachineId = "mach", "^mach_[0-7][0-9a-hjkmnp-tv-z]{25}$";
     /// Names a stored environment.
     EnvironmentId = "env", "^env_[0-7][0-9a-hjkmnp-tv-z]{25}$";
     /// Names a repository that the server knows.

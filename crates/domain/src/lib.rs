@@ -51,8 +51,8 @@ pub use environment::{
 pub use event::{Context, ContextChange, Event, EventKind};
 pub use evidence::{Proof, TestClaim};
 pub use id::{
-    AttemptId, BlobId, DeliveryId, EnvironmentId, IdError, ItemId, LeaseId, MessageId, RepositoryId, TaskId,
-    TokenId, TurnId, UserId, WebhookId, WorkerId,
+    AttemptId, BlobId, DeliveryId, EnvironmentId, IdError, ItemId, LeaseId, MachineId, MessageId,
+    RepositoryId, TaskId, TokenId, TurnId, UserId, WebhookId, WorkerId,
 };
 pub use invariant::{Invariant, LogCheck, StreamCheck, Violation};
 pub use item::{
@@ -70,7 +70,7 @@ pub use network::{
     AllowedHost, AllowedMethods, Connection, CustomPolicy, HOST_BYTES_MAX, HOSTS_MAX, NetworkPolicy, Passage,
     Preset, Way, least_policy,
 };
-pub use patch::{DiffStat, Patch};
+pub use patch::{DiffStat, Patch, Saved};
 pub use queue::{Hold, QueuePlace, TurnView, WorkerList, WorkerRecord};
 pub use secret::{HandedSecret, SECRET_USES_MAX, SecretPhase, SecretUse, SecretValue};
 pub use task::{

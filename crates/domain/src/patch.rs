@@ -29,3 +29,11 @@ pub struct Patch {
     /// Its size.
     pub stat: DiffStat,
 }
+
+/// What the server has of an attempt's files, for who does not find them where they were worked on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Saved {
+    /// Base and this are the files; `None`: no file differs from the base.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patch: Option<Patch>,
+}

@@ -39,6 +39,7 @@ async fn main() -> Result<(), Failed> {
     many("accept a task", async |n| drop(client.create_task(&task(), &n.to_string()).await)).await;
     let asks = LeaseRequest {
         worker: WorkerId::from_u128(1),
+        machine: None,
         wait_ms: 0,
         task: None,
         labels: Vec::new(),

@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use axum::serve::ListenerExt as _;
 use legwork_domain::Timestamp;
-use legwork_store::{Sent, Store};
+use legwork_store::{QueueRules, Sent, Store};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
@@ -72,6 +72,10 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How long a lease holds without a word from its worker, where nobody says: some lost heartbeats and a restart of the
 /// server.
 pub const LEASE: Duration = Duration::from_secs(30);
+
+/// How long a turn waits for the machine that has its files when no worker of it is heard of, where nobody says: a restart
+/// of the machine. Longer than a call for work waits, or a worker that waits would be gone.
+pub const FILES_WAIT: Duration = Duration::from_secs(5 * 60);
 
 /// How long a client may take none of what was sent to it, where nobody says: a laptop that changes its network, and half of
 /// what proxies allow. A stream of events that was cut is resumed by its last id.
@@ -115,6 +119,9 @@ pub struct Config {
     /// Bytes that one person may have uploaded that no task names; [`USER_UPLOADS_BYTES`] where nobody says. Each upload
     /// counts 64 KiB at least.
     pub user_uploads_bytes_max: u64,
+    /// How long a turn waits for the machine that has its files when no worker of it is heard of; then any other goes on from
+    /// its last patch. [`FILES_WAIT`] where nobody says. Workers are noted every ten seconds.
+    pub files_wait: Duration,
     /// How long a client may take none of what was sent to it before its connection is closed; [`STALL`] where nobody says.
     pub stall: Duration,
     /// How long what a deleted task held is kept before it is removed for good; [`DELETED_KEPT`] where nobody says.
@@ -139,6 +146,7 @@ impl Config {
             user_turns_max: None,
             user_queue_max: USER_QUEUE,
             user_uploads_bytes_max: USER_UPLOADS_BYTES,
+            files_wait: FILES_WAIT,
             stall: STALL,
             deleted_kept: DELETED_KEPT,
             model: None,
@@ -178,9 +186,9 @@ pub enum Error {
 /// What an operator decides, as [`Config`] has it.
 struct Rules {
     lease: Duration,
-    user_turns_max: Option<u32>,
     user_queue_max: u32,
     user_uploads_bytes_max: u64,
+    queue: QueueRules,
     deleted_kept: Duration,
     model: Option<String>,
 }
@@ -289,9 +297,12 @@ impl Server {
             held: Held::default(),
             rules: Rules {
                 lease: config.lease,
-                user_turns_max: config.user_turns_max,
                 user_queue_max: config.user_queue_max,
                 user_uploads_bytes_max: config.user_uploads_bytes_max,
+                queue: QueueRules {
+                    user_turns_max: config.user_turns_max,
+                    files_wait_ms: u64::try_from(config.files_wait.as_millis()).unwrap_or(u64::MAX),
+                },
                 deleted_kept: config.deleted_kept,
                 model: config.model.clone(),
             },

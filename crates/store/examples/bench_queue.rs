@@ -7,15 +7,18 @@
 use std::time::{Duration, Instant};
 
 use legwork_domain::{
-    Actor, LeaseId, LocalChanges, NewTask, Source, TaskQuery, TaskState, Timestamp, TurnId, UserId, Visible,
-    WorkerId,
+    Actor, Ended, EventBatch, EventKind, Finish, FollowUp, LeaseId, LocalChanges, MachineId, NewEvent,
+    NewTask, Outcome, Source, TaskQuery, TaskState, TaskView, Timestamp, TurnId, UserId, Visible, WorkerId,
 };
-use legwork_store::{Act, Claim, Error, Renewal, Sent, Store, TaskIds};
+use legwork_store::{Act, Claim, Error, Presence, QueueRules, Renewal, Sent, Store, TaskIds};
 
 const TASKS: u32 = 10_000;
 const QUEUED: u32 = 5_000;
 const PEOPLE: u32 = 25;
 const ROUNDS: u32 = 200;
+/// Of three that wait, one goes on from files that one of these machines has.
+const MACHINES: u32 = 8;
+const RULES: QueueRules = QueueRules { user_turns_max: Some(1_000), files_wait_ms: 300_000 };
 
 /// Draws ids and times.
 struct Clock(u64);
@@ -57,6 +60,9 @@ async fn fill(store: &Store, clock: &mut Clock) -> Result<(), Error> {
         let act = Act { actor, at: clock.now() };
         let ids = TaskIds::draw(1, || clock.next());
         let view = store.create_task(request, Sent { act, key: None, queued_max: None }, &ids).await?;
+        if n < QUEUED && n % 3 == 1 {
+            go_on(store, clock, &view, MachineId::from_u128(u128::from(n % MACHINES))).await?;
+        }
         if n >= QUEUED {
             store.cancel(view.task.id, clock.now()).await?;
         }
@@ -64,19 +70,54 @@ async fn fill(store: &Store, clock: &mut Clock) -> Result<(), Error> {
     Ok(())
 }
 
-async fn leases(store: &Store, clock: &mut Clock) -> Result<Option<TurnId>, Error> {
-    let (mut times, mut last) = (Vec::new(), None);
+fn claim(clock: &mut Clock, machine: Option<MachineId>) -> Claim {
+    let (id, now) = (LeaseId::from_u128(clock.next()), clock.now());
+    let term = Renewal { now, until: now.plus_ms(60_000) };
+    let worker = WorkerId::from_u128(machine.map_or(u128::MAX, MachineId::number));
+    Claim { id, worker, machine, task: None, labels: Vec::new(), rules: RULES, term }
+}
+
+/// Runs the task's turn on the machine, and queues another one.
+async fn go_on(store: &Store, clock: &mut Clock, view: &TaskView, machine: MachineId) -> Result<(), Error> {
+    let mut claim = claim(clock, Some(machine));
+    claim.task = Some(view.task.id);
+    claim.labels = vec!["gpu".to_owned()];
+    let (turn, attempt) = (view.attempts[0].turns[0].id, view.attempts[0].attempt.id);
+    store.lease(&claim).await?;
+    let kind = EventKind::Snapshot { turn, layers: vec!["/l".to_owned()], live: None, saved: None };
+    let events = vec![NewEvent { at: clock.now(), kind }];
+    let batch = EventBatch { epoch: 1, lease: None, first: 0, events, transition: None };
+    store.append(turn, batch, claim.term).await?;
+    let ended = Ended::nothing(Outcome::NoChange, "Done.", clock.now());
+    let finish = Finish { epoch: 1, lease: None, first: 1, events: Vec::new(), ended, blobs: Vec::new() };
+    store.finish(turn, finish, clock.now()).await?;
+    let actor = Actor { user: view.task.created_by, ..Actor::PROCESS };
+    let (id, act) = (TurnId::from_u128(clock.next()), Act { actor, at: clock.now() });
+    let more = FollowUp { input: "More".to_owned(), images: Vec::new() };
+    store.follow_up(attempt, id, more, Sent { act, key: None, queued_max: None }).await.map(drop)
+}
+
+/// A worker of each machine asks for work.
+async fn ask(store: &Store, clock: &mut Clock) -> Result<(), Error> {
+    for n in 0..MACHINES {
+        let (id, machine) = (WorkerId::from_u128(u128::from(n)), Some(MachineId::from_u128(u128::from(n))));
+        let labels = vec!["gpu".to_owned()];
+        let worker = Presence { id, machine, labels, slots: 1, version: String::new(), keeps_ms: None };
+        store.touch_worker(&worker, clock.now()).await?;
+    }
+    Ok(())
+}
+
+async fn leases(store: &Store, clock: &mut Clock, (what, machine): (&str, u128)) -> Result<(), Error> {
+    let mut times = Vec::new();
     for _ in 0..ROUNDS {
-        let (id, now) = (LeaseId::from_u128(clock.next()), clock.now());
-        let term = Renewal { now, until: now.plus_ms(60_000) };
-        let worker = WorkerId::from_u128(1);
-        let claim = Claim { id, worker, task: None, labels: Vec::new(), user_turns_max: Some(1_000), term };
+        let claim = claim(clock, Some(MachineId::from_u128(machine)));
         let start = Instant::now();
-        last = store.lease(&claim).await?.map(|job| job.turn.id);
+        store.lease(&claim).await?;
         times.push(start.elapsed());
     }
-    report("a lease, 5,000 queued", times);
-    Ok(last)
+    report(what, times);
+    Ok(())
 }
 
 async fn lists(store: &Store) -> Result<(), Error> {
@@ -105,7 +146,7 @@ async fn places(store: &Store, clock: &mut Clock) -> Result<(), Error> {
     for row in page {
         let view = store.task(row.id).await?;
         let start = Instant::now();
-        store.places(&view, Some(4), clock.now()).await?;
+        store.places(&view, RULES, clock.now()).await?;
         times.push(start.elapsed());
     }
     report("where a turn stands, 5,000 queued", times);
@@ -121,7 +162,12 @@ async fn main() -> Result<(), Error> {
     let start = Instant::now();
     fill(&store, &mut clock).await?;
     println!("{TASKS} tasks accepted, half of them cancelled, in {:.1?}", start.elapsed());
-    leases(&store, &mut clock).await?;
+    ask(&store, &mut clock).await?;
+    for lease in [("a lease, 5,000 queued", 1), ("of a machine with no files", 1000)] {
+        leases(&store, &mut clock, lease).await?;
+    }
+    clock.0 += 1_000_000 * RULES.files_wait_ms;
+    leases(&store, &mut clock, ("the same when all others are gone", 1000)).await?;
     lists(&store).await?;
     places(&store, &mut clock).await
 }

@@ -1,6 +1,6 @@
 //! Everything that a worker needs, rebuilt from the log.
 
-use legwork_domain::{Assignment, Attempt, AttemptId, ContextChange, Event, EventKind, Lease};
+use legwork_domain::{Assignment, Attempt, AttemptId, ContextChange, Event, EventKind, Lease, Saved};
 
 use crate::budgets::{self, Spenders};
 use crate::turn_row::{TurnRow, json, number};
@@ -14,6 +14,10 @@ pub(crate) struct Resume {
     pub(crate) layers: Vec<String>,
     pub(crate) layers_at: u64,
     pub(crate) live: Option<String>,
+    /// What the server has of the files.
+    pub(crate) saved: Option<Saved>,
+    /// How many entries of the history that has seen.
+    pub(crate) saved_at: u64,
 }
 
 pub(crate) async fn build(
@@ -25,7 +29,8 @@ pub(crate) async fn build(
     let turn = row.turn;
     let task = read::record(connection, turn.task).await?;
     let attempt = attempt(connection, turn.attempt).await?;
-    let Resume { history, base_commit, layers, layers_at, live } = resume(connection, turn.attempt).await?;
+    let Resume { history, base_commit, layers, layers_at, live, saved, saved_at } =
+        resume(connection, turn.attempt).await?;
     let messages = messages::to_hear(connection, turn.id).await?;
     let next_item = next_item(connection, turn.attempt).await?;
     Ok(Assignment {
@@ -38,6 +43,8 @@ pub(crate) async fn build(
         layers,
         layers_at,
         live,
+        saved,
+        saved_at,
         messages,
         // The store has them sealed; whoever has the key adds them.
         secrets: Vec::new(),
@@ -56,7 +63,7 @@ pub(crate) async fn attempt(connection: &mut Connection, id: AttemptId) -> Resul
 }
 
 /// The log, folded.
-async fn resume(connection: &mut Connection, attempt: AttemptId) -> Result<Resume, Error> {
+pub(crate) async fn resume(connection: &mut Connection, attempt: AttemptId) -> Result<Resume, Error> {
     let mut resume = Resume::default();
     for event in steps(connection, attempt).await? {
         resume.apply(event.kind);
@@ -64,16 +71,22 @@ async fn resume(connection: &mut Connection, attempt: AttemptId) -> Result<Resum
     Ok(resume)
 }
 
-/// The few kinds of events that matter to who goes on, which have an index of their own: the cost does not grow with the
+/// The few kinds of events that matter to who goes on, which have indexes of their own: the cost does not grow with the
 /// output that the log holds.
 pub(crate) async fn steps(connection: &mut Connection, attempt: AttemptId) -> Result<Vec<Event>, Error> {
-    let rows = sqlx::query(
+    const STEPS: [&str; 2] = [
         "SELECT line FROM events WHERE attempt = $1 AND kind IN ('base', 'context', 'snapshot') ORDER BY seq",
-    )
-    .bind(attempt.to_string())
-    .fetch_all(connection)
-    .await?;
-    rows.iter().map(|row| json(row, "line")).collect()
+        "SELECT line FROM events WHERE attempt = $1 AND kind = 'patch' ORDER BY seq",
+    ];
+    let mut steps: Vec<Event> = Vec::new();
+    for query in STEPS {
+        let rows = sqlx::query(query).bind(attempt.to_string()).fetch_all(&mut *connection).await?;
+        for row in &rows {
+            steps.push(json(row, "line")?);
+        }
+    }
+    steps.sort_by_key(|event| event.seq);
+    Ok(steps)
 }
 
 impl Resume {
@@ -82,7 +95,7 @@ impl Resume {
             EventKind::Context { context, .. } => {
                 if context.change == ContextChange::Replace {
                     // None of the new entries is one that the layers have seen.
-                    self.layers_at = 0;
+                    (self.layers_at, self.saved_at) = (0, 0);
                 }
                 context.apply(&mut self.history);
             }
@@ -90,16 +103,23 @@ impl Resume {
             EventKind::Base { commit, .. } => {
                 self.base_commit.get_or_insert(commit);
             }
-            EventKind::Snapshot { layers, live, .. } => {
-                (self.layers, self.live) = (layers, live);
+            EventKind::Snapshot { layers, live, saved, .. } => {
                 self.layers_at = self.history.len() as u64;
+                // Without layers the attempt begins anew.
+                if saved.is_some() || layers.is_empty() {
+                    (self.saved, self.saved_at) = (saved, self.layers_at);
+                }
+                (self.layers, self.live) = (layers, live);
+            }
+            // It is made of the layers that the last snapshot names.
+            EventKind::Patch { patch, .. } => {
+                (self.saved, self.saved_at) = (Some(Saved { patch: Some(patch) }), self.layers_at);
             }
             EventKind::State { .. }
             | EventKind::ItemStarted { .. }
             | EventKind::ItemUpdated { .. }
             | EventKind::ItemCompleted { .. }
             | EventKind::Usage { .. }
-            | EventKind::Patch { .. }
             | EventKind::Verdict { .. }
             | EventKind::Artifact { .. }
             | EventKind::Connection { .. } => {}

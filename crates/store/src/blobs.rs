@@ -183,6 +183,9 @@ fn named(kind: &EventKind) -> Option<&BlobId> {
     match kind {
         EventKind::Artifact { blob, .. } => Some(blob),
         EventKind::Patch { patch, .. } => Some(&patch.blob),
+        EventKind::Snapshot { saved, .. } => {
+            saved.as_ref().and_then(|saved| saved.patch.as_ref()).map(|patch| &patch.blob)
+        }
         EventKind::State { state, .. } => left(state).map(|patch| &patch.blob),
         EventKind::Base { .. }
         | EventKind::Connection { .. }
@@ -191,7 +194,6 @@ fn named(kind: &EventKind) -> Option<&BlobId> {
         | EventKind::ItemCompleted { .. }
         | EventKind::Usage { .. }
         | EventKind::Context { .. }
-        | EventKind::Snapshot { .. }
         | EventKind::Verdict { .. } => None,
     }
 }

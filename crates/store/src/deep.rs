@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use legwork_domain::{
-    AttemptId, BlobId, Event, EventKind, Invariant, LogCheck, Timestamp, Turn, TurnId, Violation,
+    AttemptId, BlobId, Event, EventKind, Invariant, LogCheck, Saved, Timestamp, Turn, TurnId, Violation,
 };
 
 use crate::log::{Line, PAGE_EVENTS_MAX};
@@ -181,7 +181,10 @@ impl Seen {
     fn event(&mut self, event: &Event) {
         self.events += 1;
         match &event.kind {
-            EventKind::Patch { turn, patch } => self.names(&patch.blob, *turn),
+            EventKind::Patch { turn, patch }
+            | EventKind::Snapshot { turn, saved: Some(Saved { patch: Some(patch) }), .. } => {
+                self.names(&patch.blob, *turn);
+            }
             EventKind::Artifact { turn, blob, .. } => self.names(blob, *turn),
             EventKind::State { .. }
             | EventKind::Base { .. }

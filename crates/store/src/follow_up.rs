@@ -10,7 +10,7 @@ use crate::dialect::{Lock, locking};
 use crate::idempotency::{Call, taken_meanwhile};
 use crate::turn_row::{Ready, TurnRow, parsed};
 use crate::turns::pass;
-use crate::{Connection, Error, Sent, Store, blobs, listing, log, messages, queue, read};
+use crate::{Connection, Error, Sent, Store, blobs, listing, log, machines, messages, queue, read};
 
 /// Turns of one attempt that may wait in its queue.
 pub const FOLLOW_UPS_MAX: usize = 16;
@@ -20,7 +20,8 @@ impl Store {
     /// answer.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::Invalid`]; [`Error::Conflict`] with `too_many_turns`; [`Error::KeyReused`].
+    /// [`Error::NotFound`]; [`Error::Invalid`]; [`Error::Conflict`] with `too_many_turns`, or with
+    /// `files_gone` if what it would go on from is known to be gone; [`Error::KeyReused`].
     pub async fn follow_up(
         &self,
         attempt: AttemptId,
@@ -35,6 +36,7 @@ impl Store {
             return Ok(TurnRow::get(&mut transaction, parsed(&made)?, Lock::None).await?.turn);
         }
         queue::room(&mut transaction, &sent, 1).await?;
+        machines::check_files(&mut transaction, attempt, sent.act.at).await?;
         let next = add(&mut transaction, attempt, turn, request, Asked::by(&sent.act)).await?;
         if !call.keep(&mut transaction, next.task, &turn, sent.act.at).await? {
             return Err(taken_meanwhile());
@@ -98,7 +100,8 @@ pub(crate) async fn add(
     let turn =
         Turn { id, number: last.turn.number + 1, input, images, ..first_form(&task, attempt, asked.at) };
     blobs::of_task(connection, task.id, &turn.images).await?;
-    let row = TurnRow::new(turn, asked.by);
+    let machine = machines::of_attempt(connection, attempt).await?;
+    let row = TurnRow { machine, ..TurnRow::new(turn, asked.by) };
     insert(connection, &task, &row, if open == 0 { Ready::Now } else { Ready::AfterEarlier }).await?;
     Ok(row.turn)
 }
@@ -155,7 +158,7 @@ pub(crate) async fn after(connection: &mut Connection, ended: &Turn, now: Timest
             .await?;
     }
     sqlx::query(
-        "UPDATE turns SET ready = 1 WHERE attempt = $1 AND ready = 0 AND NOT EXISTS (SELECT 1 FROM turns earlier \
+        "UPDATE turns SET ready = 1, machine = (SELECT machine FROM attempts WHERE id = $1) WHERE attempt = $1 AND ready = 0 AND NOT EXISTS (SELECT 1 FROM turns earlier \
          WHERE earlier.attempt = turns.attempt AND earlier.number < turns.number AND earlier.state_name <> 'finished')",
     )
     .bind(ended.attempt.to_string())

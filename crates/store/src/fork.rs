@@ -5,8 +5,8 @@
 //! worker's frozen layers, which any number of attempts may stand on.
 
 use legwork_domain::{
-    Attempt, AttemptId, Context, ContextChange, EventKind, Fork, ForkDraft, Kind, NewEvent, NewTask, Task,
-    TaskView, Timestamp, Turn, TurnId,
+    Attempt, AttemptId, Context, ContextChange, EventKind, Fork, ForkDraft, Kind, MachineId, NewEvent,
+    NewTask, Task, TaskView, Timestamp, Turn, TurnId,
 };
 use serde_json::Value;
 
@@ -14,7 +14,7 @@ use crate::assignment::{self, Resume};
 use crate::create::{self, TaskIds};
 use crate::idempotency::{Call, taken_meanwhile};
 use crate::turn_row::{TurnRow, parsed, text};
-use crate::{Connection, Copying, Error, Store, listing, log, queue, read};
+use crate::{Connection, Copying, Error, Store, listing, log, machines, queue, read};
 
 /// Bytes of history that one event of the new log holds, unless a single entry is longer: some hundred entries, and far
 /// below the largest event.
@@ -46,7 +46,7 @@ impl Store {
         let Attempt { task, .. } = assignment::attempt(&mut transaction, attempt).await?;
         let task = read::record(&mut transaction, task).await?;
         let point = Point::find(&mut transaction, &task, attempt, draft.turn).await?;
-        still_kept(&mut transaction, attempt, draft.turn, sent.act.at).await?;
+        point.has_files(&mut transaction, (attempt, draft.turn), sent.act.at).await?;
         let mut view = create::new_task(copying.clean(&request(&task, draft))?, ids, &sent.act);
         view.task.forked_from = Some(Fork { attempt, seq: point.seq });
         create::insert(&mut transaction, &view, ids.repository(), &sent.act).await?;
@@ -54,6 +54,7 @@ impl Store {
             for turn in &view.turns {
                 point.seed(&mut transaction, turn, &copying).await?;
             }
+            machines::set(&mut transaction, view.attempt.id, point.machine).await?;
         }
         if !call.keep(&mut transaction, view.task.id, &view.task.id, sent.act.at).await? {
             return Err(taken_meanwhile());
@@ -62,27 +63,6 @@ impl Store {
         view.task = view.task.without_login();
         Ok(view)
     }
-}
-
-/// Refuses where no worker keeps files for so long as the turn's were not used. Later turns of the attempt stand on them too.
-async fn still_kept(
-    connection: &mut Connection,
-    attempt: AttemptId,
-    number: u32,
-    now: Timestamp,
-) -> Result<(), Error> {
-    let Some(kept_ms) = queue::files_kept_ms(connection).await? else { return Ok(()) };
-    let turns = TurnRow::load_attempt(connection, attempt).await?.into_iter().map(|row| row.turn);
-    let uses = turns.filter(|turn| turn.number >= number);
-    let last = uses.map(|turn| turn.state.ended().map_or(now, |ended| ended.at)).max();
-    if last.is_none_or(|last| now.ms_since(last) <= kept_ms) {
-        return Ok(());
-    }
-    let sentence = format!(
-        "The files that turn {number} left are no longer kept: nothing has used them for {} hours. Start a new task from its patch.",
-        kept_ms / 3_600_000
-    );
-    Err(Error::conflict("files_gone", sentence))
 }
 
 /// The same request with other words. Its recipe is in it already, as it was resolved when the first task was made.
@@ -97,6 +77,8 @@ struct Point {
     seq: u64,
     base: Option<Pinned>,
     resume: Resume,
+    /// Where its files are.
+    machine: Option<MachineId>,
 }
 
 /// What the attempt's patches are against.
@@ -115,6 +97,7 @@ impl Point {
         number: u32,
     ) -> Result<Self, Error> {
         let turns = TurnRow::load_attempt(connection, attempt).await?;
+        let machine = turns.iter().find(|row| row.turn.number == number).and_then(|row| row.machine);
         let upto: Vec<Turn> =
             turns.into_iter().map(|row| row.turn).filter(|turn| turn.number <= number).collect();
         let Some(last) = upto.last().filter(|turn| turn.number == number) else {
@@ -125,7 +108,7 @@ impl Point {
             let sentence = format!("Turn {number} has not ended. Wait for it, or fork at an earlier one.");
             return Err(Error::conflict("turn_open", sentence));
         }
-        let mut point = Self { seq: 0, base: None, resume: Resume::default() };
+        let mut point = Self { seq: 0, base: None, resume: Resume::default(), machine };
         let mut left = None;
         for event in assignment::steps(connection, attempt).await? {
             let Some(turn) = turn_of(&event.kind).filter(|turn| upto.iter().any(|known| known.id == *turn))
@@ -153,6 +136,31 @@ impl Point {
         Ok(point)
     }
 
+    /// Refuses where the files are known to be gone and the server has nothing of them either. Later turns of the attempt use
+    /// them too.
+    async fn has_files(
+        &self,
+        connection: &mut Connection,
+        (attempt, number): (AttemptId, u32),
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        if self.resume.saved.is_some() {
+            return Ok(());
+        }
+        let turns = TurnRow::load_attempt(connection, attempt).await?.into_iter().map(|row| row.turn);
+        let uses = turns.filter(|turn| turn.number >= number);
+        let used = uses.map(|turn| turn.state.ended().map_or(now, |ended| ended.at)).max().unwrap_or(now);
+        match machines::lost(connection, self.machine, (used, now)).await? {
+            None => Ok(()),
+            Some(why) => {
+                let sentence = format!(
+                    "The files that turn {number} left are no longer kept: {why}. It left no patch to go on from either; start a new task."
+                );
+                Err(Error::conflict("files_gone", sentence))
+            }
+        }
+    }
+
     /// Tells the new attempt's log, in the order in which folding it gives the same.
     async fn seed(
         &self,
@@ -160,18 +168,26 @@ impl Point {
         turn: &Turn,
         copying: &Copying<'_>,
     ) -> Result<(), Error> {
-        let Resume { history, layers, layers_at, live, .. } = &self.resume;
-        let seen = usize::try_from(*layers_at).unwrap_or(usize::MAX).min(history.len());
-        let (before, after) = history.split_at(seen);
-        let snapshot = EventKind::Snapshot { turn: turn.id, layers: layers.clone(), live: live.clone() };
+        let Resume { history, layers, layers_at, live, saved, saved_at, .. } = &self.resume;
+        let entries = |count: u64| usize::try_from(count).unwrap_or(usize::MAX).min(history.len());
+        let seen = entries(*layers_at);
+        let known = saved.as_ref().map_or(seen, |_| entries(*saved_at).min(seen));
+        let snapshot =
+            |live, saved| EventKind::Snapshot { turn: turn.id, layers: layers.clone(), live, saved };
         let base = self.base.clone().map(|Pinned { commit, tree, name }| EventKind::Base {
             turn: turn.id,
             commit,
             tree,
             name,
         });
-        let kinds =
-            base.into_iter().chain(chunks(before, turn.id)?).chain([snapshot]).chain(chunks(after, turn.id)?);
+        let mut kinds: Vec<EventKind> = base.into_iter().collect();
+        kinds.extend(chunks(&history[..known], turn.id)?);
+        if known < seen {
+            kinds.push(snapshot(None, saved.clone()));
+            kinds.extend(chunks(&history[known..seen], turn.id)?);
+        }
+        kinds.push(snapshot(live.clone(), saved.clone().filter(|_| known == seen)));
+        kinds.extend(chunks(&history[seen..], turn.id)?);
         for kind in kinds {
             let event = NewEvent { at: copying.sent.act.at, kind: copying.clean(&kind)? };
             log::append(connection, turn.attempt, vec![event]).await?;
@@ -183,15 +199,15 @@ impl Point {
 /// Whose step it is.
 const fn turn_of(kind: &EventKind) -> Option<TurnId> {
     match kind {
-        EventKind::Base { turn, .. } | EventKind::Context { turn, .. } | EventKind::Snapshot { turn, .. } => {
-            Some(*turn)
-        }
+        EventKind::Base { turn, .. }
+        | EventKind::Context { turn, .. }
+        | EventKind::Snapshot { turn, .. }
+        | EventKind::Patch { turn, .. } => Some(*turn),
         EventKind::State { .. }
         | EventKind::ItemStarted { .. }
         | EventKind::ItemUpdated { .. }
         | EventKind::ItemCompleted { .. }
         | EventKind::Usage { .. }
-        | EventKind::Patch { .. }
         | EventKind::Verdict { .. }
         | EventKind::Artifact { .. }
         | EventKind::Connection { .. } => None,

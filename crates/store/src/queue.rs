@@ -3,17 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use legwork_domain::{
-    AttemptView, Hold, QueuePlace, State, TaskView, Timestamp, Turn, TurnId, TurnView, WorkerId, WorkerList,
-    WorkerRecord,
+    AttemptView, Hold, MachineId, QueuePlace, State, TaskView, Timestamp, Turn, TurnId, TurnView, WorkerId,
+    WorkerList, WorkerRecord,
 };
 use sqlx::Row as _;
 
 use crate::dialect::Lock;
+use crate::machines::{self, QueueRules, Standing};
 use crate::turn_row::{TurnRow, column, id, json, number, text};
 use crate::{Connection, Error, Row, Sent, Store};
 
 /// A worker that asked for work within this time counts: the longest wait of one call and a margin.
 const LATELY_MS: i64 = 60_000;
+
+/// A machine that was not heard of for so long is silent. Servers note who waits in a call
+/// every ten seconds.
+const SILENT_MS: u64 = 20_000;
 
 /// How long a worker that does not ask any more is remembered.
 const FORGOTTEN_MS: i64 = 24 * 60 * 60 * 1000;
@@ -29,6 +34,8 @@ const WORKERS_MAX: i64 = 1000;
 pub struct Presence {
     /// Its id.
     pub id: WorkerId,
+    /// Where it keeps the files of attempts, if it says so.
+    pub machine: Option<MachineId>,
     /// What it has.
     pub labels: Vec<String>,
     /// How many turns it runs at a time.
@@ -47,22 +54,26 @@ impl Store {
     pub async fn touch_worker(&self, worker: &Presence, now: Timestamp) -> Result<(), Error> {
         let labels = text(&worker.labels)?;
         let known = sqlx::query(
-            "SELECT id FROM workers WHERE id = $1 AND labels = $2 AND slots = $3 AND version = $4 AND last_seen > $5",
+            "SELECT id FROM workers WHERE id = $1 AND labels = $2 AND slots = $3 AND version = $4 AND last_seen > $5 \
+             AND machine = $6",
         )
         .bind(worker.id.to_string())
         .bind(labels.as_str())
         .bind(i64::from(worker.slots))
         .bind(worker.version.as_str())
         .bind(now.plus_ms(-TOUCH_MS).micros())
+        .bind(machines::word(worker.machine))
         .fetch_optional(&self.readers)
         .await?;
         if known.is_some() {
             return Ok(());
         }
         sqlx::query(
-            "INSERT INTO workers (id, labels, slots, version, last_seen, keeps_ms) VALUES ($1, $2, $3, $4, $5, $6) \
+            "INSERT INTO workers (id, labels, slots, version, last_seen, keeps_ms, machine) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7) \
              ON CONFLICT (id) DO UPDATE SET labels = excluded.labels, slots = excluded.slots, \
-             version = excluded.version, last_seen = excluded.last_seen, keeps_ms = excluded.keeps_ms",
+             version = excluded.version, last_seen = excluded.last_seen, keeps_ms = excluded.keeps_ms, \
+             machine = excluded.machine, heard_at = NULL",
         )
         .bind(worker.id.to_string())
         .bind(labels)
@@ -70,6 +81,7 @@ impl Store {
         .bind(worker.version.as_str())
         .bind(now.micros())
         .bind(worker.keeps_ms.map(column).transpose()?)
+        .bind(machines::word(worker.machine))
         .execute(&self.writer)
         .await?;
         Ok(())
@@ -106,16 +118,11 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::NotFound`].
-    pub async fn turn(
-        &self,
-        id: TurnId,
-        user_turns_max: Option<u32>,
-        now: Timestamp,
-    ) -> Result<TurnView, Error> {
+    pub async fn turn(&self, id: TurnId, rules: QueueRules, now: Timestamp) -> Result<TurnView, Error> {
         let mut connection = self.readers.acquire().await?;
         let turn = TurnRow::get(&mut connection, id, Lock::None).await?.turn;
         let queue = match turn.state {
-            State::Queued => Some(place(&mut connection, &turn, user_turns_max, now).await?),
+            State::Queued => Some(place(&mut connection, &turn, (rules, now)).await?),
             State::Leased { .. }
             | State::Preparing { .. }
             | State::Running { .. }
@@ -133,7 +140,7 @@ impl Store {
     pub async fn places(
         &self,
         view: &TaskView,
-        user_turns_max: Option<u32>,
+        rules: QueueRules,
         now: Timestamp,
     ) -> Result<Vec<QueuePlace>, Error> {
         let turns = view.attempts.iter().flat_map(|AttemptView { turns, .. }| turns);
@@ -144,7 +151,7 @@ impl Store {
         }
         let mut connection = self.readers.acquire().await?;
         for turn in queued {
-            places.push(place(&mut connection, turn, user_turns_max, now).await?);
+            places.push(place(&mut connection, turn, (rules, now)).await?);
         }
         Ok(places)
     }
@@ -154,21 +161,13 @@ fn record(row: &Row, running: &BTreeMap<WorkerId, u32>) -> Result<WorkerRecord, 
     let id = id(row, "id")?;
     Ok(WorkerRecord {
         id,
+        machine: machines::named(row)?,
         labels: json(row, "labels")?,
         slots: number(row, "slots")?,
         version: row.try_get("version")?,
         last_seen: Timestamp::from_micros(row.try_get("last_seen")?),
         running: running.get(&id).copied().unwrap_or(0),
     })
-}
-
-/// How long some worker keeps files that nothing uses. `None`: there are none, or not all say so.
-pub(crate) async fn files_kept_ms(connection: &mut Connection) -> Result<Option<u64>, Error> {
-    let row = sqlx::query("SELECT COUNT(*) AS workers, COUNT(keeps_ms) AS told, COALESCE(MAX(keeps_ms), 0) AS kept FROM workers")
-        .fetch_one(connection)
-        .await?;
-    let (workers, told): (u64, u64) = (number(&row, "workers")?, number(&row, "told")?);
-    if workers == 0 || told < workers { Ok(None) } else { number(&row, "kept").map(Some) }
 }
 
 /// How many turns each worker has.
@@ -187,10 +186,9 @@ async fn running(connection: &mut Connection) -> Result<BTreeMap<WorkerId, u32>,
 async fn place(
     connection: &mut Connection,
     turn: &Turn,
-    user_turns_max: Option<u32>,
-    now: Timestamp,
+    (rules, now): (QueueRules, Timestamp),
 ) -> Result<QueuePlace, Error> {
-    let row = sqlx::query("SELECT owner, labels, ready, priority FROM turns WHERE id = $1")
+    let row = sqlx::query("SELECT owner, labels, ready, priority, machine FROM turns WHERE id = $1")
         .bind(turn.id.to_string())
         .fetch_one(&mut *connection)
         .await?;
@@ -198,8 +196,11 @@ async fn place(
         return Ok(QueuePlace::new(turn.id, 0, Hold::EarlierTurn));
     }
     let owner: String = row.try_get("owner")?;
-    let mine = ahead_of(connection, turn, &owner, row.try_get("priority")?).await?;
-    let people = people(connection).await?;
+    let labels: BTreeSet<String> = json(&row, "labels")?;
+    let bound = bound(connection, machines::named(&row)?, &labels, (rules, now)).await?;
+    let at = bound.as_ref().map(|(machine, _)| *machine);
+    let mine = ahead_of(connection, turn, (&owner, row.try_get("priority")?), at).await?;
+    let people = people(connection, at).await?;
     let live = people.get(&owner).map_or(0, |person| person.live);
     let others: u32 = people
         .iter()
@@ -207,32 +208,54 @@ async fn place(
         // They get slots until they have as many live turns as this person when the turn's time has come.
         .map(|(_, person)| person.queued.min((live + mine).saturating_sub(person.live)))
         .sum();
-    let before = mine + others;
-    let hold = match needs(connection, &json(&row, "labels")?, now).await? {
-        Some(hold) => hold,
-        None => match user_turns_max.filter(|most| live >= *most) {
-            Some(most) => Hold::OwnTurns { running: live, most },
-            None => Hold::Slot,
-        },
+    let needs = match &bound {
+        Some(_) => None,
+        None => needs(connection, &labels, now).await?,
     };
-    Ok(QueuePlace::new(turn.id, before, hold))
+    let own = rules.user_turns_max.filter(|most| live >= *most);
+    let own = own.map(|most| Hold::OwnTurns { running: live, most });
+    let hold = needs.or(own).or(bound.map(|(_, hold)| hold)).unwrap_or(Hold::Slot);
+    Ok(QueuePlace::new(turn.id, mine + others, hold))
 }
 
-/// The person's turns that go before this one.
+/// The machine that the turn waits for, and what it is to be told of that.
+async fn bound(
+    connection: &mut Connection,
+    machine: Option<MachineId>,
+    labels: &BTreeSet<String>,
+    (rules, now): (QueueRules, Timestamp),
+) -> Result<Option<(MachineId, Hold)>, Error> {
+    let Some(machine) = machine else { return Ok(None) };
+    let Standing::Around { heard_at } = machines::standing(connection, machine, labels, (rules, now)).await?
+    else {
+        return Ok(None);
+    };
+    let silent_ms = now.ms_since(heard_at);
+    let left_ms = rules.files_wait_ms.saturating_sub(silent_ms);
+    let hold = match silent_ms > SILENT_MS {
+        true => Hold::SilentMachine { machine, silent_ms, left_ms },
+        false => Hold::Machine { machine },
+    };
+    Ok(Some((machine, hold)))
+}
+
+/// The person's turns that go before this one: where it is bound to a machine, those that the machine may take.
 async fn ahead_of(
     connection: &mut Connection,
     turn: &Turn,
-    owner: &str,
-    priority: i64,
+    (owner, priority): (&str, i64),
+    at: Option<MachineId>,
 ) -> Result<u32, Error> {
     let row = sqlx::query(
         "SELECT COUNT(*) AS ahead FROM turns WHERE state_name = 'queued' AND ready = 1 AND owner = $1 \
-         AND (priority > $2 OR (priority = $2 AND (created_at < $3 OR (created_at = $3 AND id < $4))))",
+         AND (priority > $2 OR (priority = $2 AND (created_at < $3 OR (created_at = $3 AND id < $4)))) \
+         AND ($5 = '' OR machine = '' OR machine = $5)",
     )
     .bind(owner.to_owned())
     .bind(priority)
     .bind(turn.created_at.micros())
     .bind(turn.id.to_string())
+    .bind(machines::word(at))
     .fetch_one(connection)
     .await?;
     number(&row, "ahead")
@@ -244,12 +267,16 @@ struct Person {
     live: u32,
 }
 
-async fn people(connection: &mut Connection) -> Result<BTreeMap<String, Person>, Error> {
+async fn people(
+    connection: &mut Connection,
+    at: Option<MachineId>,
+) -> Result<BTreeMap<String, Person>, Error> {
     let rows = sqlx::query(
         "SELECT q.owner, q.queued, (SELECT COUNT(*) FROM turns r WHERE r.lease_until IS NOT NULL AND r.owner = q.owner) \
          AS live FROM (SELECT owner, COUNT(*) AS queued FROM turns WHERE state_name = 'queued' AND ready = 1 \
-         GROUP BY owner) q",
+         AND ($1 = '' OR machine = '' OR machine = $1) GROUP BY owner) q",
     )
+    .bind(machines::word(at))
     .fetch_all(connection)
     .await?;
     let person = |row: &Row| -> Result<(String, Person), Error> {

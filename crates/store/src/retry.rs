@@ -9,7 +9,7 @@ use crate::dialect::Lock;
 use crate::follow_up::Asked;
 use crate::idempotency::{Call, taken_meanwhile};
 use crate::turn_row::{TurnRow, parsed};
-use crate::{Connection, Copying, Error, Store, follow_up, listing, log, queue};
+use crate::{Connection, Copying, Error, Store, follow_up, listing, log, machines, queue};
 
 impl Store {
     /// Queues what the attempt's last turn was asked once more, as a turn of its own. With a key that came with the same
@@ -17,7 +17,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Conflict`] with `turn_open` if the last turn has not ended, with `nothing_to_retry` if it did what it was
-    /// asked; [`Error::NotFound`]; [`Error::KeyReused`].
+    /// asked, with `files_gone` if what is left is known to be gone; [`Error::NotFound`]; [`Error::KeyReused`].
     pub async fn retry(
         &self,
         attempt: AttemptId,
@@ -33,9 +33,13 @@ impl Store {
         }
         queue::room(&mut transaction, &sent, 1).await?;
         let request = copying.clean(&again(&mut transaction, attempt).await?)?;
+        if from == RetryFrom::Left {
+            machines::check_files(&mut transaction, attempt, sent.act.at).await?;
+        }
         let next = follow_up::add(&mut transaction, attempt, turn, request, Asked::by(&sent.act)).await?;
         if from == RetryFrom::Fresh {
             log::append(&mut transaction, attempt, afresh(turn, sent.act.at)).await?;
+            machines::set(&mut transaction, attempt, None).await?;
         }
         if !call.keep(&mut transaction, next.task, &turn, sent.act.at).await? {
             return Err(taken_meanwhile());
@@ -70,7 +74,9 @@ async fn again(connection: &mut Connection, attempt: AttemptId) -> Result<Follow
 /// The log's words for a turn that starts from the checkout: no history, and no layers.
 fn afresh(turn: TurnId, at: Timestamp) -> Vec<NewEvent> {
     let context = Context { change: ContextChange::Replace, entries: Vec::new() };
-    let kinds =
-        [EventKind::Context { turn, context }, EventKind::Snapshot { turn, layers: Vec::new(), live: None }];
+    let kinds = [
+        EventKind::Context { turn, context },
+        EventKind::Snapshot { turn, layers: Vec::new(), live: None, saved: None },
+    ];
     kinds.map(|kind| NewEvent { at, kind }).into()
 }

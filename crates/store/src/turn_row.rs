@@ -2,19 +2,19 @@
 
 use std::collections::BTreeSet;
 
-use legwork_domain::{AttemptId, Task, TaskId, Timestamp, Turn, TurnId, UserId};
+use legwork_domain::{AttemptId, MachineId, Task, TaskId, Timestamp, Turn, TurnId, UserId};
 use serde::de::DeserializeOwned;
 use sqlx::Row as _;
 
 use crate::dialect::{Lock, locking};
-use crate::{Connection, Error, Row};
+use crate::{Connection, Error, Row, machines};
 
 /// All columns by name: a prepared `SELECT *` fails once another server's migration has added one.
 macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT id, task, attempt, number, created_at, input, images, epoch, tries, cancel_requested_at, ",
-            "state, usage, received, revision, owner, metered_at FROM turns ",
+            "state, usage, received, revision, owner, metered_at, machine FROM turns ",
             $rest
         )
     };
@@ -32,6 +32,8 @@ pub(crate) struct TurnRow {
     pub(crate) owner: UserId,
     /// Until when the time of the present lease is counted.
     pub(crate) metered_at: Option<Timestamp>,
+    /// That of the present lease, or else of the attempt's files.
+    pub(crate) machine: Option<MachineId>,
     /// Rises with each write.
     pub(crate) revision: i64,
 }
@@ -52,12 +54,14 @@ pub(crate) struct Tally {
     pub(crate) received: u64,
     /// Until when its time is counted.
     pub(crate) metered_at: Option<Timestamp>,
+    /// Its worker's; where there is none, that of the attempt's files.
+    pub(crate) machine: Option<MachineId>,
 }
 
 impl TurnRow {
     /// A turn that no worker had yet.
     pub(crate) fn new(turn: Turn, owner: UserId) -> Self {
-        Self { turn, received: 0, owner, metered_at: None, revision: 0 }
+        Self { turn, received: 0, owner, metered_at: None, machine: None, revision: 0 }
     }
 
     /// The turn, locked for the transaction.
@@ -105,7 +109,7 @@ impl TurnRow {
     pub(crate) async fn standings(connection: &mut Connection, task: TaskId) -> Result<Vec<Turn>, Error> {
         let rows = sqlx::query(
             "SELECT id, task, attempt, number, created_at, '\"\"' AS input, '[]' AS images, epoch, tries, \
-             cancel_requested_at, state, usage, received, revision, owner, metered_at FROM turns \
+             cancel_requested_at, state, usage, received, revision, owner, metered_at, machine FROM turns \
              WHERE task = $1 ORDER BY attempt, number",
         )
         .bind(task.to_string())
@@ -163,6 +167,7 @@ impl TurnRow {
             received: number(row, "received")?,
             owner: id(row, "owner")?,
             metered_at: row.try_get::<Option<i64>, _>("metered_at")?.map(Timestamp::from_micros),
+            machine: machines::named(row)?,
             revision: row.try_get("revision")?,
         })
     }
@@ -179,8 +184,8 @@ impl TurnRow {
         let labels: BTreeSet<&str> = task.request.labels.iter().map(String::as_str).collect();
         sqlx::query(
             "INSERT INTO turns (id, task, attempt, number, created_at, input, images, epoch, tries, \
-             cancel_requested_at, state_name, state, lease_until, received, revision, usage, owner, priority, labels, ready) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, NULL, $10, $11, NULL, 0, 0, $12, $13, $14, $15, $16)",
+             cancel_requested_at, state_name, state, lease_until, received, revision, usage, owner, priority, labels, ready, machine) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, NULL, $10, $11, NULL, 0, 0, $12, $13, $14, $15, $16, $17)",
         )
         .bind(turn.id.to_string())
         .bind(turn.task.to_string())
@@ -198,6 +203,7 @@ impl TurnRow {
         .bind(task.request.priority as i64)
         .bind(text(&labels)?)
         .bind(ready as i64)
+        .bind(machines::word(self.machine))
         .execute(connection)
         .await?;
         Ok(())
@@ -212,7 +218,7 @@ impl TurnRow {
     ) -> Result<(), Error> {
         let done = sqlx::query(
             "UPDATE turns SET epoch = $3, tries = $4, cancel_requested_at = $5, state_name = $6, state = $7, \
-             lease_until = $8, received = $9, usage = $10, metered_at = $11, \
+             lease_until = $8, received = $9, usage = $10, metered_at = $11, machine = $12, \
              revision = revision + 1 WHERE id = $1 AND revision = $2",
         )
         .bind(next.id.to_string())
@@ -226,6 +232,7 @@ impl TurnRow {
         .bind(column(tally.received)?)
         .bind(text(&next.usage)?)
         .bind(tally.metered_at.map(Timestamp::micros))
+        .bind(machines::word(tally.machine))
         .execute(connection)
         .await?;
         // The row is locked since before the read, so a miss means that the lock did not hold.

@@ -1,15 +1,16 @@
 //! The door: the only way for a turn to change, and the worker's calls that go through it.
 
 use legwork_domain::{
-    Assignment, Bounds, EventBatch, EventKind, Finish, Lease, LeaseId, Message, NewEvent, State, TaskId,
-    TaskView, Timestamp, Transition, Turn, TurnId, Usage, WorkerId,
+    Assignment, Bounds, EventBatch, EventKind, Finish, Lease, LeaseId, MachineId, Message, NewEvent, State,
+    TaskId, TaskView, Timestamp, Transition, Turn, TurnId, Usage, WorkerId,
 };
 
 use crate::budgets::{self, Spenders};
 use crate::deliveries::{self, News};
 use crate::turn_row::{Tally, TurnRow, id, json, number};
 use crate::{
-    Connection, Error, Store, assignment, follow_up, listing, log, messages, read, schedule, spending,
+    Connection, Error, QueueRules, Store, assignment, follow_up, listing, log, machines, messages, read,
+    schedule, spending,
 };
 
 /// Most events of one batch (the API's word).
@@ -34,12 +35,14 @@ pub struct Claim {
     pub id: LeaseId,
     /// Who.
     pub worker: WorkerId,
+    /// Where its files are.
+    pub machine: Option<MachineId>,
     /// Only turns of this task.
     pub task: Option<TaskId>,
     /// What the worker has.
     pub labels: Vec<String>,
-    /// Live turns that one person may have; `None`: any number. Not looked at for one task.
-    pub user_turns_max: Option<u32>,
+    /// What bounds the queue.
+    pub rules: QueueRules,
     /// From when until when.
     pub term: Renewal,
 }
@@ -103,8 +106,8 @@ impl Store {
         let Some(turn) = schedule::take(&mut transaction, claim).await? else {
             return Ok(None);
         };
-        let row = TurnRow::load(&mut transaction, turn).await?;
-        let Claim { id, worker, term: Renewal { now, until }, .. } = *claim;
+        let Claim { id, worker, machine, term: Renewal { now, until }, .. } = *claim;
+        let row = TurnRow { machine, ..TurnRow::load(&mut transaction, turn).await? };
         let next = row.turn.apply(Transition::Lease { id, worker, until }, now)?;
         let next = pass(&mut transaction, &row, next, Vec::new(), now).await?;
         listing::commit(transaction, next.task, now).await?;
@@ -275,11 +278,12 @@ pub(crate) async fn pass(
     let kept = if next.epoch == row.turn.epoch { row.received } else { 0 };
     let received = kept + fresh.len() as u64;
     let mut events = messages::hear(connection, next.id, fresh, now).await?;
-    let let_go = row.turn.state.lease().is_some() && next.state.lease().is_none();
+    let let_go = row.turn.state.lease().filter(|_| next.state.lease().is_none());
     let ends = next.state.ended().is_some();
     if ends {
         follow_up::lock_later(connection, &next).await?;
     }
+    machines::told(connection, (next.attempt, row.machine), &events).await?;
     if next.state.lease().is_none() {
         log::append(connection, next.attempt, events).await?;
         events = log::interruptions(connection, &next, now).await?;
@@ -290,7 +294,7 @@ pub(crate) async fn pass(
     }
     log::append(connection, next.attempt, events).await?;
     // Not with each heartbeat, which is to stay cheap.
-    let counts = told.is_some() || let_go || ends;
+    let counts = told.is_some() || let_go.is_some() || ends;
     if counts {
         spending::count(connection, row, &next, now).await?;
         budgets::settle(connection, &next).await?;
@@ -298,7 +302,14 @@ pub(crate) async fn pass(
     let starts = next.epoch != row.turn.epoch;
     let metered_at = if counts || starts { Some(now) } else { row.metered_at };
     let metered_at = metered_at.filter(|_| next.state.lease().is_some());
-    row.replace(connection, &next, Tally { received, metered_at }).await?;
+    let machine = match next.state.lease() {
+        Some(_) => row.machine,
+        None => machines::of_attempt(connection, next.attempt).await?,
+    };
+    row.replace(connection, &next, Tally { received, metered_at, machine }).await?;
+    if let Some(lease) = let_go {
+        machines::heard(connection, lease.worker, lease.until.min(now)).await?;
+    }
     if let Some(news) = News::of_turn(&row.turn.state, &next, row.revision, now) {
         deliveries::announce(connection, news).await?;
     }

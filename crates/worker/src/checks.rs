@@ -4,13 +4,12 @@
 //! pass only where the agent worked fail here. A run that fails is repeated once, to tell a failure from chance. The two
 //! sides run at the same time: a machine that can run one test suite can mostly run two.
 
-use std::path::{Path, PathBuf};
-
 use legwork_agent::{Timeline, now};
 use legwork_domain::{Check, CheckRun, Environment, EventKind, Phase, Verdict};
-use legwork_git::patch::{PATCH, apply};
-use legwork_sandbox::{Layer, Sandbox, WORKSPACE};
+use legwork_git::patch::PATCH;
+use legwork_sandbox::Layer;
 
+use crate::carried::{self, LaidOut};
 use crate::checkout::Checkout;
 use crate::clean;
 use crate::command::{self, Line, Ran};
@@ -33,30 +32,14 @@ pub(crate) struct Room<'a> {
     pub(crate) stack: &'a Stack,
 }
 
-/// The patch on the host, where a sandbox can be shown it.
-struct Applied<'a> {
-    file: &'a Path,
-    tree: &'a str,
-}
-
 /// What a run's sandbox gets of the patch.
 enum Side<'a> {
     /// Nothing.
     Base,
     /// The patch, to be applied in it.
-    Patch(&'a Applied<'a>),
+    Patch(&'a LaidOut<'a>),
     /// A layer with the patched files: a foreign root has no git of ours.
     Layer(Layer),
-}
-
-/// A file that is gone with this, also when the turn is cancelled.
-struct LaidOut(PathBuf);
-
-impl Drop for LaidOut {
-    fn drop(&mut self) {
-        // One that stays costs a little disk, never a turn.
-        let _ = std::fs::remove_file(&self.0);
-    }
 }
 
 impl Room<'_> {
@@ -74,8 +57,7 @@ impl Room<'_> {
             let base = self.side(None).await?;
             return Ok(self.tell(base.clone(), base).await);
         };
-        let file = self.lay_out(saved).map_err(End::internal)?;
-        let applied = Applied { file: &file.0, tree: &saved.patch.tree };
+        let applied = self.worker.lay_out(&saved.patch, &saved.bytes).map_err(End::internal)?;
         let (base, patched) = tokio::join!(self.side(None), self.side(Some(&applied)));
         Ok(self.tell(base?, patched?).await)
     }
@@ -92,17 +74,6 @@ impl Room<'_> {
         Ok(self.tell(runs.clone(), runs).await)
     }
 
-    /// Writes the patch where a sandbox can be shown it. The name is this turn's alone: attempts at one task often come to
-    /// the same patch, and the one that is done first takes its file away.
-    fn lay_out(&self, saved: &Saved) -> std::io::Result<LaidOut> {
-        let directory = self.worker.config.data.join("patches");
-        std::fs::create_dir_all(&directory)?;
-        let file = LaidOut(directory.join(self.worker.name("patch")));
-        std::fs::write(&file.0, &saved.bytes)?;
-        make_readable(&file.0)?;
-        Ok(file)
-    }
-
     async fn tell(&self, base: Vec<Vec<CheckRun>>, patched: Vec<Vec<CheckRun>>) -> Vec<Verdict> {
         let mut verdicts = Vec::new();
         for ((check, base), patched) in self.environment.checks.iter().zip(base).zip(patched) {
@@ -116,11 +87,11 @@ impl Room<'_> {
     }
 
     /// All checks on one side, one after the other.
-    async fn side(&self, applied: Option<&Applied<'_>>) -> Result<Vec<Vec<CheckRun>>, End> {
+    async fn side(&self, applied: Option<&LaidOut<'_>>) -> Result<Vec<Vec<CheckRun>>, End> {
         let side = match applied {
             None => Side::Base,
             Some(applied) if self.root.has_our_programs() => Side::Patch(applied),
-            Some(applied) => Side::Layer(self.patched(applied).await?),
+            Some(applied) => Side::Layer(self.worker.patched(self.checkout, self.stack, applied).await?),
         };
         let runs = self.runs(&side).await;
         if let Side::Layer(layer) = side
@@ -145,14 +116,14 @@ impl Room<'_> {
         let mut spec = self.worker.spec("check", self.stack.all(), self.environment, self.root);
         match side {
             Side::Base => {}
-            Side::Patch(applied) => spec.binds.push(clean::bind(applied.file, PATCH)),
+            Side::Patch(applied) => spec.binds.push(clean::bind(&applied.file, PATCH)),
             Side::Layer(layer) => spec.layers.push(layer.clone()),
         }
         let failed = |error| End::sandbox(&error);
         let phase = if matches!(side, Side::Base) { Phase::CheckBase } else { Phase::CheckPatched };
         let sandbox = self.worker.open(self.timeline, spec, self.environment, phase).await?;
         if let Side::Patch(applied) = side {
-            self.put_on(sandbox.as_ref(), applied).await?;
+            carried::put_on(sandbox.as_ref(), self.checkout, applied).await?;
         }
         let timeout_ms = self.environment.resources.command_ms;
         let at = now();
@@ -163,35 +134,4 @@ impl Room<'_> {
         tokio::spawn(async move { sandbox.destroy().await });
         Ok(CheckRun { item: item.id, exit_code: exit.code(), at })
     }
-
-    /// Applies the patch on our own root, where nothing of the repository has run but the set-up's files lie.
-    async fn patched(&self, applied: &Applied<'_>) -> Result<Layer, End> {
-        let backend = self.worker.config.backend.as_ref();
-        let failed = |error| End::sandbox(&error);
-        let binds = vec![clean::bind(applied.file, PATCH)];
-        let sandbox = clean::sandbox(backend, self.worker.name("patched"), self.stack.clean(), binds);
-        let sandbox = sandbox.await.map_err(failed)?;
-        self.put_on(sandbox.as_ref(), applied).await?;
-        let layer = sandbox.snapshot().await.map_err(failed)?;
-        // Should the turn be cancelled, it goes with what nobody uses.
-        self.worker.shelf.used([layer.path.as_path()]);
-        Ok(layer)
-    }
-
-    async fn put_on(&self, sandbox: &dyn Sandbox, applied: &Applied<'_>) -> Result<(), End> {
-        /// The script says nothing but errors.
-        const WORDS_MAX: u64 = 4096;
-        let script = apply(&self.checkout.tree, applied.tree, WORKSPACE);
-        let said = clean::run(sandbox, &script, WORDS_MAX).await.map_err(|error| End::sandbox(&error))?;
-        if said.succeeded() {
-            return Ok(());
-        }
-        Err(End::internal(format!("The patch does not apply to its own base: {}", said.last_words())))
-    }
-}
-
-/// A sandbox reads it as an ordinary user; its directory is ours alone.
-fn make_readable(file: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o644))
 }

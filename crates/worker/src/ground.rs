@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use legwork_agent::{Brief, Files};
-use legwork_domain::{Environment, EventKind, Failure, Kind, Level, Phase};
+use legwork_domain::{Environment, EventKind, Failure, Kind, Level, Phase, Saved};
 use legwork_environment::Detected;
 use legwork_sandbox::{Access, IfLost, LAYERS_MAX, Layer, Sandbox};
 
@@ -78,7 +78,7 @@ impl Turn {
             Some(_) => made::by_setup(&self.worker, &clean).await?,
             None => Vec::new(),
         };
-        let (mut stack, files) = self.earlier_work(&clean).await?;
+        let (mut stack, files) = self.earlier_work((&checkout, &clean)).await?;
         self.make_shallow(&mut stack).await;
         self.worker.shelf.used(clean.paths().chain(stack.paths()).chain(root.paths()));
         Ok(Ground { checkout, environment, root, notes, made, clean, stack, files })
@@ -175,14 +175,14 @@ impl Turn {
     }
 
     /// The files as the attempt's work so far left them, as far as they are on this machine.
-    async fn earlier_work(&self, clean: &Stack) -> Result<(Stack, Files), End> {
+    async fn earlier_work(&self, (checkout, clean): (&Checkout, &Stack)) -> Result<(Stack, Files), End> {
         let assignment = &self.assignment;
         let seen = usize::try_from(assignment.layers_at).unwrap_or(usize::MAX);
         if assignment.layers.is_empty() {
             return Ok((clean.clone(), Files::Kept));
         }
         let Some(mut stack) = Stack::from_names(&assignment.layers) else {
-            return self.without_layers(clean).await;
+            return self.without_layers((checkout, clean)).await;
         };
         let Some(live) = &assignment.live else { return Ok((stack, Files::AsOf(seen))) };
         let left = self.worker.config.backend.salvage(live).await.map_err(|error| End::sandbox(&error))?;
@@ -195,18 +195,26 @@ impl Turn {
         Ok((stack, Files::AsOf(seen)))
     }
 
-    /// The layers are gone. A first turn can do its work again; a later one stands on work that nobody has.
-    async fn without_layers(&self, clean: &Stack) -> Result<(Stack, Files), End> {
+    /// The layers are not here. What the server has of them is taken; else a first turn can do its work again, and a later
+    /// one stands on work that nobody has.
+    async fn without_layers(&self, (checkout, clean): (&Checkout, &Stack)) -> Result<(Stack, Files), End> {
+        if self.assignment.task.request.kind == Kind::Ask {
+            // Such a turn leaves no files.
+            return Ok((clean.clone(), Files::Kept));
+        }
+        if let Some(saved) = &self.assignment.saved {
+            return self.carry((checkout, clean), saved).await;
+        }
         if self.assignment.task.forked_from.is_some() {
             return Err(End::failed(
                 Failure::Sandbox,
-                "The files that this task starts from are not on this machine, or were removed after their time. Nothing was done. Fork where the files are still kept, or start a new task from the patch.",
+                "The files that this task starts from are not on this machine, or were removed after their time, and no patch of them is kept. Nothing was done. Fork where the files are still kept, or start a new task from the patch.",
             ));
         }
         if self.assignment.turn.number > 1 {
             return Err(End::failed(
                 Failure::Sandbox,
-                "The files that the attempt's earlier turns left are not on this machine, or were removed after their time. Its patches are kept; start a new task from one of them.",
+                "The files that the attempt's earlier turns left are not on this machine, or were removed after their time, and no patch of them is kept. Try the last turn again from the start, or start a new task.",
             ));
         }
         let text = "The files of this turn are not on this machine; it goes on from a fresh checkout.";
@@ -259,7 +267,8 @@ impl Turn {
         // Set once: a lease has one sandbox.
         let _ = self.machine.set(Arc::clone(&sandbox));
         let (turn, layers) = (self.timeline.turn(), ground.stack.names());
-        self.timeline.tell(EventKind::Snapshot { turn, layers, live: Some(name) }).await;
+        let saved = (ground.stack == ground.clean).then_some(Saved { patch: None });
+        self.timeline.tell(EventKind::Snapshot { turn, layers, live: Some(name), saved }).await;
         start::run(&self.timeline, sandbox.as_ref(), &ground.environment)
             .await
             .map_err(|error| End::sandbox(&error))?;

@@ -31,6 +31,7 @@ pub(crate) async fn run(worker: Arc<Worker>, shutdown: CancellationToken) -> Res
     let slots = Arc::new(Semaphore::new(worker.config.slots.max(1)));
     let request = LeaseRequest {
         worker: worker.config.id,
+        machine: Some(worker.machine),
         wait_ms: WAIT_MS,
         task: worker.config.task,
         labels: worker.config.labels.clone(),

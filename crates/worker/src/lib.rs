@@ -5,6 +5,7 @@
 //! to it; git runs on the host for its own bare mirrors only, and everything with a work tree runs in clean sandboxes.
 
 mod cache;
+mod carried;
 mod checkout;
 mod checks;
 mod clean;
@@ -16,8 +17,10 @@ mod host;
 mod keyring;
 mod layers;
 mod lease;
+mod machine;
 mod made;
 mod network;
+mod once;
 mod open;
 mod patch;
 mod purse;
@@ -142,10 +145,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     let private = DirBuilder::new().recursive(true).mode(0o700).create(&config.data);
     let unusable = |source| Error::Data { path: config.data.clone(), source };
     private.map_err(unusable)?;
+    let machine = machine::of(&config.data).map_err(unusable)?;
     let roll = Roll::of(&config.data);
     let _life = roll.enter(config.id).map_err(unusable)?;
     let _tells = AbortOnDropHandle::new(tokio::spawn(roll.tell(config.client.clone())));
-    lease::run(Arc::new(turn::Worker::new(config)), shutdown).await
+    lease::run(Arc::new(turn::Worker::new(config, machine)), shutdown).await
 }
 
 /// Our bare mirror of a remote repository below a worker's `data`; there once a turn has fetched it. A patch against one

@@ -64,7 +64,7 @@ impl Turn {
     async fn keep(&self, stack: &Stack) {
         self.worker.shelf.used(stack.paths());
         let (turn, layers) = (self.timeline.turn(), stack.names());
-        self.timeline.tell(EventKind::Snapshot { turn, layers, live: None }).await;
+        self.timeline.tell(EventKind::Snapshot { turn, layers, live: None, saved: None }).await;
     }
 }
 

@@ -8,8 +8,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use legwork_agent::{Job, Past, Report, Stop, Timeline, now};
 use legwork_domain::{
-    Assignment, Ended, Environment, EventKind, Failure, Kind, Level, Limit, Message, Patch, Phase,
-    Transition, Usage, Verdict, Waiting,
+    Assignment, Ended, Environment, EventKind, Failure, Kind, Level, Limit, MachineId, Message, Patch, Phase,
+    Saved as Kept, Transition, Usage, Verdict, Waiting,
 };
 use legwork_sandbox::{Layer, Sandbox, Spec};
 use tokio_util::sync::CancellationToken;
@@ -34,9 +34,15 @@ use crate::spec::{Below, spec};
 /// within a second, freezing takes milliseconds, the last batch one call) it stays well below 30 s.
 const DRAIN_GRACE: Duration = Duration::from_secs(10);
 
+/// How long the patch of a turn that is given back may take: as long as one of a hundred thousand changed files, and less than
+/// the rest of the time. Without it an earlier patch stands.
+const DRAIN_PATCH: Duration = Duration::from_secs(10);
+
 /// What all turns of a worker share.
 pub(crate) struct Worker {
     pub(crate) config: Config,
+    /// Where its files are.
+    pub(crate) machine: MachineId,
     pub(crate) checkouts: Cache,
     pub(crate) setups: Cache,
     pub(crate) detections: Cache,
@@ -48,13 +54,14 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(config: Config) -> Self {
+    pub(crate) fn new(config: Config, machine: MachineId) -> Self {
         let checkouts = Cache::new(config.data.join("checkouts"));
         let setups = Cache::new(config.data.join("setups"));
         let detections = Cache::new(config.data.join("detections"));
         let shelf = Shelf::new(config.data.clone(), config.keep);
         Self {
             config,
+            machine,
             checkouts,
             setups,
             detections,
@@ -300,7 +307,8 @@ impl Turn {
         }
     }
 
-    /// Freezes the files, so that whoever goes on finds them; who waits for a person leaves a patch to be looked at too.
+    /// Freezes the files, so that whoever goes on here finds them, and saves a patch for a person to look at and for who goes
+    /// on elsewhere.
     async fn leave_with(
         &self,
         leaving: Leaving,
@@ -309,17 +317,21 @@ impl Turn {
         left: &mut Left,
     ) -> Result<Way, Way> {
         self.freeze(sandbox, ground).await?;
-        let on = match leaving {
-            Leaving::Drained => return Ok(Way::Leaves(Transition::Release)),
-            Leaving::Waits(on) => on,
-        };
-        if self.assignment.task.request.kind == Kind::Code
-            && let Err(end) = self.save_patch(ground, left).await
-        {
-            // The files are frozen; the patch is made again at the end.
-            self.timeline.notice(Level::Warning, end.sentence).await;
+        if self.assignment.task.request.kind == Kind::Code {
+            let saves = self.save_patch(ground, left);
+            let saved = match leaving {
+                Leaving::Waits(_) => Some(saves.await),
+                Leaving::Drained => tokio::time::timeout(DRAIN_PATCH, saves).await.ok(),
+            };
+            if let Some(Err(end)) = saved {
+                // The files are frozen; the patch is made again at the end.
+                self.timeline.notice(Level::Warning, end.sentence).await;
+            }
         }
-        Ok(Way::Leaves(Transition::Park { on, patch: left.patch.clone() }))
+        Ok(Way::Leaves(match leaving {
+            Leaving::Drained => Transition::Release,
+            Leaving::Waits(on) => Transition::Park { on, patch: left.patch.clone() },
+        }))
     }
 
     /// Runs a part of the turn that has nothing to save if it is cancelled.
@@ -385,7 +397,7 @@ impl Turn {
         let frozen = sandbox.snapshot().await.map_err(|error| End::sandbox(&error))?;
         self.put_on(&mut ground.stack, &frozen)?;
         let (turn, layers) = (self.timeline.turn(), ground.stack.names());
-        self.timeline.tell(EventKind::Snapshot { turn, layers, live: None }).await;
+        self.timeline.tell(EventKind::Snapshot { turn, layers, live: None, saved: None }).await;
         Ok(())
     }
 
@@ -410,6 +422,10 @@ impl Turn {
         match patch::save(&self.worker, client, ground).await? {
             Change::None(left_out) => {
                 self.tell_left_out(left_out.as_deref()).await;
+                // Else whoever goes on elsewhere would take an earlier patch for these files.
+                let saved = Some(Kept { patch: None });
+                let layers = ground.stack.names();
+                self.timeline.tell(EventKind::Snapshot { turn, layers, live: None, saved }).await;
                 Ok(None)
             }
             Change::Patch(saved) => {

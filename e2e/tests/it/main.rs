@@ -22,6 +22,7 @@ mod a_secret_is_nowhere_in_plain_text;
 mod a_stored_recipe;
 mod a_task_is_put_away_and_deleted;
 mod a_task_waits_for_a_person;
+mod a_turn_goes_to_its_files;
 mod a_worker_is_killed_twice;
 mod agent_lies_about_tests;
 mod apply_and_branch;

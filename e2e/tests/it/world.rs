@@ -1,4 +1,5 @@
 use std::ffi::{OsStr, OsString};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt as _;
@@ -66,7 +67,10 @@ impl World {
 
     /// The arguments that name a scripted model.
     pub(crate) fn model(&self, script: &Script) -> [OsString; 2] {
-        let file = self.path("script.toml");
+        // Each script has its file: tasks of several may be under way.
+        let mut hasher = DefaultHasher::new();
+        script.to_toml().hash(&mut hasher);
+        let file = self.path(&format!("script-{:x}.toml", hasher.finish()));
         // At once: a task of the same script may be under way.
         let draft = self.path("script.draft");
         std::fs::write(&draft, script.to_toml()).unwrap();

@@ -48,6 +48,9 @@ pub struct ServerFile {
     pub user_turns_max: Option<NonZeroU32>,
     /// What one user may take up.
     pub users: UsersFile,
+    /// How long a turn waits for a machine that has its files and is not heard of.
+    #[serde(deserialize_with = "files_wait")]
+    pub files_wait: Option<Duration>,
     /// How long what deleted tasks held is kept before it is removed for good.
     #[serde(deserialize_with = "kept")]
     pub deleted_kept: Option<Duration>,
@@ -347,6 +350,20 @@ fn lease<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Dur
         Ok(Some(Duration::from_millis(ms)))
     } else {
         Err(serde::de::Error::custom("a lease is 3s to 10m long"))
+    }
+}
+
+/// Twice as long as it takes until a server has noted that a worker waits in a call for work, and a margin.
+const FILES_WAIT_MS_MIN: u64 = 30_000;
+/// A worker that has not asked for so long is forgotten.
+const FILES_WAIT_MS_MAX: u64 = 24 * 60 * 60 * 1000;
+
+fn files_wait<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let ms = time(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)?;
+    if (FILES_WAIT_MS_MIN..=FILES_WAIT_MS_MAX).contains(&ms) {
+        Ok(Some(Duration::from_millis(ms)))
+    } else {
+        Err(serde::de::Error::custom("a machine is waited for 30s to 24h"))
     }
 }
 

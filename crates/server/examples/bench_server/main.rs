@@ -83,6 +83,7 @@ async fn leased(client: &Client, count: u32, keys: &str) -> Result<Vec<Assignmen
 fn asks() -> LeaseRequest {
     LeaseRequest {
         worker: WorkerId::from_u128(1),
+        machine: None,
         wait_ms: 0,
         task: None,
         labels: Vec::new(),

@@ -142,7 +142,7 @@ pub(super) async fn show(
 ) -> Result<impl IntoResponse, Failure> {
     caller.may(&server.store, Action::View, Thing::Task(task)).await?;
     let mut view = server.store.task(task).await?;
-    view.queue = server.store.places(&view, server.rules.user_turns_max, now()).await?;
+    view.queue = server.store.places(&view, server.rules.queue, now()).await?;
     Ok(([(header::ETAG, tag(&view.task))], Json(view)))
 }
 

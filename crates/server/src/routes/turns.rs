@@ -27,7 +27,7 @@ pub(super) async fn show(
     Id(turn): Id<TurnId>,
 ) -> Result<Json<TurnView>, Failure> {
     caller.may(&server.store, Action::View, Thing::Turn(turn)).await?;
-    Ok(Json(server.store.turn(turn, server.rules.user_turns_max, now()).await?))
+    Ok(Json(server.store.turn(turn, server.rules.queue, now()).await?))
 }
 
 /// Asks one turn to stop; the attempt's other turns go on.

@@ -28,7 +28,8 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 /// Leases the queued turn that is next, or waits for one.
 ///
 /// The person with the fewest running turns goes first; of one person's turns that of the highest priority, then the
-/// oldest. A worker gets only turns whose labels it has.
+/// oldest. A worker gets only turns whose labels it has, and turns whose files are on another machine only once no worker of
+/// that machine was heard of for some time.
 ///
 /// If the answer is lost, the lease lapses and the turn is queued again.
 #[utoipa::path(
@@ -52,24 +53,27 @@ pub(super) async fn lease(
     check(&request)?;
     let presence = Presence {
         id: request.worker,
+        machine: request.machine,
         labels: request.labels.clone(),
         slots: request.slots,
         version: request.version.clone(),
         keeps_ms: request.keeps_ms,
     };
-    server.store.touch_worker(&presence, now()).await?;
     let deadline = Instant::now() + Duration::from_millis(request.wait_ms).min(WAIT_MAX);
     // Heard from before the first look, so that a turn that is queued between a look and the wait rings this bell.
     let mut bell = server.bells.queue();
     loop {
         bell.mark_unchanged();
+        // Who waits in a call is heard of.
+        server.store.touch_worker(&presence, now()).await?;
         let id = LeaseId::from_u128(Uuid::now_v7().as_u128());
         let claim = Claim {
             id,
             worker: request.worker,
+            machine: request.machine,
             task: request.task,
             labels: request.labels.clone(),
-            user_turns_max: server.rules.user_turns_max,
+            rules: server.rules.queue,
             term: server.term(),
         };
         if let Some(mut assignment) = server.store.lease(&claim).await? {

@@ -116,7 +116,7 @@ async fn what_a_deleted_task_held_leaves_the_disk_and_a_fork_of_it_stays_whole()
     let events = vec![
         tell(EventKind::Base { turn, commit: "c".into(), tree: "t".into(), name: None }),
         tell(EventKind::Context { turn, context }),
-        tell(EventKind::Snapshot { turn, layers: vec!["/l".into()], live: None }),
+        tell(EventKind::Snapshot { turn, layers: vec!["/l".into()], live: None, saved: None }),
         tell(EventKind::Artifact { turn, name: "report".into(), blob: report.clone() }),
     ];
     let finish = Finish { events, blobs: vec![report.clone()], ..end(&job, 0, Outcome::NoChange) };

@@ -77,7 +77,7 @@ fn others(turn: TurnId) -> Vec<NewEvent> {
         EventKind::ItemUpdated { item: ItemId::new(1), delta: text("x") },
         EventKind::Usage { turn, usage: Usage { cost_microusd: Some(7), ..Usage::default() } },
         EventKind::Context { turn, context },
-        EventKind::Snapshot { turn, layers: vec![text("l")], live: Some(text("s")) },
+        EventKind::Snapshot { turn, layers: vec![text("l")], live: Some(text("s")), saved: None },
         EventKind::Artifact { turn, name: text("out.txt"), blob: patch.blob.clone() },
         EventKind::Patch { turn, patch },
         EventKind::Verdict { turn, verdict },

@@ -266,7 +266,7 @@ async fn a_secret_that_was_registered_later_is_copied_nowhere() {
     let context = Context { change: ContextChange::Append, entries };
     let events = vec![
         tell(EventKind::Context { turn, context }),
-        tell(EventKind::Snapshot { turn, layers: vec!["/l".into()], live: None }),
+        tell(EventKind::Snapshot { turn, layers: vec!["/l".into()], live: None, saved: None }),
     ];
     world.append(&job, 0, events).await;
     world.client.finish(turn, &end(&job, 2, Outcome::Cancelled)).await.unwrap();

@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use legwork_domain::{LeaseId, Outcome, TaskQuery, Timestamp, WorkerId};
-use legwork_store::{Claim, Renewal, Store};
+use legwork_store::{Claim, QueueRules, Renewal, Store};
 
 use crate::world::{World, asks, batch, delta, end};
 
@@ -94,9 +94,10 @@ async fn a_lapsed_lease_goes_to_the_next_worker() {
     let claim = Claim {
         id: LeaseId::from_u128(1),
         worker: WorkerId::from_u128(9),
+        machine: None,
         task: Some(task),
         labels: Vec::new(),
-        user_turns_max: None,
+        rules: QueueRules { user_turns_max: None, files_wait_ms: 0 },
         term,
     };
     assert_eq!(store.lease(&claim).await.unwrap().unwrap().lease.epoch, 1);

@@ -2,7 +2,8 @@
 
 use crate::world::{Place, World};
 use crate::{
-    access, budgets, durability, interleavings, lifecycle, list, migrations, opening, queue, suite, talk,
+    access, budgets, durability, interleavings, lifecycle, list, machines, migrations, opening, queue, suite,
+    talk,
 };
 
 macro_rules! over_both {
@@ -99,6 +100,18 @@ over_both! {
         one_key_at_the_same_time_has_one_effect
         what_is_copied_passes_through_the_redactor
         files_that_no_worker_keeps_are_not_forked_at;
+    machines:
+        a_follow_up_goes_where_its_files_are
+        a_silent_machine_is_waited_for_so_long
+        a_busy_machine_is_there_until_its_lease_ends
+        a_machine_that_could_not_take_it_is_not_waited_for
+        files_are_where_the_last_snapshot_was_made
+        a_turn_that_is_taken_up_goes_back_to_its_files
+        what_the_server_has_is_what_the_log_says
+        a_fork_prefers_where_its_turn_was
+        who_starts_from_nothing_goes_anywhere
+        files_that_are_known_to_be_gone_are_no_ground
+        people_take_turns_on_every_machine;
     talk:
         a_follow_up_waits_for_the_turns_before_it_and_goes_on_from_them
         the_queue_of_an_attempt_is_bounded_and_its_keys_are_kept

@@ -44,7 +44,7 @@ impl World {
         let events = vec![
             tell(EventKind::Base { turn, commit: "c".into(), tree: "t".into(), name: None }),
             tell(EventKind::Context { turn, context }),
-            tell(EventKind::Snapshot { turn, layers: vec!["/l".into()], live: None }),
+            tell(EventKind::Snapshot { turn, layers: vec!["/l".into()], live: None, saved: None }),
         ];
         let mut end = end(1, 0, events);
         end.ended.outcome = Outcome::Failed { reason: Failure::Model };
@@ -233,7 +233,12 @@ pub(crate) async fn a_fork_starts_with_what_its_turn_ended_with(world: World) {
     world.lease().await.unwrap();
     let context = legwork_domain::Context { change: ContextChange::Append, entries: vec![2.into()] };
     let later = vec![
-        tell(EventKind::Snapshot { turn: again, layers: vec!["/m".into()], live: Some("s".into()) }),
+        tell(EventKind::Snapshot {
+            turn: again,
+            layers: vec!["/m".into()],
+            live: Some("s".into()),
+            saved: None,
+        }),
         tell(EventKind::Context { turn: again, context }),
     ];
     world.store.finish(again, end(1, 0, later), world.now()).await.unwrap();
@@ -292,8 +297,14 @@ pub(crate) async fn files_that_no_worker_keeps_are_not_forked_at(world: World) {
     };
     let says = async |keeps_ms| {
         let id = legwork_domain::WorkerId::from_u128(world.number());
-        let worker =
-            legwork_store::Presence { id, labels: Vec::new(), slots: 1, version: String::new(), keeps_ms };
+        let worker = legwork_store::Presence {
+            id,
+            machine: None,
+            labels: Vec::new(),
+            slots: 1,
+            version: String::new(),
+            keeps_ms,
+        };
         world.store.touch_worker(&worker, world.now()).await.unwrap();
     };
     says(Some(1)).await;

@@ -16,6 +16,7 @@ mod faults;
 mod interleavings;
 mod lifecycle;
 mod list;
+mod machines;
 mod migrations;
 mod notices;
 mod opening;

@@ -3,9 +3,9 @@
 use legwork_domain::{
     Assignment, Hold, LeaseId, NewTask, Priority, TaskId, Timestamp, TurnId, UserId, WorkerId,
 };
-use legwork_store::{Claim, Error, Presence, Sent};
+use legwork_store::{Claim, Error, Presence, QueueRules, Sent};
 
-use crate::world::{World, end, request};
+use crate::world::{RULES, World, end, request};
 
 const ADA: UserId = UserId::from_u128(1);
 const BOB: UserId = UserId::from_u128(2);
@@ -33,7 +33,8 @@ impl World {
     async fn claim(&self, labels: &[&str], user_turns_max: Option<u32>) -> Option<Assignment> {
         let (id, worker) = (LeaseId::from_u128(self.number()), WorkerId::from_u128(self.number()));
         let labels = labels.iter().map(ToString::to_string).collect();
-        let claim = Claim { id, worker, task: None, labels, user_turns_max, term: self.term() };
+        let (term, rules) = (self.term(), QueueRules { user_turns_max, ..RULES });
+        let claim = Claim { id, worker, machine: None, task: None, labels, rules, term };
         self.store.lease(&claim).await.unwrap()
     }
 
@@ -41,6 +42,7 @@ impl World {
         let labels = labels.iter().map(ToString::to_string).collect();
         let worker = Presence {
             id: WorkerId::from_u128(self.number()),
+            machine: None,
             labels,
             slots: 1,
             version: "1".into(),
@@ -50,7 +52,13 @@ impl World {
     }
 
     async fn reason(&self, turn: TurnId, user_turns_max: Option<u32>) -> String {
-        self.store.turn(turn, user_turns_max, self.now()).await.unwrap().queue.unwrap().reason
+        self.store
+            .turn(turn, QueueRules { user_turns_max, ..RULES }, self.now())
+            .await
+            .unwrap()
+            .queue
+            .unwrap()
+            .reason
     }
 }
 
@@ -124,8 +132,8 @@ pub(crate) async fn a_waiting_person_is_told_why(world: World) {
     assert_eq!(world.reason(last, None).await, "waiting for a free slot: 3 before you");
     assert_eq!(world.reason(last, Some(1)).await, "you have 1 of 1 turns running");
     let view =
-        world.store.task(world.store.turn(last, None, world.now()).await.unwrap().turn.task).await.unwrap();
-    let places = world.store.places(&view, None, world.now()).await.unwrap();
+        world.store.task(world.store.turn(last, RULES, world.now()).await.unwrap().turn.task).await.unwrap();
+    let places = world.store.places(&view, RULES, world.now()).await.unwrap();
     assert_eq!((places[0].turn, &places[0].hold), (last, &Hold::Slot));
     let attempt = view.attempts[0].attempt.id;
     let more = legwork_domain::FollowUp { input: "more".into(), images: Vec::new() };

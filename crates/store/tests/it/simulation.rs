@@ -1,5 +1,6 @@
 //! The control plane under seeded misfortune: workers that die, repeat themselves, come late or hear no answer, people who
-//! send the same task twice and cancel at any moment, watchers that are cut off, a clock that jumps.
+//! send the same task twice and cancel at any moment, watchers that are cut off, machines that are away for long, a clock
+//! that jumps.
 //!
 //! One seed is one history: all chance comes from it, and no two calls run at the same time, so a seed that fails can be
 //! played again (`LEGWORK_SEED=17 cargo nextest run -p legwork-store simulation`). What must hold at the end is not written
@@ -10,12 +11,13 @@ use std::ops::Range;
 
 use fastrand::Rng;
 use legwork_domain::{
-    Assignment, AttemptId, Ended, Event, EventBatch, EventKind, Finish, NewEvent, Outcome, StreamCheck,
-    TaskId, Timestamp, Transition, TurnId, Usage, Waiting,
+    Assignment, AttemptId, Ended, Event, EventBatch, EventKind, Finish, MachineId, NewEvent, Outcome,
+    StreamCheck, TaskId, Timestamp, Transition, TurnId, Usage, Waiting,
 };
 use legwork_store::{Error, Expected, Store};
 
-use crate::world::{LEASE_MS, Place, World, completed, request, started, updated};
+use crate::machines::wait_ms;
+use crate::world::{LEASE_MS, Place, RULES, World, completed, request, started, updated};
 
 /// Steps of one history: enough that most tasks are worked on by several workers.
 const STEPS: usize = 120;
@@ -44,6 +46,7 @@ fn fate(rng: &mut Rng) -> Fate {
 /// A worker that runs one turn, as the API's contract wants it.
 struct Worker {
     job: Assignment,
+    machine: Option<MachineId>,
     /// Events of this lease that the store has answered for.
     sent: u64,
     item: u32,
@@ -81,6 +84,10 @@ struct Simulation<'a> {
     /// What a 2xx was given for: key and task.
     accepted: BTreeMap<String, TaskId>,
     attempts: Vec<(AttemptId, TaskId)>,
+    /// When a worker of each machine asked last.
+    heard: BTreeMap<MachineId, Timestamp>,
+    /// Where the last snapshot was made that the store has answered for.
+    files: BTreeMap<AttemptId, Option<MachineId>>,
 }
 
 impl<'a> Simulation<'a> {
@@ -94,6 +101,8 @@ impl<'a> Simulation<'a> {
             watchers: Vec::new(),
             accepted: BTreeMap::new(),
             attempts: Vec::new(),
+            heard: BTreeMap::new(),
+            files: BTreeMap::new(),
         }
     }
 
@@ -137,12 +146,30 @@ impl<'a> Simulation<'a> {
     }
 
     async fn lease(&mut self) {
-        let Some(job) = self.world.lease().await else { return };
+        let machine = self.rng.choice([None, Some(1), Some(2), Some(3)]).flatten().map(MachineId::from_u128);
+        let job = match machine {
+            None => self.world.lease().await,
+            Some(machine) => {
+                self.world.here(machine, &[]).await;
+                self.heard.insert(machine, self.world.now());
+                self.world.on(machine).await
+            }
+        };
+        let Some(job) = job else { return };
+        let files = self.files.get(&job.attempt.id).copied().flatten();
+        if let Some(at) = files.filter(|at| Some(*at) != machine).and_then(|at| self.heard.get(&at)) {
+            let silent_ms = self.world.now().ms_since(*at);
+            assert!(
+                silent_ms + 10_000 >= RULES.files_wait_ms,
+                "seed {}: taken from who was there",
+                self.seed
+            );
+        }
         // An answer that is lost leaves a lease that nobody knows of.
         if fate(&mut self.rng) != Fate::AnswerLost {
             let item = job.next_item;
             let steps = self.rng.u8(0..6);
-            self.workers.push(Worker { job, sent: 0, item, steps, state: Doing::Leased });
+            self.workers.push(Worker { job, machine, sent: 0, item, steps, state: Doing::Leased });
         }
     }
 
@@ -174,6 +201,9 @@ impl<'a> Simulation<'a> {
     async fn send(&mut self, mut worker: Worker, call: Call) {
         let answer = self.call(call.clone()).await;
         assert!(tolerable(&answer), "{answer:?}");
+        if answer.is_ok() && tells_of_files(&call) {
+            self.files.insert(worker.job.attempt.id, worker.machine);
+        }
         if answer.is_ok() && worker.answered(&call) {
             self.workers.push(worker);
         }
@@ -253,6 +283,10 @@ impl<'a> Simulation<'a> {
     /// Lets every turn come to its end, with workers that do not fail.
     async fn drain(&mut self) {
         self.workers.clear();
+        self.world.pass_ms(LEASE_MS + 1);
+        while !self.store().expire(self.world.now()).await.unwrap().is_empty() {}
+        // Whoever is there at the end is of no machine.
+        self.world.pass_ms(wait_ms() + 1);
         loop {
             self.world.pass_ms(LEASE_MS + 1);
             while !self.store().expire(self.world.now()).await.unwrap().is_empty() {}
@@ -305,6 +339,11 @@ impl Worker {
         };
         match self.state {
             Doing::Leased => batch(Vec::new(), Some(Transition::Prepare)),
+            Doing::Preparing if rng.bool() => {
+                let layers = vec![format!("/{epoch}")];
+                let kind = EventKind::Snapshot { turn, layers, live: None, saved: None };
+                batch(vec![NewEvent { at: Timestamp::from_micros(9), kind }], Some(Transition::Run))
+            }
             Doing::Preparing => batch(Vec::new(), Some(Transition::Run)),
             Doing::Running if self.steps > 0 => {
                 let spent =
@@ -355,6 +394,11 @@ impl Watcher {
         }
         page.len()
     }
+}
+
+fn tells_of_files(call: &Call) -> bool {
+    let Call::Batch(_, batch) = call else { return false };
+    batch.events.iter().any(|event| matches!(event.kind, EventKind::Snapshot { .. }))
 }
 
 fn ending(epoch: u64, first: u64, outcome: Outcome) -> Finish {

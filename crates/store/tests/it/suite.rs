@@ -238,7 +238,7 @@ pub(crate) async fn the_next_worker_gets_what_the_log_holds(world: World) {
         |commit: &str| tell(EventKind::Base { turn, commit: commit.into(), tree: "t".into(), name: None });
     let layers = |name: &str, live: Option<&str>| {
         let layers = vec!["base".into(), name.into()];
-        tell(EventKind::Snapshot { turn, layers, live: live.map(Into::into) })
+        tell(EventKind::Snapshot { turn, layers, live: live.map(Into::into), saved: None })
     };
     let events = vec![
         base("c1"),

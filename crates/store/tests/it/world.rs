@@ -9,12 +9,16 @@ use legwork_domain::{
     ItemId, ItemStatus, LeaseId, LocalChanges, NewEvent, NewTask, Outcome, Phase, Source, State, TaskId,
     TaskQuery, TaskRow, TaskView, Timestamp, Transition, Turn, TurnId, UserId, Visible, WorkerId,
 };
-use legwork_store::{Act, Claim, Copying, Error, Renewal, Sent, Store, TaskIds};
+use legwork_store::{Act, Claim, Copying, Error, QueueRules, Renewal, Sent, Store, TaskIds};
 use tempfile::TempDir;
 
 use crate::postgres::Database;
 
 pub(crate) const LEASE_MS: i64 = 30_000;
+
+/// A machine that is not heard of is waited for as long as two leases.
+pub(crate) const RULES: QueueRules =
+    QueueRules { user_turns_max: None, files_wait_ms: 2 * LEASE_MS.unsigned_abs() };
 
 pub(crate) struct World {
     pub(crate) store: Store,
@@ -137,8 +141,8 @@ impl World {
 
     pub(crate) async fn try_lease(&self, task: Option<TaskId>) -> Result<Option<Assignment>, Error> {
         let (id, worker) = (LeaseId::from_u128(self.number()), WorkerId::from_u128(self.number()));
-        let (labels, term) = (Vec::new(), self.term());
-        self.store.lease(&Claim { id, worker, task, labels, user_turns_max: None, term }).await
+        let (labels, term, rules) = (Vec::new(), self.term(), RULES);
+        self.store.lease(&Claim { id, worker, machine: None, task, labels, rules, term }).await
     }
 
     pub(crate) async fn append(&self, turn: TurnId, batch: EventBatch) -> Result<Turn, Error> {

@@ -1,13 +1,13 @@
 //! From a recipe's secrets to what programs see and what the proxy puts in its place.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io;
 use std::path::Path;
 
 use legwork_domain::{HandedSecret, Phase, SecretPhase, SecretUse};
 use legwork_egress::{Place, Secret};
 use sha2::{Digest as _, Sha256};
+
+use crate::once;
 
 /// Where the salt of placeholders is kept, in the worker's data directory.
 const SALT: &str = "placeholders.salt";
@@ -29,24 +29,7 @@ pub(crate) struct Salt([u8; SALT_BYTES]);
 impl Salt {
     /// The one of a data directory, made now if there is none.
     pub(crate) fn of(data: &Path) -> io::Result<Self> {
-        let path = data.join(SALT);
-        if !path.try_exists()? {
-            let mut bytes = [0; SALT_BYTES];
-            rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
-            // Whole before it has its name: sandboxes are made at the same time, and one must not read half of it.
-            let mut word = [0; 8];
-            rustix::rand::getrandom(&mut word, rustix::rand::GetRandomFlags::empty())?;
-            let draft = data.join(format!("{SALT}.{}", hex::encode(word)));
-            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?.write_all(&bytes)?;
-            let made = fs::hard_link(&draft, &path);
-            fs::remove_file(&draft)?;
-            match made {
-                // Another sandbox, or another worker of this directory, was first.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                made => made?,
-            }
-        }
-        let bytes = fs::read(path)?;
+        let bytes = once::file(&data.join(SALT), || Ok(once::random::<SALT_BYTES>()?.to_vec()))?;
         bytes.try_into().map(Self).map_err(|_| io::Error::other("the salt of placeholders is not whole"))
     }
 

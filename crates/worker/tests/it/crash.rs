@@ -74,7 +74,7 @@ fn is_whole(run: &Run) {
 }
 
 /// Whether the context grows by an entry of this kind that holds this text.
-fn tells(kind: &EventKind, entry: &str, text: &str) -> bool {
+pub(crate) fn tells(kind: &EventKind, entry: &str, text: &str) -> bool {
     let EventKind::Context { context, .. } = kind else { return false };
     context.entries.iter().any(|value| value["entry"] == entry && value.to_string().contains(text))
 }

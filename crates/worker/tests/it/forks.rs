@@ -16,6 +16,10 @@ calls = [{ tool = "exec_command", arguments = { cmd = "cat log /var/tmp/rest; ec
 calls = [{ tool = "exec_command", arguments = { cmd = "echo two >> log" } }]
 [[turn]]
 text = "Two."
+[[turn]]
+calls = [{ tool = "exec_command", arguments = { cmd = "cat log /var/tmp/rest; echo other >> log" } }]
+[[turn]]
+text = "Other."
 "#;
 
 fn draft(turn: u32) -> ForkDraft {
@@ -79,20 +83,26 @@ async fn a_question_can_be_asked_in_another_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fork_whose_files_are_gone_says_so() {
+async fn a_fork_whose_files_are_gone_goes_on_from_its_turns_patch() {
     let world = World::new().await;
     let (view, both) = world.two_turns(|_| ()).await;
-    let layers = both.events.iter().rev().find_map(|event| match &event.kind {
-        legwork_domain::EventKind::Snapshot { layers, .. } => Some(layers.clone()),
-        _ => None,
-    });
-    for layer in layers.unwrap() {
-        std::fs::rename(&layer, format!("{layer}.away")).unwrap();
+    for event in &both.events {
+        let legwork_domain::EventKind::Snapshot { layers, .. } = &event.kind else { continue };
+        for layer in layers.iter().filter(|layer| std::path::Path::new(layer).exists()) {
+            std::fs::rename(layer, format!("{layer}.away")).unwrap();
+        }
     }
-    let forked = world.client.fork(view.attempts[0].attempt.id, &draft(2), "f").await.unwrap();
-    let run = world.follow(&forked).await;
-    assert!(matches!(run.ended.outcome, Outcome::Failed { .. }));
-    assert!(run.ended.sentence.contains("files that this task starts from"), "{}", run.ended.sentence);
+    for (turn, output, lines) in [(1, "one\n", "+one\n+other\n"), (2, "one\ntwo\n", "+one\n+two\n+other\n")] {
+        let key = format!("f{turn}");
+        let forked = world.client.fork(view.attempts[0].attempt.id, &draft(turn), &key).await.unwrap();
+        let run = world.follow(&forked).await;
+        assert_eq!(run.ended.outcome, Outcome::Succeeded, "{}", run.ended.sentence);
+        assert!(run.output().starts_with(output) && !run.output().contains("rest\n"), "{}", run.output());
+        assert!(run.notices().contains("goes on from its last patch"), "{}", run.notices());
+        let patch = String::from_utf8_lossy(&run.patch);
+        assert!(patch.contains(lines), "{patch}");
+        assert_eq!(run.base(), both.base());
+    }
     let none = world.client.fork(view.attempts[0].attempt.id, &draft(3), "g").await.unwrap_err();
     assert_eq!(none.code(), Some("not_found"));
 }

@@ -10,6 +10,7 @@
 
 mod checkouts;
 mod crash;
+mod elsewhere;
 mod environments;
 mod exact;
 mod forks;

@@ -56,6 +56,7 @@ async fn a_stale_epoch_writes_nothing() {
     world.client.create_task(&task, "k").await.unwrap();
     let request = LeaseRequest {
         worker: WorkerId::from_u128(9),
+        machine: None,
         wait_ms: 0,
         task: None,
         labels: Vec::new(),

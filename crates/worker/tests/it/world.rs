@@ -82,7 +82,12 @@ fn serve(
     directory: &Path,
 ) -> (CancellationToken, tokio::task::JoinHandle<()>) {
     let stop = CancellationToken::new();
-    let config = legwork_server::Config::new(directory.join("server"), TOKEN.into());
+    // Machines are lost at once here; how long they are waited for is the store's to test.
+    let files_wait = std::time::Duration::ZERO;
+    let config = legwork_server::Config {
+        files_wait,
+        ..legwork_server::Config::new(directory.join("server"), TOKEN.into())
+    };
     let serving = legwork_server::serve(listener, config, stop.clone());
     (stop, tokio::spawn(async move { serving.await.unwrap() }))
 }
@@ -158,6 +163,14 @@ impl World {
     ) -> tokio::task::JoinHandle<Result<(), legwork_worker::Error>> {
         let config = worker_of(self.client.clone(), self.directory.path());
         tokio::spawn(legwork_worker::run(config, shutdown))
+    }
+
+    /// A worker on a machine of its own.
+    pub(crate) fn start_worker_at(&self, name: &str) {
+        let own = self.directory.path().join(name);
+        let id = WorkerId::from_u128(u128::from(std::process::id()) << 32);
+        let config = legwork_worker::Config { id, ..worker_of(self.client.clone(), &own) };
+        tokio::spawn(legwork_worker::run(config, self.shutdown.clone()));
     }
 
     /// A worker that takes these repositories of its machine.

@@ -1,0 +1,188 @@
+//! Work that goes on on a machine that does not have its files.
+
+use legwork_domain::{
+    Ended, EventBatch, EventKind, Failure, Finish, FollowUp, LeaseRequest, NewEvent, Outcome, TaskView,
+    Timestamp, WorkerId,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::crash::{tells, until};
+use crate::world::{Run, World, git_in};
+
+impl World {
+    /// Another turn of the attempt, to its end.
+    async fn goes_on(&self, view: &TaskView) -> Run {
+        let next = FollowUp { input: "More".into(), images: Vec::new() };
+        let before = self.client.attempt(view.attempts[0].attempt.id).await.unwrap().turns.len();
+        self.client.follow_up(view.attempts[0].attempt.id, &next, &before.to_string()).await.unwrap();
+        self.follow(view).await
+    }
+
+    /// All that workers of the first machine left on the disk is gone.
+    fn loses_its_machine(&self) {
+        for name in ["sandboxes", "worker"] {
+            std::fs::remove_dir_all(self.directory.path().join(name)).unwrap();
+        }
+    }
+}
+
+/// A worker, until it is told to stop and has come to its end.
+struct Working {
+    stop: CancellationToken,
+    run: tokio::task::JoinHandle<Result<(), legwork_worker::Error>>,
+}
+
+impl Working {
+    fn at(world: &World) -> Self {
+        let stop = CancellationToken::new();
+        Self { run: world.start_worker_until(stop.clone()), stop }
+    }
+
+    async fn ends(self) {
+        self.stop.cancel();
+        self.run.await.unwrap().unwrap();
+    }
+}
+
+const STEPS: &str = r#"
+[[turn]]
+calls = [{ tool = "exec_command", arguments = { cmd = "rm gone; printf '\\0\\377\\n' > bytes; echo x > tool; chmod +x tool; ln -s a link; mkdir -p d/e; echo deep > d/e/f; echo warm > ignored; echo rest > /var/tmp/rest; git add -A; git -c user.name=T -c user.email=t@example.org commit -qm mine" } }]
+[[turn]]
+text = "One."
+[[turn]]
+calls = [{ tool = "exec_command", arguments = { cmd = "git log --format=%s; git status --porcelain -uall; test -x tool; readlink link; cat d/e/f; od -An -tx1 bytes; ls ignored /var/tmp/rest gone 2>/dev/null; echo two >> a" } }]
+expect = "The work goes on on another machine"
+[[turn]]
+text = "Two."
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follow_up_stands_on_the_patch_and_its_own_holds_both() {
+    let world = World::without_worker().await;
+    let repository = world.repository(&[("a", "a\n"), ("gone", "gone\n"), (".gitignore", "ignored\n")]);
+    let one = Working::at(&world);
+    let view = world.client.create_task(&world.task(&repository, world.script(STEPS)), "k").await.unwrap();
+    let first = world.follow(&view).await;
+    assert_eq!(first.ended.outcome, Outcome::Succeeded, "{}", first.ended.sentence);
+    one.ends().await;
+    world.loses_its_machine();
+    world.start_worker_at("two");
+
+    let run = world.goes_on(&view).await;
+
+    assert_eq!(run.ended.outcome, Outcome::Succeeded, "{}", run.ended.sentence);
+    assert_eq!(
+        run.output(),
+        "one\n D gone\n?? bytes\n?? d/e/f\n?? link\n?? tool\na\ndeep\n 00 ff 0a\n",
+        "the patch's files, and neither commits nor ignored files nor what lay beside the work tree"
+    );
+    let notices = run.notices();
+    assert!(notices.contains("goes on from its last patch (5 files"), "{notices}");
+    assert_eq!(run.base(), first.base());
+    let applied = repository.applied(&run.base(), &run.patch).path;
+    assert_eq!(std::fs::read(applied.join("bytes")).unwrap(), b"\0\xff\n");
+    assert_eq!(std::fs::read_link(applied.join("link")).unwrap().to_str(), Some("a"));
+    assert_eq!(std::fs::read_to_string(applied.join("a")).unwrap(), "a\ntwo\n");
+    assert!(!applied.join("gone").exists() && applied.join("d/e/f").exists());
+    assert!(git_in(&applied, &["ls-files", "-s", "tool"]).starts_with("100755"));
+    // From now on its files are where it went.
+    let again = world.goes_on(&view).await;
+    assert_eq!(again.notices().matches("goes on from its last patch").count(), 1, "{}", again.notices());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_put_back_stays_put_back() {
+    let world = World::without_worker().await;
+    let repository = world.repository(&[("a", "a\n")]);
+    let one = Working::at(&world);
+    let script = [
+        ("echo one >> a", "One."),
+        ("git checkout -q a", "None."),
+        ("cat a; echo three >> a", "Three."),
+    ]
+    .map(|(cmd, text)| {
+        format!("[[turn]]\ncalls = [{{ tool = \"exec_command\", arguments = {{ cmd = \"{cmd}\" }} }}]\n[[turn]]\ntext = \"{text}\"\n")
+    });
+    let task = world.task(&repository, world.script(&script.concat()));
+    let view = world.client.create_task(&task, "k").await.unwrap();
+    assert_eq!(world.follow(&view).await.ended.outcome, Outcome::Succeeded);
+    assert_eq!(world.goes_on(&view).await.ended.outcome, Outcome::NoChange);
+    one.ends().await;
+    world.loses_its_machine();
+    world.start_worker_at("two");
+    let run = world.goes_on(&view).await;
+    assert_eq!((run.ended.outcome, run.output().as_str()), (Outcome::Succeeded, "a\n"));
+    assert!(String::from_utf8_lossy(&run.patch).contains(" a\n+three\n"));
+    assert!(run.notices().contains("None differed from the base"), "{}", run.notices());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_last_word_about_files_that_are_lost_is_none() {
+    let world = World::without_worker().await;
+    let repository = world.repository(&[("a", "a\n")]);
+    let write = "[[turn]]\ncalls = [{ tool = \"exec_command\", arguments = { cmd = \"echo one > log\" } }]\n";
+    let script = format!("{write}[[turn]]\ntext = \"Done.\"\n{write}[[turn]]\ntext = \"Done again.\"\n");
+    let task = world.task(&repository, world.script(&script));
+    let mut worker = world.start_process();
+    let view = world.client.create_task(&task, "k").await.unwrap();
+    until(&world, &view, |kind| tells(kind, "assistant", "Done.")).await;
+    worker.kill();
+    world.leases_lapse().await;
+    world.loses_its_machine();
+    world.start_worker_at("two");
+    let run = world.follow(&view).await;
+    assert_eq!(run.ended.outcome, Outcome::Succeeded, "{}", run.ended.sentence);
+    assert!(String::from_utf8_lossy(&run.patch).contains("+one\n"), "{}", run.notices());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nobody_has_anything_the_turn_says_so() {
+    let world = World::without_worker().await;
+    let repository = world.repository(&[("a", "a\n")]);
+    let view = world.client.create_task(&world.task(&repository, world.model(&["true"])), "k").await.unwrap();
+    // A worker of before, whose patch could not be made.
+    let request = LeaseRequest {
+        worker: WorkerId::from_u128(9),
+        machine: None,
+        wait_ms: 0,
+        task: None,
+        labels: Vec::new(),
+        slots: 1,
+        version: String::new(),
+        keeps_ms: None,
+    };
+    let job = world.client.lease(&request).await.unwrap().unwrap();
+    let (turn, epoch, lease) = (job.turn.id, job.lease.epoch, Some(job.lease.id));
+    let kind = EventKind::Snapshot { turn, layers: vec!["/no/such/layer".into()], live: None, saved: None };
+    let events = vec![NewEvent { at: Timestamp::from_micros(1), kind }];
+    let batch = EventBatch { epoch, lease, first: 0, events, transition: None };
+    world.client.append(turn, &batch).await.unwrap();
+    let ended = Ended::nothing(Outcome::Cancelled, "Cancelled.", Timestamp::from_micros(2));
+    let finish = Finish { epoch, lease, first: 1, events: Vec::new(), ended, blobs: Vec::new() };
+    world.client.finish(turn, &finish).await.unwrap();
+    world.start_worker();
+    let run = world.goes_on(&view).await;
+    assert_eq!(run.ended.outcome, Outcome::Failed { reason: Failure::Sandbox });
+    assert!(run.ended.sentence.contains("no patch of them is kept"), "{}", run.ended.sentence);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_over_one_directory_are_of_one_machine() {
+    let world = World::without_worker().await;
+    let _one = world.start_process();
+    let _two = world.start_process();
+    world.start_worker_at("two");
+    let workers = loop {
+        let workers = world.client.workers().await.unwrap().workers;
+        if workers.len() == 3 {
+            break workers;
+        }
+        tokio::task::yield_now().await;
+    };
+    let mut machines: Vec<_> = workers.iter().map(|worker| worker.machine.unwrap()).collect();
+    machines.sort_unstable();
+    machines.dedup();
+    assert_eq!(machines.len(), 2);
+    let name = std::fs::read_to_string(world.directory.path().join("two/worker/machine")).unwrap();
+    assert!(machines.iter().any(|machine| machine.to_string() == name));
+}

@@ -13,7 +13,7 @@ mod tidy;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo xtask tidy | schema | bench [NAME] | dist | env-corpus [--run]";
+const USAGE: &str = "usage: cargo xtask tidy | schema | bench [NAME] | dist | env-corpus [--run | --kept]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         ["dist"] => dist::run(),
         ["env-corpus"] => corpus::run(corpus::Depth::Detect),
         ["env-corpus", "--run"] => corpus::run(corpus::Depth::Run),
+        ["env-corpus", "--kept"] => corpus::run(corpus::Depth::Kept),
         _ => Err(anyhow::anyhow!(USAGE)),
     };
     match done {

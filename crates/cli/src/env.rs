@@ -2,6 +2,7 @@
 
 mod detect;
 mod files;
+mod remote;
 mod reset;
 mod shell;
 mod show;
@@ -15,7 +16,7 @@ use legwork_domain::{
     StoredEnvironment,
 };
 
-use crate::call::{Call, CallArgs, Form};
+use crate::call::{Call, CallArgs};
 use crate::config::{Config, Vars};
 use crate::exit::{Exit, Trouble};
 use crate::run::words;
@@ -108,7 +109,7 @@ enum Kept {
 pub async fn run(args: Args, config: &Config, vars: Vars<'_>) -> anyhow::Result<Exit> {
     let Args { call, repo, verb } = args;
     let verb = match verb {
-        Verb::Detect(args) => return detect::run(&args, call.form() == Form::Json),
+        Verb::Detect(args) => return detect::run(&args, repo.as_deref(), call.form(), config),
         Verb::Test(args) => {
             return call
                 .with(config, vars, async |call| trial::run(&args, repo.as_deref(), call).await)

@@ -1,9 +1,13 @@
 //! The hosts of package managers: asked from the operator's own configuration of the tools, so that a company's mirror is
 //! known without a list, beside each tool's own default. What a repository's files name is not looked at: it is hostile.
 
+mod tools;
+
 use std::path::Path;
 
 use crate::config::Vars;
+
+pub(crate) use tools::tools;
 
 /// Where tools fetch from if nobody says otherwise, with the hosts that these send downloads on to (each tool's own
 /// documentation).

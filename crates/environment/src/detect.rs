@@ -8,7 +8,7 @@ use crate::tree::Tree;
 use crate::{Detected, Finding, Project, shell, versions};
 
 /// Names what detection knows. It changes with every change of what is found, so that what was found before is not used.
-pub const VERSION: &str = "1";
+pub const VERSION: &str = "4";
 
 /// Most projects of one repository that are set up; a monorepo with more says itself what it wants.
 const PROJECTS_MAX: usize = 8;

@@ -121,6 +121,27 @@ pub fn paths(output: &[u8]) -> Vec<String> {
     output[..end].split(|byte| *byte == 0).filter_map(entry).collect()
 }
 
+/// Earlier commits of a history that are looked through: some weeks of a busy repository.
+const HISTORY_MAX: &str = "200";
+
+/// The largest answer to [`history_script`]: as many ids of SHA-256.
+pub const HISTORY_BYTES_MAX: u64 = 64 * 1024;
+
+/// The script that lists the commits before one, the newest first; [`history`] reads it.
+#[must_use]
+pub fn history_script(commit: &str) -> Script {
+    const TEXT: &str =
+        "exec git --git-dir=\"$LW_STORE\" rev-list --skip=1 --max-count=\"$LW_COUNT\" \"$LW_COMMIT\" --";
+    Script::new(TEXT, &[("LW_STORE", STORE), ("LW_COUNT", HISTORY_MAX), ("LW_COMMIT", commit)])
+}
+
+/// The commits that it lists.
+#[must_use]
+pub fn history(output: &[u8]) -> Vec<String> {
+    let lines = output.split(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
+    lines.filter(|line| is_object_id(line)).map(str::to_owned).collect()
+}
+
 /// Reads what the script said.
 ///
 /// # Errors

@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::Path;
 
+use crate::refs::is_object_id;
 use crate::{Invocation, Protocol, Url};
 
 /// What the composition root should pass on from its environment, where set: how to reach and prove oneself to hosts.
@@ -137,6 +138,55 @@ pub fn fetch(
     invocation
 }
 
+/// Fetches one commit without what came before it, into a mirror that is looked at and thrown away.
+#[must_use]
+pub fn fetch_shallow(
+    directory: &Path,
+    url: &Url,
+    commit: &str,
+    operator: &[(OsString, OsString)],
+) -> Invocation {
+    Invocation::git(operator, &["--git-dir"])
+        .arg(directory)
+        .arg("fetch")
+        .arg("--quiet")
+        .arg("--depth=1")
+        .arg("--no-tags")
+        .arg("--no-auto-gc")
+        .arg("--no-write-fetch-head")
+        .arg("--no-recurse-submodules")
+        .arg("--end-of-options")
+        .arg(url.secret())
+        .arg(commit)
+}
+
+/// Lists a commit's files of a mirror with their sizes, NUL after each; [`files`] reads it.
+#[must_use]
+pub fn list_files(directory: &Path, commit: &str) -> Invocation {
+    let git = Invocation::git(&[], &["--git-dir"]).without_config().arg(directory);
+    git.arg("ls-tree").arg("-r").arg("-l").arg("-z").arg("--full-tree").arg(commit)
+}
+
+/// Reads a file's content by its object.
+#[must_use]
+pub fn read_file(directory: &Path, object: &str) -> Invocation {
+    let git = Invocation::git(&[], &["--git-dir"]).without_config().arg(directory);
+    git.arg("cat-file").arg("blob").arg(object)
+}
+
+/// Path, object and size of the regular files of such a listing; paths that are not UTF-8 are left out.
+#[must_use]
+pub fn files(output: &[u8]) -> Vec<(String, String, usize)> {
+    let entry = |entry: &[u8]| {
+        let (head, path) = std::str::from_utf8(entry).ok()?.split_once('\t')?;
+        let mut words = head.split_whitespace();
+        let is_file = matches!((words.next()?, words.next()?), ("100644" | "100755", "blob"));
+        let (object, size) = (words.next()?, words.next()?.parse().ok()?);
+        (is_file && is_object_id(object)).then(|| (path.to_owned(), object.to_owned(), size))
+    };
+    output.split(|byte| *byte == 0).filter_map(entry).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,6 +219,16 @@ mod tests {
         ] {
             assert_eq!(led(text), (settings, url.to_owned(), host.to_owned()), "{text}");
         }
+    }
+
+    #[test]
+    fn files_are_listed_with_object_and_size() {
+        let object = "a".repeat(40);
+        let listing = format!(
+            "100644 blob {object}      12\ta b\0120000 blob {object} 3\tlink\0160000 commit {object} -\tsub\0100755 blob {object} 7\tx/y\0"
+        );
+        let found = [("a b".to_owned(), object.clone(), 12), ("x/y".to_owned(), object, 7)];
+        assert_eq!(files(listing.as_bytes()), found);
     }
 
     #[test]

@@ -118,13 +118,6 @@ impl Turn {
         environment: &mut Environment,
         detected: Option<&Detected>,
     ) -> Result<(Stack, Vec<String>), End> {
-        if !environment.packages.is_empty() && environment.image == "host" {
-            let text = format!(
-                "The environment needs system packages ({}). On the image host they are not installed: they must be on the worker's machine.",
-                environment.packages.join(", ")
-            );
-            self.timeline.notice(Level::Info, text).await;
-        }
         let fault =
             match setup::layers(&self.worker, &self.timeline, checkout, environment, root).await? {
                 SetUp::Done(stack) => {

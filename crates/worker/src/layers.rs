@@ -33,6 +33,11 @@ impl Stack {
         Self { rest: Vec::new(), checkout, work: Vec::new() }
     }
 
+    /// The same around another checkout.
+    pub(crate) fn around(self, checkout: Vec<Layer>) -> Self {
+        Self { checkout, ..self }
+    }
+
     /// For commands of the repository and the agent, lowest first. The rest lies below the checkout, whose own store of
     /// objects is thereby always the true one.
     pub(crate) fn all(&self) -> Vec<Layer> {

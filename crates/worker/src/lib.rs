@@ -22,11 +22,13 @@ mod made;
 mod network;
 mod once;
 mod open;
+mod packages;
 mod patch;
 mod purse;
 mod recipe;
 mod recorder;
 mod remotes;
+mod resume;
 mod roll;
 mod root;
 mod setup;
@@ -52,8 +54,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use roll::Roll;
 
-pub use network::Network;
-pub use open::{ENVIRONMENT, open};
+pub use network::{Network, ToolConfig};
+pub use open::{ENVIRONMENT, Opening, open};
 pub use remotes::{Reach, Remotes};
 pub use shelf::Keep;
 

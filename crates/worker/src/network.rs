@@ -37,8 +37,19 @@ pub struct Network {
     pub roots: Roots,
     /// The hosts of package managers, as the policy `package_managers` has them: patterns as in a policy.
     pub package_managers: Vec<String>,
+    /// What package managers inside are told of registries.
+    pub tools: ToolConfig,
     /// Hosts that no sandbox reaches, whatever a policy says.
     pub deny: Vec<String>,
+}
+
+/// The operator's configuration of package managers, as sandboxes get it: it names registries and opens none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ToolConfig {
+    /// Variables, below those of a recipe.
+    pub variables: Vec<(String, String)>,
+    /// Files by their path below the home directory. One that is there already stays.
+    pub files: Vec<(String, String)>,
 }
 
 impl Default for Network {
@@ -50,6 +61,7 @@ impl Default for Network {
             upstream: None,
             roots: Roots::system(),
             package_managers: Vec::new(),
+            tools: ToolConfig::default(),
             deny: Vec::new(),
         }
     }
@@ -118,9 +130,10 @@ impl Plan<'_> {
         spec.doors = Doors::Open;
         spec.binds.extend(laid.binds(&spec.image));
         spec.env.extend(hidden.variables);
-        spec.env = tools::environment(spec.env);
+        spec.env = tools::environment(spec.env, &self.network.tools);
         let sandbox = backend.create(spec).await.map_err(NoSandbox::Sandbox)?;
         lay_decoy(sandbox.as_ref(), &decoy).await.map_err(NoSandbox::Sandbox)?;
+        tools::lay_files(sandbox.as_ref(), &self.network.tools).await.map_err(NoSandbox::Sandbox)?;
         let receipts = Receipts::start(&proxy, self.timeline.clone(), self.phase, self.policy().name());
         let Some(outlet) = sandbox.outlet() else { return Ok(sandbox) };
         receipts.0.guard(&sandbox);

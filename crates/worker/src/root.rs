@@ -38,6 +38,11 @@ impl Root {
         self.image.is_none()
     }
 
+    /// Whether it is this machine's own.
+    pub(crate) const fn is_host(&self) -> bool {
+        self.image.is_none()
+    }
+
     /// For a sandbox.
     pub(crate) fn files(&self) -> legwork_sandbox::Image {
         let trees = self.image.as_ref().map(|image| image.layers.clone());

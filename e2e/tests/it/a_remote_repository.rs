@@ -133,3 +133,24 @@ fn without_its_password_a_host_says_no() {
     assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
     assert!(outcome.stderr.contains("cannot be read"), "{}", outcome.stderr);
 }
+
+/// What it needs is found without a checkout of it.
+#[test]
+fn what_it_needs_is_found_from_its_url() {
+    let world = World::new();
+    let repo = world.repo("project");
+    repo.file("Makefile", "all:\n\techo\n\ncheck: all\n\ttrue\n").file("x.c", "int x;\n").commit("a project");
+    repo.clone_to(world.path("host/project.git"));
+    let host = GitHost::serve(world.path("host"));
+    let url = format!("http://me:hunter2@127.0.0.1:{}/project.git/.git", host.port);
+    let outcome = world.legwork_says(&["env", "detect", "--json", "--repo", &url]);
+    assert_eq!(outcome.exits(0).events[0]["checks"][0]["command"], "make check");
+    world.legwork_says(&["env", "detect", "--write", "--repo", &url]).exits(2);
+    let outcome = world.legwork_says(&["env", "detect", "--base", "no-such-branch", "--repo", &url]);
+    assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("no-such-branch") && !outcome.stderr.contains("hunter2"),
+        "{}",
+        outcome.stderr
+    );
+}

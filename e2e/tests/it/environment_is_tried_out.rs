@@ -60,6 +60,9 @@ fn a_shell_opens_what_was_prepared_and_what_failed() {
     let outcome = shell(&[], "cat out; touch gone; exit 0\n");
     assert!(outcome.exits(0).stdout.contains("built"), "{}", outcome.stdout);
     assert!(shell(&[], "test -e gone\n").exits(1).stdout.contains("earlier run"), "nothing of it is kept");
+    let outcome = shell(&[], "curl -s https://elsewhere.example/ || exit 0\n");
+    let said = format!("{}{}", outcome.exits(0).stdout, outcome.stderr);
+    assert!(said.contains("[network] blocked: elsewhere.example:443"), "its policy holds here too: {said}");
     let failing = ["--setup", "echo left > /home/agent/left; exit 3"];
     assert!(shell(&failing, "cat /home/agent/left\n").exits(0).stdout.contains("left"));
 }

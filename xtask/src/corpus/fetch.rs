@@ -20,13 +20,24 @@ pub(crate) enum Registry {
     Debian,
 }
 
+/// A package's name as one of a directory or file.
+pub(crate) fn directory_name(package: &str) -> String {
+    package.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect()
+}
+
+/// The project's directory, if it was fetched.
+pub(crate) fn fetched(package: &str, below: &Path) -> Option<PathBuf> {
+    let project = below.join("projects").join(directory_name(package));
+    project.join(".git").exists().then_some(project)
+}
+
 /// The project's directory; fetched once.
 pub(crate) fn project(registry: Registry, package: &str, below: &Path) -> Result<PathBuf> {
-    let name: String = package.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
-    let project = below.join("projects").join(&name);
-    if project.join(".git").exists() {
+    if let Some(project) = fetched(package, below) {
         return Ok(project);
     }
+    let name = directory_name(package);
+    let project = below.join("projects").join(&name);
     let scratch = below.join("scratch").join(&name);
     let _ = std::fs::remove_dir_all(&scratch);
     std::fs::create_dir_all(&scratch)?;

@@ -45,6 +45,7 @@ impl EgressFile {
             upstream: self.upstream(vars)?,
             roots: Roots::system(),
             package_managers,
+            tools: packages::tools(home, vars),
             deny: self.deny.clone(),
         })
     }

@@ -4,8 +4,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use legwork_environment::{Detected, Finding, Project};
+use legwork_git::{Repository, Url};
 
-use super::files;
+use super::{files, remote};
+use crate::call::Form;
+use crate::config::Config;
 use crate::exit::{Exit, Trouble};
 use crate::run::home;
 use crate::text::{ACCENT, BOLD, DIM, GOOD, Line, PLAIN};
@@ -18,6 +21,9 @@ const RECIPE: &str = ".legwork/environment.toml";
 pub(super) struct Args {
     /// The repository's directory. Default: the one around the current directory.
     path: Option<PathBuf>,
+    /// Branch, tag or commit of a remote repository, which --repo names by its URL. Default: what its HEAD names.
+    #[arg(long, value_name = "REF")]
+    base: Option<String>,
     /// Write it to .legwork/environment.toml. A file that is there stays.
     #[arg(long)]
     write: bool,
@@ -27,16 +33,40 @@ pub(super) struct Args {
 ///
 /// # Errors
 /// If there is no such directory, or the file cannot be written.
-pub(super) fn run(args: &Args, json: bool) -> anyhow::Result<Exit> {
-    let root = root(args.path.as_deref())?;
-    let detected = legwork_environment::detect(&files::view(&root));
-    if json {
-        crate::json::line(&mut std::io::stdout().lock(), &detected)?;
-    } else {
-        home::write(&shown(&detected))?;
+pub(super) fn run(args: &Args, repo: Option<&str>, form: Form, config: &Config) -> anyhow::Result<Exit> {
+    let json = form == Form::Json;
+    if let Some(url) = repo.filter(|_| args.path.is_none()).and_then(remote_url) {
+        if args.write {
+            let what = "What a remote repository needs cannot be written into it.";
+            return Err(
+                Trouble::usage(what, "Leave --write out, or name a directory of this machine.").into()
+            );
+        }
+        let tree = remote::view(&url, args.base.as_deref(), &config.git)?;
+        return tell(&legwork_environment::detect(&tree), json);
     }
+    let root = root(args.path.as_deref().or(repo.map(Path::new)))?;
+    let detected = legwork_environment::detect(&files::view(&root));
+    let exit = tell(&detected, json)?;
     if args.write {
         write(&root, &detected)?;
+    }
+    Ok(exit)
+}
+
+/// The URL of a repository that is elsewhere.
+fn remote_url(text: &str) -> Option<Url> {
+    match Repository::parse(text) {
+        Ok(Repository::Url(url)) if !Path::new(text).exists() => Some(url),
+        Ok(_) | Err(_) => None,
+    }
+}
+
+fn tell(detected: &Detected, json: bool) -> anyhow::Result<Exit> {
+    if json {
+        crate::json::line(&mut std::io::stdout().lock(), detected)?;
+    } else {
+        home::write(&shown(detected))?;
     }
     Ok(if detected.is_empty() { Exit::Failed } else { Exit::Done })
 }

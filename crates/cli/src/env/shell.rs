@@ -12,6 +12,7 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use legwork_domain::{Environment, EventKind, TaskView};
 use legwork_sandbox::{Command, Exit as Ended, Output, Process, Sandbox, Stdin, Terminal, WORKSPACE};
+use legwork_worker::Opening;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -63,8 +64,16 @@ pub(super) async fn run(args: &Args, repo: Option<&str>, call: &Call<'_>) -> any
         .into());
     }
     let backend = local::backend(call.config)?;
-    let toolchains = local::toolchains(call.config);
-    let sandbox = legwork_worker::open(&backend, &toolchains, &layers, &environment).await?;
+    let network = call.config.worker.egress.network(&call.config.user_home, &crate::config::process)?;
+    let opening = Opening {
+        backend: &backend,
+        toolchains: local::toolchains(call.config),
+        network: &network,
+        data: call.config.home.clone(),
+        layers: &layers,
+        environment: &environment,
+    };
+    let sandbox = legwork_worker::open(opening).await?;
     let exit = attend(sandbox.as_ref()).await;
     sandbox.destroy().await?;
     exit

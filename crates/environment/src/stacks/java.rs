@@ -37,7 +37,8 @@ fn gradle(place: Place<'_>) -> Option<Project> {
 }
 
 fn ant(place: Place<'_>) -> Option<Project> {
-    let text = place.text("build.xml")?;
+    // Projects of PHP have used Ant too.
+    let text = place.text("build.xml").filter(|_| !place.has("composer.json"))?;
     let target = ["test", "check"].into_iter().find(|name| text.contains(&format!("target name=\"{name}\"")));
     let found =
         project("Java (Ant)", place, "build.xml", "a build of Ant").needs("java", "").needs("ant", "");

@@ -33,7 +33,8 @@ pub(crate) const DETECTORS: [Detector; 9] = [
 ];
 
 /// Build systems that also stand beside what another stack builds with them: they count in a root without another project.
-pub(crate) const FALLBACKS: [Detector; 3] = [others::detect, native::detect, make::detect];
+pub(crate) const FALLBACKS: [Detector; 4] =
+    [others::detect, go::detect_without_module, native::detect, make::detect];
 
 /// A project of a stack, known by one file.
 fn project(stack: &str, place: Place<'_>, file: &str, says: &str) -> Project {

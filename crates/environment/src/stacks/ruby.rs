@@ -18,8 +18,11 @@ pub(crate) fn detect(place: Place<'_>) -> Option<Project> {
     }
     let bundled = place.has("Gemfile");
     if bundled {
-        // Beside the checkout, so that its files stay as they are.
-        found = found.with("BUNDLE_PATH", "/home/agent/.bundle").installs("bundle install");
+        // Beside the checkout, so that its files stay as they are; and above the machine's own gems, which Bundler would not
+        // look at with a path of its own (`BUNDLE_PATH`). Those that are there already are not asked for again.
+        found = found
+            .with("GEM_HOME", "/home/agent/.gem")
+            .installs("bundle install --local --quiet 2>/dev/null || bundle install");
     }
     let exec = if bundled { "bundle exec " } else { "" };
     let rakefile = place.text("Rakefile").unwrap_or_default();

@@ -7,7 +7,9 @@ use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use legwork_egress::{Proxy, STORE_PASSWORD};
-use legwork_sandbox::{Bind, Image, PROXY};
+use legwork_sandbox::{Bind, Error, Image, PROXY, Sandbox};
+
+use super::ToolConfig;
 
 /// Where the files lie inside.
 const INSIDE: &str = "/etc/legwork";
@@ -16,6 +18,12 @@ const INSIDE: &str = "/etc/legwork";
 const BUNDLE: &str = "ca-bundle.pem";
 const AUTHORITY: &str = "ca.pem";
 const JAVA_STORE: &str = "ca-bundle.jks";
+
+/// The home directory inside.
+const HOME: &str = "/home/agent";
+
+/// As much of a file there as is read to see that it is there.
+const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Where distributions keep the bundle that most programs read (Debian; Fedora; Alpine). It is shown there too, where there
 /// is one: not every program knows a variable.
@@ -68,11 +76,10 @@ impl Laid {
 }
 
 /// The variables of a sandbox's commands, with those that lead out. What a recipe sets itself holds.
-pub(super) fn environment(own: Vec<(String, String)>) -> Vec<(String, String)> {
+pub(super) fn environment(own: Vec<(String, String)>, tools: &ToolConfig) -> Vec<(String, String)> {
     let (host, port) = PROXY;
     let proxy = format!("http://{host}:{port}");
     let bundle = format!("{INSIDE}/{BUNDLE}");
-    let authority = format!("{INSIDE}/{AUTHORITY}");
     let java = format!(
         "-Dhttp.proxyHost={host} -Dhttp.proxyPort={port} -Dhttps.proxyHost={host} -Dhttps.proxyPort={port} \
          -Dhttp.nonProxyHosts=localhost|127.*|[::1] -Djavax.net.ssl.trustStore={INSIDE}/{JAVA_STORE} \
@@ -95,14 +102,27 @@ pub(super) fn environment(own: Vec<(String, String)>) -> Vec<(String, String)> {
         ("GIT_SSL_CAINFO", &bundle),
         ("CARGO_HTTP_CAINFO", &bundle),
         ("AWS_CA_BUNDLE", &bundle),
-        // Beside Node's own roots.
-        ("NODE_EXTRA_CA_CERTS", &authority),
+        // Beside Node's own roots, among which those that this machine's operator has added are not.
+        ("NODE_EXTRA_CA_CERTS", &bundle),
         ("NODE_USE_ENV_PROXY", &"1".to_owned()),
         ("JAVA_TOOL_OPTIONS", &java),
     ]
     .map(|(name, value)| (name.to_owned(), value.clone()));
-    let mut all: Vec<_> =
-        laid.into_iter().filter(|(name, _)| own.iter().all(|(known, _)| known != name)).collect();
+    let laid = laid.into_iter().chain(tools.variables.iter().cloned());
+    let mut all: Vec<_> = laid.filter(|(name, _)| own.iter().all(|(known, _)| known != name)).collect();
     all.extend(own);
     all
+}
+
+/// Lays the operator's files into the home directory. What a set-up has put there holds.
+pub(super) async fn lay_files(sandbox: &dyn Sandbox, tools: &ToolConfig) -> Result<(), Error> {
+    for (name, text) in &tools.files {
+        let path = Path::new(HOME).join(name);
+        // Only whether it is there counts: one that is larger is there.
+        let found = sandbox.read(&path, FILE_BYTES_MAX).await;
+        if matches!(found, Err(Error::Path { .. })) {
+            sandbox.write(&path, text.as_bytes(), None).await?;
+        }
+    }
+    Ok(())
 }

@@ -157,3 +157,60 @@ async fn services_are_started_in_every_sandbox_and_work_is_done_where_the_recipe
     assert_eq!(run.outputs(Phase::Agent)[0].0, Some(0), "{}", run.output());
     assert_eq!(run.outputs(Phase::Start).len(), 3, "the agent's, and one for each side of the check");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn packages_that_this_machine_lacks_are_named() {
+    let world = World::new().await;
+    let repository = world.repository(&[("a", "a\n")]);
+    let mut task = prepare(&world, &repository);
+    task.environment = Environment {
+        packages: vec!["bash".into(), "legwork-has-no-such-package".into()],
+        setup: Some("true".into()),
+        ..Environment::default()
+    };
+    let run = world.run(&task).await;
+    assert_eq!(run.ended.outcome, Outcome::NoChange, "{}", run.ended.sentence);
+    let notices = run.notices();
+    let lacks = "system packages that the worker's machine lacks: legwork-has-no-such-package.";
+    assert!(notices.contains(lacks) || notices.contains("cannot be told here"), "{notices}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_up_is_brought_up_to_date_for_the_next_commit_of_its_history() {
+    let world = World::new().await;
+    let repository = world.repository(&[("a", "1\n"), ("b", "1\n"), (".gitignore", "made\n")]);
+    let task = |prompt: &str, maintenance: &str| {
+        let mut task = NewTask { prompt: prompt.to_owned(), ..prepare(&world, &repository) };
+        task.environment = Environment {
+            setup: Some("echo from nothing >> /home/agent/log; echo made > made; echo bent > a".into()),
+            maintenance: Some(maintenance.to_owned()),
+            checks: vec![check("cat a b made /home/agent/log")],
+            ..Environment::default()
+        };
+        task
+    };
+    let saw = |run: &Run| run.outputs(Phase::CheckBase)[0].1.clone();
+    let maintained = "echo again >> /home/agent/log";
+    let first = world.run(&task("one", maintained)).await;
+    assert_eq!(saw(&first), "bent\n1\nmade\nfrom nothing\n");
+    repository.write("a", "2\n");
+    repository.commit("two");
+    let second = world.run(&task("two", maintained)).await;
+    assert!(second.notices().contains("brought up to date"), "{}", second.notices());
+    assert_eq!(saw(&second), "2\n1\nmade\nfrom nothing\nagain\n", "what git knows is the new commit's");
+    repository.write("b", "3\n");
+    repository.commit("three");
+    let failed = world.run(&task("three", "exit 9")).await;
+    assert_eq!(saw(&failed), "bent\n3\nmade\nfrom nothing\n", "another recipe");
+    repository.write("b", "4\n");
+    repository.commit("four");
+    let failed = world.run(&task("four", "exit 9")).await;
+    assert!(failed.notices().contains("is made from nothing instead"), "{}", failed.notices());
+    assert_eq!(saw(&failed), "bent\n4\nmade\nfrom nothing\n");
+    // What nobody has merged is not what others start from.
+    repository.git(&["checkout", "-q", "-B", "main", "main~3"]);
+    repository.write("b", "6\n");
+    repository.commit("six");
+    let sixth = world.run(&task("six", maintained)).await;
+    assert_eq!(saw(&sixth), "1\n6\nmade\nfrom nothing\nagain\n", "the first commit is before it");
+}

@@ -89,3 +89,20 @@ async fn an_image_without_a_shell_says_so() {
     assert!(run.notices().contains("has no shell"), "{}", run.notices());
     assert!(!run.output().contains("Done"), "{}", run.ended.sentence);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn packages_that_cannot_be_installed_end_the_set_up_with_a_sentence() {
+    let world = World::without_worker().await;
+    distribution(&world.directory.path().join("roots/mine"));
+    world.start_worker();
+    let repository = world.repository(&[("a", "a\n")]);
+    let mut task = world.task(&repository, world.model(&["true"]));
+    task.environment.image = "mine".into();
+    task.environment.packages = vec!["zlib1g-dev".into()];
+    task.environment.setup = Some("echo never".into());
+    let ended = world.run(&task).await.ended;
+    assert!(matches!(ended.outcome, Outcome::Failed { reason: Failure::Setup }), "{ended:?}");
+    for words in ["The installation of system packages ended with exit code 1", "no package manager"] {
+        assert!(ended.sentence.contains(words), "{words}: {}", ended.sentence);
+    }
+}

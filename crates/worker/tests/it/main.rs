@@ -20,5 +20,6 @@ mod network;
 mod remotes;
 mod stops;
 mod talk;
+mod tools;
 mod turns;
 mod world;

@@ -13,7 +13,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::world::{Run, World};
 
-struct Names(HashMap<String, IpAddr>);
+pub(crate) struct Names(pub(crate) HashMap<String, IpAddr>);
 
 #[async_trait]
 impl Resolver for Names {
@@ -22,8 +22,8 @@ impl Resolver for Names {
     }
 }
 
-/// A server that answers every request with the same text; its port, and whom to trust.
-async fn server(name: &str) -> (u16, Roots) {
+/// What a server of that name has for TLS, and its certificate.
+pub(crate) fn tls(name: &str) -> (rustls::ServerConfig, rustls::pki_types::CertificateDer<'static>) {
     let certified = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
     let certificate = certified.cert.der().clone();
     let key = rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
@@ -34,6 +34,12 @@ async fn server(name: &str) -> (u16, Roots) {
             .with_no_client_auth()
             .with_single_cert(vec![certificate.clone()], key)
             .unwrap();
+    (config, certificate)
+}
+
+/// A server that answers every request with the same text; its port, and whom to trust.
+async fn server(name: &str) -> (u16, Roots) {
+    let (config, certificate) = tls(name);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let acceptor = TlsAcceptor::from(Arc::new(config));
@@ -71,7 +77,7 @@ fn custom(allow: &[String]) -> NetworkPolicy {
     NetworkPolicy::Custom(CustomPolicy { allow, ..CustomPolicy::default() })
 }
 
-fn connections(run: &Run) -> Vec<&Connection> {
+pub(crate) fn connections(run: &Run) -> Vec<&Connection> {
     run.events
         .iter()
         .filter_map(|event| match &event.kind {
@@ -124,16 +130,7 @@ async fn curl_reaches_what_is_allowed_and_is_told_what_is_not() {
 
 /// A server that answers with the request that it got.
 async fn echo(name: &str) -> (u16, Roots) {
-    let certified = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
-    let certificate = certified.cert.der().clone();
-    let key = rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
-    let config =
-        rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.clone()], key)
-            .unwrap();
+    let (config, certificate) = tls(name);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let acceptor = TlsAcceptor::from(Arc::new(config));

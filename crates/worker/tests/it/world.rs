@@ -201,6 +201,18 @@ impl World {
         tokio::spawn(legwork_worker::run(config, self.shutdown.clone()));
     }
 
+    /// The same, with the toolchains of whoever runs the tests.
+    pub(crate) fn start_worker_with_toolchains(&self, network: legwork_worker::Network) {
+        let (home, path) = (std::env::var_os("HOME").unwrap(), std::env::var("PATH").unwrap());
+        let toolchains = legwork_sandbox::toolchains(Path::new(&home), &path);
+        let config = legwork_worker::Config {
+            network,
+            toolchains,
+            ..worker_of(self.client.clone(), self.directory.path())
+        };
+        tokio::spawn(legwork_worker::run(config, self.shutdown.clone()));
+    }
+
     /// Stops the server for so long and starts it again at the same place.
     pub(crate) async fn server_is_away(&mut self, time: std::time::Duration) {
         self.server_stop.cancel();
@@ -316,6 +328,17 @@ impl Run {
     pub(crate) fn outputs(&self, phase: Phase) -> Vec<(Option<i32>, String)> {
         let command = |item: &Item| match &item.body {
             ItemBody::Command(run) if run.phase == phase => Some((run.exit_code, run.output.clone())),
+            _ => None,
+        };
+        self.items().filter_map(command).collect()
+    }
+
+    /// The agent's commands: line, exit code, output.
+    pub(crate) fn commands(&self) -> Vec<(String, Option<i32>, String)> {
+        let command = |item: &Item| match &item.body {
+            ItemBody::Command(run) if run.phase == Phase::Agent => {
+                Some((run.command.clone(), run.exit_code, run.output.clone()))
+            }
             _ => None,
         };
         self.items().filter_map(command).collect()

@@ -46,6 +46,11 @@ impl<'a> Sources<'a> {
         rest.iter().try_fold(self.pyproject.get(*first)?, |value, name| value.get(name))
     }
 
+    fn is_versioned_by_tags(&self) -> bool {
+        let text = self.place.text("pyproject.toml").unwrap_or_default();
+        ["setuptools_scm", "setuptools-scm", "hatch-vcs"].iter().any(|name| text.contains(name))
+    }
+
     fn is_package(&self) -> bool {
         self.place.has("setup.py")
             || self.get(&["project"]).is_some()
@@ -54,6 +59,10 @@ impl<'a> Sources<'a> {
             || self.place.text("setup.cfg").is_some_and(|text| crate::text::has_section(text, "metadata"))
     }
 }
+
+/// A version for a project that takes its own from git's tags, where there are none: that of a source distribution. With a made-up
+/// one, what depends on the project (as pytest does on pluggy) would be chosen to fit.
+const UNTAGGED: &str = "if [ -f PKG-INFO ] && [ -z \"$(git tag --merged HEAD 2>/dev/null | head -n 1)\" ]; then export SETUPTOOLS_SCM_PRETEND_VERSION=\"$(sed -n 's/^Version: //p' PKG-INFO | head -n 1)\"; fi";
 
 /// Which program installs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +95,10 @@ pub(crate) fn detect(place: Place<'_>) -> Option<Project> {
         format!("\"$python\" -m venv \"{VENV}\""),
         format!(". \"{VENV}/bin/activate\""),
     ];
-    let install = installer.script(&sources, &needs, runner.as_ref());
+    let mut install = installer.script(&sources, &needs, runner.as_ref());
+    if sources.is_versioned_by_tags() {
+        install.insert(0, UNTAGGED.to_owned());
+    }
     project.maintenance =
         std::iter::once(format!(". \"{VENV}/bin/activate\"")).chain(install.clone()).collect();
     project.setup = install;

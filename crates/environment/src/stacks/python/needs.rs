@@ -4,15 +4,21 @@ use super::Sources;
 use crate::{Finding, shell, text};
 
 /// Names by which extras and groups for tests go, the usual ones.
-const NAMES: &str = "test tests testing dev develop development pytest unittest unit check tests_require ci all-test test-all";
+const NAMES: &str = "test tests testing pytest unittest unit check tests_require ci all-test test-all";
+
+/// Names of those for all development: they count where there are none for tests, for they bring more (linters, documentation)
+/// that can fail to install.
+const WIDER_NAMES: &str = "dev develop development";
 
 /// Files with requirements for tests, by custom.
 const FILES: &str = "requirements-test.txt requirements-tests.txt requirements-testing.txt requirements_test.txt \
-    requirements_tests.txt requirements-dev.txt requirements_dev.txt requirements-develop.txt \
-    requirements.dev.txt requirements.test.txt dev-requirements.txt dev_requirements.txt test-requirements.txt \
-    test_requirements.txt tests-requirements.txt requirements/test.txt requirements/tests.txt \
-    requirements/testing.txt requirements/dev.txt requirements/develop.txt tests/requirements.txt \
-    test/requirements.txt requirements/pytest.txt requirements/ci.txt";
+    requirements_tests.txt requirements.test.txt test-requirements.txt test_requirements.txt \
+    tests-requirements.txt requirements/test.txt requirements/tests.txt requirements/testing.txt \
+    tests/requirements.txt test/requirements.txt requirements/pytest.txt requirements/ci.txt";
+
+/// Files with requirements for all development.
+const WIDER_FILES: &str = "requirements-dev.txt requirements_dev.txt requirements-develop.txt requirements.dev.txt \
+    dev-requirements.txt dev_requirements.txt requirements/dev.txt requirements/develop.txt";
 
 /// Most requirements that are taken from a test tool's configuration.
 const PACKAGES_MAX: usize = 100;
@@ -38,7 +44,10 @@ impl Needs {
             needs.files.push("requirements.txt".to_owned());
         }
         if needs.extras.is_empty() && needs.groups.is_empty() {
-            needs.files.extend(FILES.split_whitespace().filter(|file| place.has(file)).map(str::to_owned));
+            let listed = |files: &'static str| files.split_whitespace().filter(|file| place.has(file));
+            let files: Vec<&str> = listed(FILES).collect();
+            let files = if files.is_empty() { listed(WIDER_FILES).collect() } else { files };
+            needs.files.extend(files.into_iter().map(str::to_owned));
         }
         if needs.extras.is_empty() && needs.groups.is_empty() && needs.files.is_empty() {
             needs.take_packages(sources);
@@ -96,26 +105,30 @@ impl Needs {
     }
 }
 
-fn is_for_tests(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    NAMES.split_whitespace().any(|known| known == name) && shell::is_name(&name)
+/// Of these names those for tests, else those for all development.
+fn for_tests(names: &[String]) -> Vec<String> {
+    let listed = |list: &str| -> Vec<String> {
+        let is_listed = |name: &str| list.split_whitespace().any(|known| known == name.to_ascii_lowercase());
+        names.iter().filter(|name| is_listed(name) && shell::is_name(name)).cloned().collect()
+    };
+    let found = listed(NAMES);
+    if found.is_empty() { listed(WIDER_NAMES) } else { found }
 }
 
 fn extras(sources: &Sources<'_>) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     for path in [&["project", "optional-dependencies"][..], &["tool", "poetry", "extras"]] {
         let table = sources.get(path).and_then(toml::Value::as_table);
-        found.extend(
-            table.into_iter().flat_map(|table| table.keys()).filter(|name| is_for_tests(name)).cloned(),
-        );
+        found.extend(table.into_iter().flat_map(|table| table.keys()).cloned());
     }
     if let Some(text) = sources.place.text("setup.cfg") {
         let listed = text::ini(text, "options.extras_require");
-        found.extend(listed.into_iter().map(|(name, _)| name).filter(|name| is_for_tests(name)));
+        found.extend(listed.into_iter().map(|(name, _)| name));
     }
     if let Some(text) = sources.place.text("setup.py").and_then(|text| text.split_once("extras_require")) {
         let quoted = |name: &str| [format!("'{name}'"), format!("\"{name}\"")];
-        let keys = NAMES.split_whitespace().filter(|name| {
+        let known = NAMES.split_whitespace().chain(WIDER_NAMES.split_whitespace());
+        let keys = known.filter(|name| {
             quoted(name).iter().any(|word| {
                 text.1
                     .match_indices(word)
@@ -126,18 +139,13 @@ fn extras(sources: &Sources<'_>) -> Vec<String> {
     }
     found.sort_unstable();
     found.dedup();
-    found
+    for_tests(&found)
 }
 
 fn groups(sources: &Sources<'_>) -> Vec<String> {
-    let mut found = Vec::new();
-    for path in [&["dependency-groups"][..], &["tool", "poetry", "group"]] {
-        let table = sources.get(path).and_then(toml::Value::as_table);
-        found.extend(
-            table.into_iter().flat_map(|table| table.keys()).filter(|name| is_for_tests(name)).cloned(),
-        );
-    }
-    found
+    let tables = [&["dependency-groups"][..], &["tool", "poetry", "group"]];
+    let tables = tables.iter().filter_map(|path| sources.get(path).and_then(toml::Value::as_table));
+    for_tests(&tables.flat_map(|table| table.keys()).cloned().collect::<Vec<_>>())
 }
 
 /// One requirement as pip takes it, which is neither an option nor a place.

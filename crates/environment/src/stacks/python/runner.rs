@@ -1,7 +1,7 @@
 //! How a Python project runs its tests.
 
 use super::Sources;
-use crate::{Finding, text};
+use crate::{Finding, shell, text};
 
 /// Options and settings of pytest that a plugin brings, and the plugin.
 const PLUGINS: [(&str, &str); 12] = [
@@ -41,7 +41,14 @@ pub(super) fn find(sources: &Sources<'_>, findings: &mut Vec<Finding>) -> Option
         let plugins = PLUGINS.iter().filter(|(sign, _)| settings.contains(sign)).map(|(_, plugin)| *plugin);
         let mut packages: Vec<&str> = std::iter::once("pytest").chain(plugins).collect();
         packages.dedup();
-        return Some(Runner { command: "python -m pytest".to_owned(), packages });
+        return Some(Runner { command: pytest_command(&settings), packages });
+    }
+    if let Some(arguments) = unittest(sources) {
+        findings.push(Finding::new(sources.place.path_of("tox.ini"), "its tests run with unittest"));
+        return Some(Runner {
+            command: format!("python -m unittest discover{arguments}"),
+            packages: Vec::new(),
+        });
     }
     if sources.place.has("manage.py") {
         findings.push(Finding::new(sources.place.path_of("manage.py"), "a Django project"));
@@ -51,6 +58,27 @@ pub(super) fn find(sources: &Sources<'_>, findings: &mut Vec<Finding>) -> Option
     findings.push(Finding::new(sources.place.path_of(test), "a file of tests"));
     // pytest runs what is written for unittest too.
     Some(Runner { command: "python -m pytest".to_owned(), packages: vec!["pytest"] })
+}
+
+/// Where warnings are errors, pytest's own are not to be: which pytest it is was nobody's choice, and a newer one deprecates what
+/// an older one knew.
+fn pytest_command(settings: &str) -> String {
+    let is_strict = settings.contains("filterwarnings") && settings.contains("error");
+    let own = ["PytestDeprecationWarning", "PytestCollectionWarning"];
+    let ignored: String =
+        own.iter().filter(|_| is_strict).map(|name| format!(" -W ignore::pytest.{name}")).collect();
+    format!("python -m pytest{ignored}")
+}
+
+/// The arguments of `unittest discover` where tox runs that: words and paths only.
+fn unittest(sources: &Sources<'_>) -> Option<String> {
+    let text = sources.place.text("tox.ini")?;
+    let commands = text::ini(text, "testenv").into_iter().find(|(key, _)| key == "commands")?.1;
+    let line = commands.lines().find_map(|line| line.split_once("-m unittest discover"))?.1;
+    let line = line.replace("{toxinidir}/", "").replace("{posargs}", "");
+    let words: Vec<String> = line.split_whitespace().map(shell::quoted).collect();
+    let is_plain = words.iter().all(|word| !word.contains(['{', '}', '\'']));
+    is_plain.then(|| words.iter().map(|word| format!(" {word}")).collect())
 }
 
 fn is_test(path: &str) -> bool {

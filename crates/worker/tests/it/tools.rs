@@ -1,0 +1,246 @@
+//! Real tools behind the proxy: each finds its way out and trusts what it must by itself, where connections are passed on as
+//! they are and where they are looked into. The registries are files of a server with TLS on loopback.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use legwork_domain::{AllowedHost, AllowedMethods, CustomPolicy, NetworkPolicy, Passage, Way};
+use legwork_egress::{Opened, Roots};
+use legwork_worker::{Network, ToolConfig};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_rustls::TlsAcceptor;
+
+use crate::network::{Names, connections, tls};
+use crate::world::{Run, World};
+
+/// A server of the files below a directory; a directory is its `index.html`. Its port, and whom to trust.
+async fn files(name: &str, below: &Path) -> (u16, Roots) {
+    let (config, certificate) = tls(name);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (acceptor, below) = (TlsAcceptor::from(Arc::new(config)), below.to_owned());
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (acceptor, below) = (acceptor.clone(), below.clone());
+            tokio::spawn(async move {
+                let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    if !stream.read_buf(&mut head).await.is_ok_and(|read| read > 0) {
+                        return;
+                    }
+                }
+                let head = String::from_utf8_lossy(&head).into_owned();
+                let path = head.split(' ').nth(1).unwrap_or("/").split('?').next().unwrap_or("/");
+                let mut path = below.join(path.trim_matches('/'));
+                if path.is_dir() {
+                    path.push("index.html");
+                }
+                let (status, body) = match std::fs::read(path) {
+                    Ok(body) => ("200 OK", body),
+                    Err(_) => ("404 Not Found", Vec::new()),
+                };
+                let head = format!(
+                    "HTTP/1.1 {status}\r\nContent-Type: text/html\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                    body.len()
+                );
+                let _ = stream.write_all(&[head.as_bytes(), &body].concat()).await;
+                let _ = stream.shutdown().await;
+            });
+        }
+    });
+    (port, Roots::of(vec![certificate]))
+}
+
+fn sh(at: &Path, script: &str) -> String {
+    let output = Command::new("sh").args(["-ec", script]).current_dir(at).output().unwrap();
+    assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A repository, and a package of each registry that needs nothing else. `url` is where they are served.
+fn fill(at: &Path, url: &str) {
+    std::fs::create_dir_all(at).unwrap();
+    std::fs::write(at.join("index.html"), "welcome").unwrap();
+    let git = "git -c user.name=a -c user.email=a@b";
+    sh(
+        at,
+        &format!(
+            "{git} init -q -b main made; cd made; echo from-git > file; {git} add .; {git} commit -q -m one; cd ..; {git} clone -q --bare made repo.git; cd repo.git; {git} update-server-info"
+        ),
+    );
+    if has("python3") {
+        sh(
+            at,
+            r#"mkdir -p simple/demo; cd simple/demo; python3 - <<'P'
+import zipfile
+with zipfile.ZipFile('demo-1.0-py3-none-any.whl', 'w') as wheel:
+    wheel.writestr('demo.py', "said = 'from-pip'\n")
+    wheel.writestr('demo-1.0.dist-info/METADATA', 'Metadata-Version: 2.1\nName: demo\nVersion: 1.0\n')
+    wheel.writestr('demo-1.0.dist-info/WHEEL', 'Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: py3-none-any\n')
+    wheel.writestr('demo-1.0.dist-info/RECORD', 'demo.py,,\ndemo-1.0.dist-info/METADATA,,\ndemo-1.0.dist-info/WHEEL,,\ndemo-1.0.dist-info/RECORD,,\n')
+P
+echo '<a href="demo-1.0-py3-none-any.whl">demo-1.0-py3-none-any.whl</a>' > index.html"#,
+        );
+    }
+    sh(
+        at,
+        r#"mkdir -p package npm; echo '{"name":"demo","version":"1.0.0"}' > package/package.json; echo "module.exports = 'from-npm'" > package/index.js; tar -czf npm/demo.tgz package"#,
+    );
+    let tarball = format!("{url}/npm/demo.tgz");
+    let packument = format!(
+        r#"{{"name":"demo","dist-tags":{{"latest":"1.0.0"}},"versions":{{"1.0.0":{{"name":"demo","version":"1.0.0","dist":{{"tarball":"{tarball}"}}}}}}}}"#
+    );
+    std::fs::write(at.join("npm/demo"), packument).unwrap();
+    sh(
+        at,
+        "mkdir -p demo-1.0.0/src index/de/mo dl/demo/1.0.0; printf '[package]\\nname = \"demo\"\\nversion = \"1.0.0\"\\n' > demo-1.0.0/Cargo.toml; echo 'pub const SAID: &str = \"from-cargo\";' > demo-1.0.0/src/lib.rs; tar -czf dl/demo/1.0.0/download demo-1.0.0",
+    );
+    let sum = sh(at, "sha256sum dl/demo/1.0.0/download | cut -d' ' -f1");
+    std::fs::write(at.join("index/config.json"), format!(r#"{{"dl":"{url}/dl"}}"#)).unwrap();
+    let entry = format!(
+        r#"{{"name":"demo","vers":"1.0.0","deps":[],"cksum":"{}","features":{{}},"yanked":false}}"#,
+        sum.trim()
+    );
+    std::fs::write(at.join("index/de/mo/demo"), entry).unwrap();
+}
+
+fn has(program: &str) -> bool {
+    let look = if program == "pip" {
+        "python3 -m pip --version".to_owned()
+    } else {
+        format!("command -v {program}")
+    };
+    let there = Command::new("sh").args(["-c", &look]).output();
+    there.is_ok_and(|output| output.status.success())
+}
+
+/// The operator's mirrors, as `cli` finds them in the configuration of the tools.
+fn mirrors(url: &str) -> ToolConfig {
+    let cargo = format!(
+        "[source.crates-io]\nreplace-with = \"mirror\"\n[source.mirror]\nregistry = \"sparse+{url}/index/\"\n"
+    );
+    ToolConfig {
+        variables: vec![
+            ("PIP_INDEX_URL".into(), format!("{url}/simple/")),
+            ("NPM_CONFIG_REGISTRY".into(), format!("{url}/npm/")),
+        ],
+        files: vec![(".cargo/config.toml".into(), cargo)],
+    }
+}
+
+/// Program, line, what it prints if all went well.
+const TOOLS: [(&str, &str, &str); 8] = [
+    ("curl", "curl -sS $URL/", "welcome"),
+    ("git", "git clone -q $URL/repo.git /tmp/cloned && cat /tmp/cloned/file", "from-git"),
+    (
+        "python3",
+        "python3 -c \"import urllib.request as r; print(r.urlopen('$URL/').read().decode())\"",
+        "welcome",
+    ),
+    (
+        "pip",
+        "python3 -m pip download -q --disable-pip-version-check -d /tmp/pip demo && PYTHONPATH=/tmp/pip/demo-1.0-py3-none-any.whl python3 -c 'import demo; print(demo.said)'",
+        "from-pip",
+    ),
+    // By a tunnel that it asks for itself: `fetch` knows proxies from Node 22 on.
+    (
+        "node",
+        "node -e \"const u = new URL('$URL'); require('http').request({host: '127.0.0.1', port: process.env.HTTPS_PROXY.split(':')[2], method: 'CONNECT', path: u.host, headers: {host: u.host}}).on('connect', (a, socket) => require('https').get({host: u.hostname, path: '/', headers: {host: u.host}, socket, agent: false}, b => b.pipe(process.stdout))).end()\"",
+        "welcome",
+    ),
+    (
+        "java",
+        "echo 'import java.net.*; class F { public static void main(String[] a) throws Exception { System.out.println(new String(new URL(a[0]).openStream().readAllBytes())); } }' > /tmp/F.java && java /tmp/F.java $URL/",
+        "welcome",
+    ),
+    (
+        "npm",
+        "mkdir -p /tmp/npm && cd /tmp/npm && npm install --silent --no-audit --no-fund demo && node -p 'require(\"demo\")'",
+        "from-npm",
+    ),
+    (
+        "cargo",
+        "cargo init -q --vcs none --name x /tmp/x && cd /tmp/x && echo 'demo = \"1\"' >> Cargo.toml && cargo fetch -q && cat $CARGO_HOME/registry/src/*/demo-1.0.0/src/lib.rs",
+        "from-cargo",
+    ),
+];
+
+async fn battery(methods: AllowedMethods, way: Way) {
+    let world = World::without_worker().await;
+    let served = world.directory.path().join("served");
+    std::fs::create_dir_all(&served).unwrap();
+    let (port, roots) = files("good.example", &served).await;
+    let url = format!("https://good.example:{port}");
+    fill(&served, &url);
+    let network = Network {
+        resolver: Arc::new(Names(HashMap::from([("good.example".into(), Ipv4Addr::LOCALHOST.into())]))),
+        opened: Opened { networks: vec!["127.0.0.0/8".parse().unwrap()], hosts: Vec::new() },
+        roots,
+        tools: mirrors(&url),
+        ..Network::default()
+    };
+    world.start_worker_with_toolchains(network);
+    let repository = world.repository(&[("a", "a\n")]);
+    let tools = || TOOLS.iter().filter(|(name, _, _)| has(name));
+    let lines: Vec<String> = tools().map(|(_, line, _)| line.replace("$URL", &url)).collect();
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    let mut task = world.task(&repository, world.model(&lines));
+    let host = AllowedHost::With { host: format!("good.example:{port}"), methods };
+    task.environment.network =
+        NetworkPolicy::Custom(CustomPolicy { allow: vec![host], ..CustomPolicy::default() });
+    let run = world.run(&task).await;
+    let ran = run.commands();
+    for ((name, _, said), line) in tools().zip(&lines) {
+        let (_, code, output) = ran.iter().find(|(command, ..)| command.contains(line)).unwrap();
+        assert!(*code == Some(0) && output.contains(said), "{name}: {code:?} {output}");
+    }
+    let passed = connections(&run).into_iter().filter(|one| one.outcome == Passage::Allowed);
+    assert!(
+        passed.clone().count() > 0 && passed.clone().all(|one| one.way == way),
+        "{:?}",
+        connections(&run)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tools_work_where_connections_are_passed_on() {
+    battery(AllowedMethods::Any, Way::Tunnel).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tools_work_where_connections_are_looked_into() {
+    battery(AllowedMethods::Read, Way::Https).await;
+}
+
+/// What asks for a name itself, and what has an address already: neither waits for an answer that never comes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tool_that_ignores_proxies_fails_at_once() {
+    let world = World::without_worker().await;
+    world.start_worker_with_toolchains(Network::default());
+    let repository = world.repository(&[("a", "a\n")]);
+    let lines = [
+        "curl -sS --noproxy '*' https://elsewhere.example/; echo exit $?",
+        "python3 -c \"import socket; socket.create_connection(('elsewhere.example', 443))\"; echo exit $?",
+        "curl -sS --noproxy '*' --connect-timeout 30 https://93.184.216.34/; echo exit $?",
+    ];
+    let task = world.task(&repository, world.model(&lines));
+    let started = Instant::now();
+    let run: Run = world.run(&task).await;
+    let ran = run.commands();
+    let output = |line: &str| ran.iter().find(|(command, ..)| command.contains(line)).unwrap().2.as_str();
+    for line in &lines[..2] {
+        let output = output(line);
+        assert!(output.contains("[network] blocked: elsewhere.example"), "{line}: {output}");
+        assert!(!output.contains("exit 0"), "{line}: {output}");
+    }
+    // No route: the kernel says so itself, and nothing of it reaches the proxy.
+    assert!(output(lines[2]).contains("exit 7"), "{}", output(lines[2]));
+    let denied = connections(&run).into_iter().filter(|one| one.outcome == Passage::Denied);
+    assert!(denied.count() >= 2, "{:?}", connections(&run));
+    assert!(started.elapsed() < Duration::from_secs(30), "nothing waits: {:?}", started.elapsed());
+}

@@ -38,8 +38,8 @@ pub struct Screen<W: Write> {
     mode: Mode,
     paint: Paint,
     attempts: BTreeMap<AttemptId, Steps>,
-    /// Widths of the lines that stand below the timeline.
-    drawn: Vec<usize>,
+    /// What stands below the timeline.
+    pending: Redrawn,
     frame: usize,
 }
 
@@ -49,7 +49,7 @@ impl<W: Write> Screen<W> {
         let label = |number: u8| (attempts.len() > 1).then_some(number);
         let attempts =
             attempts.iter().map(|(id, number)| (*id, Steps::new(label(*number), Detail::Tail))).collect();
-        Self { out, mode, paint, attempts, drawn: Vec::new(), frame: 0 }
+        Self { out, mode, paint, attempts, pending: Redrawn::default(), frame: 0 }
     }
 
     /// Shows an event.
@@ -86,7 +86,7 @@ impl<W: Write> Screen<W> {
         if lines.is_empty() || self.mode == Mode::Json {
             return Ok(());
         }
-        self.erase()?;
+        self.pending.erase(&mut self.out)?;
         for line in lines {
             writeln!(self.out, "{}", line.render(self.paint))?;
         }
@@ -102,33 +102,14 @@ impl<W: Write> Screen<W> {
             return Ok(());
         }
         self.frame = (self.frame + 1) % SPINNER.len();
-        let (columns, rows) = size();
+        let (_, rows) = size();
         let mut lines: Vec<Line> = self.attempts.values().flat_map(|steps| steps.pending(now)).collect();
         lines.drain(..lines.len().saturating_sub(rows / 2));
         if let Some(last) = lines.pop() {
             let spinner = Line::default().with(ACCENT, &format!("  {} ", SPINNER[self.frame]));
             lines.push(spinner.then(last));
         }
-        self.erase()?;
-        let cut: Vec<Line> = lines.into_iter().map(|line| line.cut(columns - 1)).collect();
-        let text: Vec<String> = cut.iter().map(|line| line.render(self.paint)).collect();
-        write!(self.out, "{}", text.join("\n"))?;
-        self.drawn = cut.iter().map(Line::width).collect();
-        self.out.flush()
-    }
-
-    /// Takes away what was drawn below the timeline. The cursor stands at the end of its last line.
-    fn erase(&mut self) -> io::Result<()> {
-        let drawn = std::mem::take(&mut self.drawn);
-        if drawn.is_empty() {
-            return Ok(());
-        }
-        let (columns, _) = size();
-        let rows: usize = drawn.iter().map(|width| width.div_ceil(columns).max(1)).sum();
-        if rows > 1 {
-            write!(self.out, "\x1b[{}A", rows - 1)?;
-        }
-        write!(self.out, "\r\x1b[J")
+        self.pending.draw(&mut self.out, self.paint, lines)
     }
 
     /// Ends the live part; the next bytes come after the timeline.
@@ -136,8 +117,42 @@ impl<W: Write> Screen<W> {
     /// # Errors
     /// If the output is gone.
     pub fn end(&mut self) -> io::Result<()> {
-        self.erase()?;
+        self.pending.erase(&mut self.out)?;
         self.out.flush()
+    }
+}
+
+/// Lines at the end of a terminal's normal screen that are drawn again and again.
+#[derive(Default)]
+pub(crate) struct Redrawn {
+    /// Their widths.
+    drawn: Vec<usize>,
+}
+
+impl Redrawn {
+    /// Draws them in place of those before, each cut to a row. The cursor stays at the end of the last.
+    pub(crate) fn draw(&mut self, out: &mut impl Write, paint: Paint, lines: Vec<Line>) -> io::Result<()> {
+        let (columns, _) = size();
+        let cut: Vec<Line> = lines.into_iter().map(|line| line.cut(columns - 1)).collect();
+        let text: Vec<String> = cut.iter().map(|line| line.render(paint)).collect();
+        self.erase(out)?;
+        write!(out, "{}", text.join("\n"))?;
+        self.drawn = cut.iter().map(Line::width).collect();
+        out.flush()
+    }
+
+    /// Takes them away.
+    pub(crate) fn erase(&mut self, out: &mut impl Write) -> io::Result<()> {
+        let drawn = std::mem::take(&mut self.drawn);
+        if drawn.is_empty() {
+            return Ok(());
+        }
+        let (columns, _) = size();
+        let rows: usize = drawn.iter().map(|width| width.div_ceil(columns).max(1)).sum();
+        if rows > 1 {
+            write!(out, "\x1b[{}A", rows - 1)?;
+        }
+        write!(out, "\r\x1b[J")
     }
 }
 

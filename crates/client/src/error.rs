@@ -66,8 +66,14 @@ impl Error {
     /// The server's word for a refusal, such as `stale_epoch`.
     #[must_use]
     pub fn code(&self) -> Option<&str> {
+        self.problem().map(|problem| problem.code.as_str())
+    }
+
+    /// The server's no.
+    #[must_use]
+    pub fn problem(&self) -> Option<&Problem> {
         match self {
-            Self::Refused { problem, .. } => Some(&problem.code),
+            Self::Refused { problem, .. } => Some(problem),
             Self::Address { .. } | Self::Unreachable { .. } | Self::Silent { .. } | Self::Protocol { .. } => {
                 None
             }

@@ -2,11 +2,12 @@
 //!
 //! One method a route, bodies straight from `legwork-domain`, and errors cut by what a caller can do about them. The
 //! calls do not retry by themselves, because the caller alone knows how long it may wait; each says whether sending it
-//! again is harmless. The one exception is [`Client::events`], which resumes where it broke off: a reader of a log wants
+//! again is harmless. The exceptions are [`Client::events`] and [`Client::changes`], which resume where they broke off: a reader of a log wants
 //! the log, not its connections.
 
 mod access;
 mod error;
+mod feed;
 mod follow;
 mod lifecycle;
 mod sse;
@@ -20,9 +21,9 @@ use bytes::Bytes;
 use futures::Stream;
 use legwork_domain::{
     Accepted, Allowance, ArtifactList, Assignment, AttemptId, AttemptView, BlobId, Budget, BudgetList, Day,
-    Event, EventBatch, Finish, FollowUp, LeaseRequest, Message, NewTask, Period, Reply, Reservation,
-    Reserved, Spender, Steer, TaskId, TaskList, TaskQuery, TaskView, Turn, TurnId, TurnView, UsageBy,
-    UsageReport, WorkerId, WorkerList,
+    Event, EventBatch, Finish, FollowUp, LeaseRequest, ListChange, Message, NewTask, Period, Reply,
+    Reservation, Reserved, Spender, Steer, TaskId, TaskList, TaskQuery, TaskView, Turn, TurnId, TurnView,
+    UsageBy, UsageReport, WorkerId, WorkerList,
 };
 use reqwest::header::CONTENT_TYPE;
 use sha2::{Digest, Sha256};
@@ -146,6 +147,14 @@ impl Client {
         attempt: AttemptId,
     ) -> impl Stream<Item = Result<Event, Error>> + Send + 'static {
         follow::events(self.transport.clone(), attempt, 0, Until::Now)
+    }
+
+    /// What changes in the list of tasks after `after`, such as a page's `as_of`; it has no end of its own.
+    ///
+    /// Connections are opened again as those of [`Self::events`]; an item `Err` is the last one. After
+    /// [`ListChange::Reset`] the list must be read anew.
+    pub fn changes(&self, after: u64) -> impl Stream<Item = Result<ListChange, Error>> + Send + 'static {
+        follow::changes(self.transport.clone(), after)
     }
 
     /// Asks for work and waits for it as long as the request says. `None`: there was none.

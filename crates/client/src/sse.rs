@@ -1,5 +1,5 @@
 //! Server-sent events out of chunks of bytes (WHATWG HTML, section 9.2.6, as far as our server speaks it: lines end in a
-//! line feed, perhaps after a carriage return; `id` and `retry` are not needed, since each event carries its seq).
+//! line feed, perhaps after a carriage return; an id is a number, and `retry` is not needed).
 //!
 //! Made for long lines: each byte is looked at once however it was cut up, where a parser that begins again with each
 //! chunk needs minutes for one event of some megabytes.
@@ -12,6 +12,8 @@ const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// A message; one without a name is an event of the log.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Message {
+    /// Its place, if it says one.
+    pub(crate) id: Option<u64>,
     pub(crate) name: Vec<u8>,
     pub(crate) data: Vec<u8>,
 }
@@ -74,6 +76,7 @@ impl Messages {
         let (name, value) = (&line[..colon], &line[colon + 1..]);
         let value = value.strip_prefix(b" ").unwrap_or(value);
         match name {
+            b"id" => self.message.id = std::str::from_utf8(value).ok().and_then(|id| id.parse().ok()),
             b"event" => self.message.name = value.to_vec(),
             b"data" => {
                 if !self.message.data.is_empty() {
@@ -90,15 +93,16 @@ impl Messages {
 mod tests {
     use super::*;
 
-    fn message(name: &str, data: &str) -> Message {
-        Message { name: name.into(), data: data.into() }
+    fn message(id: Option<u64>, name: &str, data: &str) -> Message {
+        Message { id, name: name.into(), data: data.into() }
     }
 
     #[test]
     fn messages_are_the_same_however_they_are_cut() {
         let text =
             "id: 1\ndata: {\"a\": 1}\n\n:\n\nevent: end\r\ndata:{}\r\n\r\ndata: one\ndata: two\nretry\n\n";
-        let whole = [message("", "{\"a\": 1}"), message("end", "{}"), message("", "one\ntwo")];
+        let whole =
+            [message(Some(1), "", "{\"a\": 1}"), message(None, "end", "{}"), message(None, "", "one\ntwo")];
         for size in 1..text.len() {
             let (mut messages, mut seen) = (Messages::default(), Vec::new());
             for chunk in text.as_bytes().chunks(size) {

@@ -79,7 +79,7 @@ pub use task::{
 };
 pub use time::Timestamp;
 pub use turn::{Ended, Failure, Lease, Outcome, Refused, State, TRIES_MAX, Transition, Turn, Waiting};
-pub use view::{Artifact, ArtifactList, AttemptView, Problem, TaskView};
+pub use view::{Artifact, ArtifactList, AttemptView, Problem, SecretAt, TaskView};
 pub use webhook::{
     Delivery, DeliveryList, DeliveryState, Links, Subject, Tidings, Topic, WEBHOOK_OVERLAP_MS_MAX,
     WEBHOOK_URL_BYTES_MAX, Webhook, WebhookChange, WebhookCreated, WebhookList, WebhookRequest,

@@ -167,6 +167,8 @@ pub enum Failure {
     Refusal,
     /// A declared check does not hold on a clean sandbox with the patch.
     Verification,
+    /// What the agent made holds the value of a secret, so it was not stored.
+    Secret,
     /// The worker was lost more often than [`TRIES_MAX`] allows.
     WorkerLost,
     /// A defect of ours.

@@ -62,4 +62,16 @@ pub struct Problem {
     pub code: String,
     /// What happened this time, why, what was kept, what to do.
     pub detail: String,
+    /// Of `secret_in_blob`: which, and where.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<SecretAt>,
+}
+
+/// Where bytes hold the value of a secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SecretAt {
+    /// Its name.
+    pub name: String,
+    /// The first byte of it, counted from 0.
+    pub offset: u64,
 }

@@ -131,36 +131,81 @@ pub fn diff(computed: &[u8]) -> &[u8] {
     end.map_or(&[], |end| &computed[end + 2..])
 }
 
-/// Counts files and lines of a git diff. Lines are counted inside hunks only, by the sizes that their headers give, so
-/// that no content can look like a header.
+/// A line of a git diff, by where it stands. Lines are in a hunk by the sizes that its header gives, so that no content can
+/// look like a header.
+enum At<'a> {
+    /// Of the file that this is the `diff --git` line of.
+    File(&'a [u8]),
+    Added,
+    Removed,
+    /// Context, and what else there is.
+    Other,
+}
+
+/// The lines of a git diff.
+fn lines(patch: &[u8]) -> impl Iterator<Item = (&[u8], At<'_>)> {
+    let (mut old, mut new) = (0_u64, 0_u64);
+    patch.split_inclusive(|byte| *byte == b'\n').map(move |line| {
+        let text = line.strip_suffix(b"\n").unwrap_or(line);
+        let at = if old > 0 || new > 0 {
+            match text.first() {
+                Some(b'+') => {
+                    new = new.saturating_sub(1);
+                    At::Added
+                }
+                Some(b'-') => {
+                    old = old.saturating_sub(1);
+                    At::Removed
+                }
+                Some(b'\\') => At::Other,
+                _ => {
+                    (old, new) = (old.saturating_sub(1), new.saturating_sub(1));
+                    At::Other
+                }
+            }
+        } else if text.starts_with(b"diff --git ") {
+            At::File(text)
+        } else {
+            (old, new) = hunk(text).unwrap_or((old, new));
+            At::Other
+        };
+        (line, at)
+    })
+}
+
+/// Counts files and lines of a git diff.
 #[must_use]
 pub fn stat(patch: &[u8]) -> DiffStat {
     let mut stat = DiffStat::default();
-    let (mut old, mut new) = (0_u64, 0_u64);
-    for line in patch.split(|byte| *byte == b'\n') {
-        if old > 0 || new > 0 {
-            match line.first() {
-                Some(b'+') => {
-                    stat.added = stat.added.saturating_add(1);
-                    new = new.saturating_sub(1);
-                }
-                Some(b'-') => {
-                    stat.removed = stat.removed.saturating_add(1);
-                    old = old.saturating_sub(1);
-                }
-                Some(b'\\') => {}
-                _ => {
-                    old = old.saturating_sub(1);
-                    new = new.saturating_sub(1);
-                }
-            }
-        } else if line.starts_with(b"diff --git ") {
-            stat.files = stat.files.saturating_add(1);
-        } else if let Some(sizes) = hunk(line) {
-            (old, new) = sizes;
-        }
+    for (_, at) in lines(patch) {
+        let count = match at {
+            At::File(_) => &mut stat.files,
+            At::Added => &mut stat.added,
+            At::Removed => &mut stat.removed,
+            At::Other => continue,
+        };
+        *count = count.saturating_add(1);
     }
     stat
+}
+
+/// The path of the file that a byte of the diff is about, as git writes it (odd names in quotes).
+#[must_use]
+pub fn path_at(patch: &[u8], offset: u64) -> Option<String> {
+    let (mut end, mut file) = (0_u64, None);
+    for (line, at) in lines(patch) {
+        end = end.saturating_add(line.len() as u64);
+        if let At::File(header) = at {
+            file = Some(header);
+        }
+        if end > offset {
+            break;
+        }
+    }
+    let names = String::from_utf8_lossy(file?.strip_prefix(b"diff --git ")?).into_owned();
+    // The same name twice, since no patch of ours has renames.
+    let name = names.get(names.len() / 2 + 1..)?;
+    Some(name.strip_prefix("b/").map_or_else(|| name.replacen("\"b/", "\"", 1), str::to_owned))
 }
 
 /// Whether a part of the patch is a copy of another file. [`compute`] makes none, and git reads the file to copy from
@@ -195,6 +240,20 @@ mod tests {
         assert_eq!(stat(b""), DiffStat::default());
         assert_eq!(hunk(b"@@ -1 +1,0 @@"), Some((1, 0)));
         assert_eq!(hunk(b"@@ -x +1 @@"), None);
+    }
+
+    #[test]
+    fn a_byte_of_a_diff_is_about_a_file() {
+        let (first, second) = (
+            "diff --git a/x y b/x y\n@@ -0,0 +1 @@\n+diff --git a/q b/q\n",
+            "diff --git \"a/\\303\" \"b/\\303\"\n+secret\n",
+        );
+        let (patch, at) = ([first, second].concat().into_bytes(), first.len() as u64);
+        let path = |offset| path_at(&patch, offset);
+        assert_eq!([path(0), path(at - 3)], [Some("x y".to_owned()), Some("x y".to_owned())]);
+        assert_eq!([path(at), path(at + 40)], [Some("\"\\303\"".to_owned()), Some("\"\\303\"".to_owned())]);
+        assert_eq!(path_at(b"no diff", 3), None);
+        assert_eq!(path_at(b"diff --git \xff\xff", 3), None);
     }
 
     #[test]

@@ -176,8 +176,8 @@ async fn receive(body: Body, file: &mut File, known: &Known) -> Result<String, F
         }
         // With the end of what came before, since a value may be cut by the chunks.
         seen.extend_from_slice(&chunk);
-        if let Some(name) = known.found_in(&seen) {
-            return Err(Failure::secret_in_blob(name));
+        if let Some((name, at)) = known.found_in(&seen) {
+            return Err(Failure::secret_in_blob(name, (length - seen.len() + at) as u64));
         }
         seen.drain(..seen.len().saturating_sub(known.longest()));
         digest.update(&chunk);

@@ -12,7 +12,7 @@ use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, Que
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use legwork_domain::{BlobId, Problem, Role};
+use legwork_domain::{BlobId, Problem, Role, SecretAt};
 use legwork_store::Error as StoreError;
 
 use crate::redact::Redactor;
@@ -39,6 +39,7 @@ impl Failure {
             status: status.as_u16(),
             code: code.to_owned(),
             detail: detail.into(),
+            secret: None,
         });
         Self { problem, retry_after: None }
     }
@@ -149,11 +150,22 @@ impl Failure {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "blob_mismatch", "The bytes are not those named", detail)
     }
 
-    pub(crate) fn secret_in_blob(name: &str) -> Self {
+    pub(crate) fn secret_in_blob(name: &str, offset: u64) -> Self {
         let detail = format!(
-            "The bytes hold the value of the secret {name}. Nothing was stored. Take it out, then send them again."
+            "The bytes hold the value of the secret {name}, from byte {offset} on. Nothing was stored. Take it out, then send them again."
         );
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "secret_in_blob", "The bytes hold a secret", detail)
+        let mut failure =
+            Self::new(StatusCode::UNPROCESSABLE_ENTITY, "secret_in_blob", "The bytes hold a secret", detail);
+        failure.problem.secret = Some(SecretAt { name: name.to_owned(), offset });
+        failure
+    }
+
+    pub(crate) fn beyond_the_end(after: u64, end: u64) -> Self {
+        let detail = format!(
+            "The log ends with event {end}, so {after} was never read from it as it is now; it may have been restored from a backup. \
+             Nothing was sent. Read it from the beginning."
+        );
+        Self::new(StatusCode::CONFLICT, "beyond_the_end", "The log ends before that", detail)
     }
 
     pub(crate) fn blob_missing(blob: &BlobId) -> Self {

@@ -1,5 +1,7 @@
 //! Which blobs belong to whom. The bytes are elsewhere; here is only who may read them.
 
+use std::collections::BTreeSet;
+
 use legwork_domain::{
     AttemptId, BlobId, EventKind, NewEvent, Patch, State, TaskId, Timestamp, UserId, Visible,
 };
@@ -124,7 +126,7 @@ pub(crate) async fn of_task(
     task: TaskId,
     blobs: &[BlobId],
 ) -> Result<(), Error> {
-    for blob in blobs {
+    for blob in in_order(blobs) {
         note(connection, blob, &task.to_string(), None).await?;
     }
     Ok(())
@@ -136,7 +138,7 @@ pub(crate) async fn of_events(
     attempt: AttemptId,
     events: &[NewEvent],
 ) -> Result<(), Error> {
-    for blob in events.iter().filter_map(|event| named(&event.kind)) {
+    for blob in in_order(events.iter().filter_map(|event| named(&event.kind))) {
         in_use(connection, blob).await?;
         sqlx::query(
             "INSERT INTO blob_uses (blob, used_by) SELECT $1, task FROM attempts WHERE id = $2 \
@@ -169,12 +171,20 @@ async fn note(
     Ok(())
 }
 
-/// Takes a blob off the list of those that may go; waits for who is about to remove it.
+/// Each once, in the order in which all who use several take hold of them ([`in_use`]).
+fn in_order<'a>(blobs: impl IntoIterator<Item = &'a BlobId>) -> BTreeSet<&'a BlobId> {
+    blobs.into_iter().collect()
+}
+
+/// Takes a blob off the list of those that may go; waits for who is about to remove it. Until the transaction ends, nobody
+/// can put it there: so it is put there first, since a row that is not there cannot be held.
 async fn in_use(connection: &mut Connection, blob: &BlobId) -> Result<(), Error> {
-    sqlx::query("DELETE FROM blobs_unused WHERE blob = $1")
-        .bind(blob.to_string())
-        .execute(connection)
-        .await?;
+    for statement in [
+        "INSERT INTO blobs_unused (blob, since) VALUES ($1, 0) ON CONFLICT (blob) DO UPDATE SET since = 0",
+        "DELETE FROM blobs_unused WHERE blob = $1",
+    ] {
+        sqlx::query(statement).bind(blob.to_string()).execute(&mut *connection).await?;
+    }
     Ok(())
 }
 

@@ -74,7 +74,8 @@ impl Store {
     /// As every write.
     pub async fn end_uploads(&self, now: Timestamp) -> Result<Step, Error> {
         let rows = sqlx::query(
-            "SELECT blob, used_by FROM blob_uses WHERE kept_until < $1 ORDER BY kept_until LIMIT $2",
+            "SELECT blob, used_by FROM (SELECT blob, used_by FROM blob_uses WHERE kept_until < $1 \
+             ORDER BY kept_until LIMIT $2) ended ORDER BY blob",
         )
         .bind(now.micros())
         .bind(BLOBS_MAX)
@@ -150,7 +151,7 @@ impl Store {
 
 /// Takes away all of a task but its log, which is gone already, and what was spent on it, which stays counted.
 async fn remove(connection: &mut Connection, task: TaskId, now: Timestamp) -> Result<(), Error> {
-    let uses = sqlx::query("SELECT blob FROM blob_uses WHERE used_by = $1")
+    let uses = sqlx::query("SELECT blob FROM blob_uses WHERE used_by = $1 ORDER BY blob")
         .bind(task.to_string())
         .fetch_all(&mut *connection)
         .await?;

@@ -51,6 +51,16 @@ impl End {
         Self::failed(Failure::Internal, sentence)
     }
 
+    /// The patch holds the value of a secret.
+    pub(crate) fn secret(name: &str, path: Option<&str>) -> Self {
+        let place = path.map(|path| format!(", in {path}")).unwrap_or_default();
+        let sentence = format!(
+            "The patch holds the value of the secret {name}{place}, so it was not stored. The files are kept as the agent left them: \
+             ask it to take the value out (legwork task send), and the patch is made again."
+        );
+        Self::failed(Failure::Secret, sentence)
+    }
+
     pub(crate) fn cancelled() -> Self {
         Self { outcome: Outcome::Cancelled, sentence: "Cancelled. What was done so far is kept.".to_owned() }
     }
@@ -152,7 +162,7 @@ fn size(stat: DiffStat) -> String {
 }
 
 /// Without the full stop that the sentence around it brings.
-fn stripped(text: &str) -> &str {
+pub(crate) fn stripped(text: &str) -> &str {
     text.trim_end().trim_end_matches('.')
 }
 

@@ -1,12 +1,12 @@
 //! From the agent's last layer to a saved patch.
 
 use legwork_client::Client;
-use legwork_domain::Patch;
-use legwork_git::patch::{COMPUTED, Changed, Files, PATCH_BYTES_MAX, compute, diff, stat, tree};
+use legwork_domain::{Patch, SecretAt};
+use legwork_git::patch::{COMPUTED, Changed, Files, PATCH_BYTES_MAX, compute, diff, path_at, stat, tree};
 use legwork_sandbox::{Error, Exit, Sandbox, WORKSPACE};
 
 use crate::clean;
-use crate::end::End;
+use crate::end::{End, stripped};
 use crate::ground::Ground;
 use crate::turn::Worker;
 
@@ -40,9 +40,17 @@ pub(crate) async fn save(worker: &Worker, client: &Client, ground: &Ground) -> R
         return Ok(Change::None(left_out));
     }
     let stored = client.put_blob(patch.clone().into()).await;
-    let blob = stored.map_err(|error| End::internal(format!("The patch could not be stored: {error}")))?;
+    let blob = stored.map_err(|error| not_stored(&error, &patch))?;
     let saved = Patch { blob, base_commit: checkout.commit.clone(), tree, stat: stat(&patch) };
     Ok(Change::Patch(Box::new(Saved { patch: saved, bytes: patch, left_out })))
+}
+
+/// Why there is no patch. One that holds a secret is not kept anywhere but in the files themselves.
+fn not_stored(error: &legwork_client::Error, patch: &[u8]) -> End {
+    match error.problem().and_then(|problem| problem.secret.as_ref()) {
+        Some(SecretAt { name, offset }) => End::secret(name, path_at(patch, *offset).as_deref()),
+        None => End::internal(format!("The patch could not be stored: {}", stripped(&error.to_string()))),
+    }
 }
 
 struct Diff {

@@ -74,3 +74,31 @@ fn a_secret_that_went_everywhere_is_nowhere() {
     assert!(ended.stderr.contains("DEBUG") && !ended.stderr.contains(CANARY), "{}", ended.stderr);
     assert_eq!(files_with_it(&world), [""; 0]);
 }
+
+#[test]
+fn a_patch_with_a_secret_is_not_kept_and_the_work_is() {
+    let world = World::new();
+    let repo = with_a_bug(world.repo("project"));
+    let _up = world.serve(&["up"]);
+    keep_it(&world, repo.path().to_str().unwrap());
+    let (start, end) = CANARY.split_at(9);
+    let script = Script::new()
+        .exec(&format!("echo fine > first.txt && printf '%s%s\\n' {start} {end} > login.env"))
+        .says("Logged in.")
+        .exec("rm login.env")
+        .says("Took it out.");
+    let id = world.hand_over(&repo, &script, &["Log in"]);
+
+    world.legwork_says(&["task", "wait", &id]).exits(1);
+    let shown = world.legwork_says(&["task", "show", &id]).stdout;
+    let sentence = "The patch holds the value of the secret TOKEN, in login.env, so it was not stored. The files are kept";
+    assert!(shown.split_whitespace().collect::<Vec<_>>().join(" ").contains(sentence), "{shown}");
+
+    world.legwork_says(&["task", "send", &id, "Take it out again"]).exits(0);
+    world.legwork_says(&["task", "wait", &id]).exits(0);
+    let patch = world.legwork_says(&["task", "diff", &id]).stdout;
+    assert!(patch.contains("first.txt") && !patch.contains("login.env"), "{patch}");
+    // The agent's own files are kept as it left them; nothing of ours has it.
+    let elsewhere = files_with_it(&world).into_iter().filter(|path| !path.contains("/sandboxes/layers/"));
+    assert_eq!(elsewhere.collect::<Vec<_>>(), [""; 0]);
+}

@@ -25,7 +25,9 @@ fn a_task_is_renamed_put_away_and_deleted() {
     world.legwork_says(&["task", "unarchive", &id]).exits(0);
     assert_eq!(listed(&[]), ["The sign of add.sh"]);
 
-    let deleted = world.legwork_says(&["task", "rm", "--json", &id]);
+    let unasked = world.legwork_says(&["task", "rm", &id]);
+    assert!(unasked.exits(2).stderr.contains("nothing was deleted"));
+    let deleted = world.legwork_says(&["task", "rm", "--yes", "--json", &id]);
     assert_eq!(deleted.exits(0).events[0]["deleted"], id.as_str());
     assert!(listed(&["--all"]).is_empty());
     let gone = world.legwork_says(&["task", "show", &id]);

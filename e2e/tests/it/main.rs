@@ -53,6 +53,7 @@ mod tasks_are_kept;
 mod the_database_comes_later;
 mod the_database_is_elsewhere;
 mod the_documented_curl;
+mod the_list_stays;
 mod up_is_killed_and_returns;
 mod up_stops_in_good_order;
 mod wait_tells_by_exit_code;

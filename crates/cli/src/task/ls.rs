@@ -1,3 +1,5 @@
+mod live;
+
 use std::collections::BTreeMap;
 
 use anstyle::Style;
@@ -51,6 +53,9 @@ pub(super) struct Args {
     /// Where the list before ended; it says so.
     #[arg(long, value_name = "CURSOR")]
     cursor: Option<TaskId>,
+    /// Keep the list as it is on the screen, until Ctrl-C; with --json, a line for each change of any task that you see.
+    #[arg(long, short = 'w', conflicts_with = "cursor")]
+    watch: bool,
 }
 
 fn state(text: &str) -> Result<TaskState, String> {
@@ -69,30 +74,57 @@ fn state(text: &str) -> Result<TaskState, String> {
 }
 
 pub(super) async fn run(args: &Args, call: &Call<'_>) -> anyhow::Result<Exit> {
-    let mut query = args.query(call).await?;
-    let limit = usize::from(args.limit);
-    let mut tasks: Vec<TaskRow> = Vec::new();
-    loop {
-        query.limit = u32::try_from((limit - tasks.len()).min(PAGE_MAX)).ok();
-        let page = call.client.tasks(&query).await?;
-        tasks.extend(page.tasks);
-        query.cursor = page.next;
-        if query.cursor.is_none() || tasks.len() >= limit {
-            break;
-        }
+    let query = args.query(call).await?;
+    if args.watch {
+        return live::run(args, query, call).await;
     }
-    if call.form == Form::Words && tasks.is_empty() {
+    let Tasks { tasks, next, .. } = Tasks::get(query, usize::from(args.limit), call).await?;
+    if call.form == Form::Json {
+        return call.list(&tasks, &[]);
+    }
+    if tasks.is_empty() {
         say(&args.none());
         return Ok(Exit::Done);
     }
-    let (now, columns) = (people::now(), table::columns());
-    let waits = if call.form == Form::Words { waits(&tasks, call).await } else { BTreeMap::new() };
-    let rows = tasks.iter().map(|task| row(task, waits.get(&task.id), now, columns)).collect();
-    call.list(&tasks, &table::fitted(&heads(columns), rows, columns))?;
-    if let Some(cursor) = &query.cursor {
+    crate::run::home::write(&drawn(&tasks, call).await)?;
+    if let Some(cursor) = next {
         say(&Line::default().with(DIM, "There are more: --cursor ").with(ACCENT, &cursor.to_string()));
     }
     Ok(Exit::Done)
+}
+
+/// The first tasks of a list.
+struct Tasks {
+    tasks: Vec<TaskRow>,
+    /// Where there are more.
+    next: Option<TaskId>,
+    /// The last change that they may show.
+    as_of: u64,
+}
+
+impl Tasks {
+    async fn get(mut query: TaskQuery, limit: usize, call: &Call<'_>) -> anyhow::Result<Self> {
+        let (mut tasks, mut as_of): (Vec<TaskRow>, _) = (Vec::new(), None);
+        loop {
+            query.limit = u32::try_from((limit - tasks.len()).min(PAGE_MAX)).ok();
+            let page = call.client.tasks(&query).await?;
+            tasks.extend(page.tasks);
+            query.cursor = page.next;
+            // Of the first page, so that what changed while the others were read is told.
+            let as_of = *as_of.get_or_insert(page.as_of);
+            if query.cursor.is_none() || tasks.len() >= limit {
+                return Ok(Self { tasks, next: query.cursor, as_of });
+            }
+        }
+    }
+}
+
+/// The table.
+async fn drawn(tasks: &[TaskRow], call: &Call<'_>) -> Vec<Line> {
+    let (now, columns) = (people::now(), table::columns());
+    let waits = waits(tasks, call).await;
+    let rows = tasks.iter().map(|task| row(task, waits.get(&task.id), now, columns)).collect();
+    table::fitted(&heads(columns), rows, columns)
 }
 
 impl Args {
@@ -118,15 +150,18 @@ impl Args {
         })
     }
 
-    /// What is said instead of an empty table, which is a true answer and no failure.
-    fn none(&self) -> Line {
-        let filtered = self.state.is_some()
+    /// Whether only some tasks are asked for.
+    const fn is_filtered(&self) -> bool {
+        self.state.is_some()
             || self.repo.is_some()
             || self.user.is_some()
             || self.title.is_some()
             || self.archived
-            || self.cursor.is_some();
-        let (what, next) = if filtered {
+    }
+
+    /// What is said instead of an empty table, which is a true answer and no failure.
+    fn none(&self) -> Line {
+        let (what, next) = if self.is_filtered() || self.cursor.is_some() {
             ("There are no such tasks. ", "List all of them: legwork task ls --all")
         } else {
             ("There are no tasks yet. ", "Start one: legwork run \"…\", or legwork demo")

@@ -9,7 +9,7 @@ use legwork_domain::{
 };
 use legwork_store::{Act, Store, Thing};
 
-use super::{Identity, process};
+use super::{Credential, Identity, process};
 use crate::now;
 use crate::problem::Failure;
 
@@ -112,17 +112,21 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 }
 
 /// Proof that a worker calls.
-pub(crate) struct Worker;
+pub(crate) struct Worker {
+    pub(super) credential: Credential,
+}
 
 impl<S: Send + Sync> FromRequestParts<S> for Worker {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
         match parts.extensions.get::<Identity>() {
-            Some(Identity::Process | Identity::Worker(_)) => Ok(Self),
-            Some(Identity::Person(_)) => Err(Failure::not_a_workers()),
-            None => Err(Failure::unauthorized()),
+            Some(Identity::Process | Identity::Worker(_)) => {}
+            Some(Identity::Person(_)) => return Err(Failure::not_a_workers()),
+            None => return Err(Failure::unauthorized()),
         }
+        let credential = parts.extensions.get::<Credential>().cloned().ok_or_else(Failure::unauthorized)?;
+        Ok(Self { credential })
     }
 }
 

@@ -10,7 +10,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use tokio::time::Instant;
 
-use super::{Caller, Credential, of_token, session};
+use super::{Caller, Credential, Worker, of_token, session};
 use crate::auth::Identity;
 use crate::problem::Failure;
 use crate::{Server, now};
@@ -41,26 +41,42 @@ impl Standing {
             return Ok(true);
         }
         self.asked_at = Instant::now();
-        Ok(self.now(server).await?.is_some_and(|caller| caller == self.caller))
+        Ok(match self.credential.opens(server).await? {
+            Some(Identity::Process) => true,
+            Some(Identity::Person(caller)) => caller == self.caller,
+            Some(Identity::Worker(_)) | None => false,
+        })
     }
+}
 
-    /// Who opens with the credential now.
-    async fn now(&self, server: &Server) -> Result<Option<Caller>, legwork_store::Error> {
+impl Credential {
+    /// Whom it lets in now.
+    async fn opens(&self, server: &Server) -> Result<Option<Identity>, legwork_store::Error> {
         let now = now();
-        match &self.credential {
-            Credential::Token(digest) if *digest == server.key => Ok(Some(self.caller.clone())),
-            Credential::Token(digest) => {
+        match self {
+            Self::Token(digest) if *digest == server.key => Ok(Some(Identity::Process)),
+            Self::Token(digest) => {
                 let bearer = server.store.bearer(&digest.to_string()).await?;
-                Ok(bearer.filter(|bearer| bearer.opens(now)).and_then(|bearer| match of_token(bearer) {
-                    Identity::Person(caller) => Some(caller),
-                    Identity::Process | Identity::Worker(_) => None,
-                }))
+                Ok(bearer.filter(|bearer| bearer.opens(now)).map(of_token))
             }
-            Credential::Session(digest) => {
+            Self::Session(digest) => {
                 let open = server.store.session(&digest.to_string(), session::IDLE_MS, now).await?;
-                Ok(open.map(|open| Caller::of_session(open.user.id, open.grants)))
+                Ok(open.map(|open| Identity::Person(Caller::of_session(open.user.id, open.grants))))
             }
         }
+    }
+}
+
+impl Worker {
+    /// Whether its token still opens, for a call that has waited.
+    ///
+    /// # Errors
+    /// As every read of the store.
+    pub(crate) async fn holds(&self, server: &Server) -> Result<bool, legwork_store::Error> {
+        Ok(match self.credential.opens(server).await? {
+            Some(Identity::Process | Identity::Worker(_)) => true,
+            Some(Identity::Person(_)) | None => false,
+        })
     }
 }
 

@@ -156,10 +156,10 @@ impl Known {
         self.longest
     }
 
-    /// The name of a secret whose value is in the bytes.
-    pub(crate) fn found_in(&self, bytes: &[u8]) -> Option<&str> {
+    /// The name of a secret whose value is in the bytes, and where it begins.
+    pub(crate) fn found_in(&self, bytes: &[u8]) -> Option<(&str, usize)> {
         let found = self.automaton.as_ref()?.find(bytes)?;
-        Some(&self.forms[found.pattern().as_usize()].1)
+        Some((&self.forms[found.pattern().as_usize()].1, found.start()))
     }
 
     fn finds(&self, text: &str) -> bool {

@@ -62,6 +62,7 @@ const fn yes() -> bool {
     ),
     responses(
         (status = 200, description = "The events as they come", body = Event, content_type = "text/event-stream"),
+        (status = 409, description = "The log ends before that seq (`beyond_the_end`), as after a backup was restored", body = Problem, content_type = MEDIA_TYPE),
         (status = 429, description = "The caller has too many streams open", body = Problem, content_type = MEDIA_TYPE),
         (status = "default", description = "Any failure", body = Problem, content_type = MEDIA_TYPE),
     ),
@@ -76,7 +77,10 @@ pub(super) async fn follow(
     let caller = standing.caller();
     caller.may(&server.store, Action::View, Thing::Attempt(attempt)).await?;
     let after = last_event_id(&headers)?.unwrap_or(from.after);
-    server.store.log_end(attempt).await?;
+    let end = server.store.log_end(attempt).await?.last_seq;
+    if after > end {
+        return Err(Failure::beyond_the_end(after, end));
+    }
     let place = server.streams.take(caller.user())?;
     let bell = server.bells.attempt(attempt);
     let page = VecDeque::new();

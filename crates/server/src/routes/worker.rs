@@ -47,7 +47,7 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 )]
 pub(super) async fn lease(
     State(server): State<Arc<Server>>,
-    _: Worker,
+    worker: Worker,
     Body(request): Body<LeaseRequest>,
 ) -> Result<Response, Failure> {
     check(&request)?;
@@ -87,6 +87,9 @@ pub(super) async fn lease(
             return Ok(StatusCode::NO_CONTENT.into_response());
         }
         server.wait(&mut bell, left).await;
+        if !worker.holds(&server).await? {
+            return Err(Failure::unauthorized());
+        }
     }
 }
 

@@ -37,6 +37,9 @@ async fn the_last_event_id_goes_before_the_parameter() {
     assert_eq!(answer.text().await.unwrap(), "event: end\ndata: {}\n\n");
     let refused = world.http("GET", &path).header("last-event-id", "two").send().await.unwrap();
     assert_eq!(refused.status(), 422);
+    let beyond = world.http("GET", &path).header("last-event-id", "99").send().await.unwrap();
+    assert_eq!(beyond.status(), 409);
+    assert!(beyond.text().await.unwrap().contains("The log ends with event 2, so 99 was never read"));
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use legwork_domain::{
     BlobId, Context, ContextChange, EnvironmentId, EventKind, ItemId, NewEvent, NewTask, Outcome,
-    RepositoryDraft, StoredEnvironment, Timestamp,
+    RepositoryDraft, SecretAt, StoredEnvironment, Timestamp,
 };
 use legwork_server::{Deep, deep_look};
 use serde_json::{Value, json};
@@ -149,13 +149,15 @@ async fn a_blob_that_holds_a_canary_is_refused_wherever_it_stands() {
     let environment = environment(&world, &json!({})).await;
     keep(&world, environment, NAME, CANARY).await;
     let large = "x".repeat(200_000);
-    for bytes in [
-        format!("{CANARY}{large}"),
-        format!("{large}{CANARY}"),
-        format!("{large}{}{large}", hex::encode(CANARY)),
+    for (bytes, offset) in [
+        (format!("{CANARY}{large}"), 0),
+        (format!("{large}{CANARY}"), 200_000),
+        (format!("{large}{}{large}", hex::encode(CANARY)), 200_000),
     ] {
         let refused = world.client.put_blob(bytes.into()).await.unwrap_err();
-        assert_eq!(refused.code(), Some("secret_in_blob"));
+        let problem = refused.problem().unwrap();
+        assert_eq!(problem.code, "secret_in_blob");
+        assert_eq!(problem.secret, Some(SecretAt { name: NAME.to_owned(), offset }));
     }
     // Cut by the chunks of the body.
     let chunks =

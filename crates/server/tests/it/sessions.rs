@@ -22,7 +22,7 @@ fn log_in(world: &World, link: &str) -> RequestBuilder {
 }
 
 /// A browser's cookie, as it sends it.
-async fn cookie(world: &World) -> String {
+pub(crate) async fn cookie(world: &World) -> String {
     let answer = log_in(world, &link(world).await).send().await.unwrap();
     assert_eq!(answer.status(), 204);
     let header = answer.headers()["set-cookie"].to_str().unwrap();
@@ -30,7 +30,7 @@ async fn cookie(world: &World) -> String {
     header.split(';').next().unwrap().to_owned()
 }
 
-fn browse(world: &World, method: &str, path: &str, cookie: &str) -> RequestBuilder {
+pub(crate) fn browse(world: &World, method: &str, path: &str, cookie: &str) -> RequestBuilder {
     world.as_one(method, path, "").header("cookie", cookie)
 }
 

@@ -3,66 +3,9 @@
 use std::sync::Arc;
 
 use aho_corasick::{AhoCorasick, MatchKind};
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use bytes::{Bytes, BytesMut};
 
 use crate::Error;
-
-/// The shortest form that is looked for: a shorter one would be found in ordinary text.
-const FORM_BYTES_MIN: usize = 8;
-
-/// All forms of a value, each once.
-fn of(value: &str) -> Vec<Vec<u8>> {
-    let mut forms =
-        vec![value.to_owned(), in_url(value), hex::encode(value), hex::encode_upper(value), in_json(value)];
-    for place in 0..3 {
-        forms.push(in_base64(&STANDARD_NO_PAD, value, place));
-        forms.push(in_base64(&URL_SAFE_NO_PAD, value, place));
-    }
-    forms.retain(|form| form.len() >= FORM_BYTES_MIN);
-    forms.sort_unstable();
-    forms.dedup();
-    forms.into_iter().map(String::into_bytes).collect()
-}
-
-/// Percent-encoded: all but unreserved characters (RFC 3986, section 2.3).
-pub(crate) fn in_url(value: &str) -> String {
-    let mut out = String::new();
-    for byte in value.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
-}
-
-/// Inside a JSON string (RFC 8259, section 7).
-fn in_json(value: &str) -> String {
-    let mut out = String::new();
-    for character in value.chars() {
-        match character {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            character => out.push(character),
-        }
-    }
-    out
-}
-
-/// In base 64, where `place` bytes stand before the value in its group of three, without the characters at the ends that
-/// depend on neighbours.
-fn in_base64(engine: &impl base64::Engine, value: &str, place: usize) -> String {
-    let bytes = [&[0; 3][..place], value.as_bytes()].concat();
-    let text = engine.encode(&bytes);
-    let start = [0, 2, 3][place];
-    let end = if bytes.len() % 3 == 0 { text.len() } else { text.len() - 1 };
-    text.get(start..end).unwrap_or_default().to_owned()
-}
 
 /// Knows what is looked for, and what stands in for it.
 #[derive(Clone, Default)]
@@ -77,8 +20,8 @@ impl Forms {
     pub(crate) fn new<'a>(values: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, Error> {
         let (mut forms, mut replacements) = (Vec::new(), Vec::new());
         for (value, replacement) in values {
-            for form in of(value) {
-                forms.push(form);
+            for form in legwork_forms::of(value) {
+                forms.push(form.into_bytes());
                 replacements.push(replacement.to_owned());
             }
         }
@@ -180,6 +123,7 @@ impl Stream {
 mod tests {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
+    use legwork_forms::in_url;
 
     use super::*;
 

@@ -9,8 +9,8 @@ use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue, PROXY_AUTHORIZATION};
+use legwork_forms::in_url;
 
-use crate::forms::in_url;
 use crate::host::Host;
 use crate::policy::Pattern;
 

@@ -149,7 +149,7 @@ async fn what_a_detected_set_up_made_is_in_no_patch() {
 #[tokio::test(flavor = "multi_thread")]
 async fn services_are_started_in_every_sandbox_and_work_is_done_where_the_recipe_says() {
     let world = World::new().await;
-    let recipe = "setup = 'pwd > /home/agent/at'\nstart = '(while :; do date > /tmp/beat; sleep 0.1; done) > /dev/null 2>&1 &'\nworkdir = 'part'\n[toolchains]\nrust = '1.2.3'\n[checks]\nbeats = 'sleep 0.5; test -s /tmp/beat && test -f inside && grep -q /workspace/part /home/agent/at && test \"$RUSTUP_TOOLCHAIN\" = 1.2.3'\n";
+    let recipe = "setup = 'pwd > /home/agent/at'\nstart = '(while :; do date > /tmp/next; mv /tmp/next /tmp/beat; sleep 0.1; done) > /dev/null 2>&1 &'\nworkdir = 'part'\n[toolchains]\nrust = '1.2.3'\n[checks]\nbeats = 'sleep 0.5; test -s /tmp/beat && test -f inside && grep -q /workspace/part /home/agent/at && test \"$RUSTUP_TOOLCHAIN\" = 1.2.3'\n";
     let repository = world.repository(&[(".legwork/environment.toml", recipe), ("part/inside", "x\n")]);
     let run =
         world.run(&world.task(&repository, world.model(&["sleep 0.5; cat /tmp/beat; echo x > x"]))).await;

@@ -44,6 +44,18 @@ impl Place {
         Self::Sqlite(Arc::new(tempfile::tempdir().unwrap()))
     }
 
+    /// On a file system in memory, where there is a large one: for tests that make a hundred thousand commits and pull no plug.
+    pub(crate) fn sqlite_in_memory() -> Self {
+        const MEMORY: &str = "/dev/shm";
+        /// Many times what all tests at once write there.
+        const FREE_MIN: u64 = 1 << 30;
+        let free = rustix::fs::statvfs(MEMORY).map_or(0, |disk| disk.f_bavail * disk.f_frsize);
+        if free < FREE_MIN {
+            return Self::sqlite();
+        }
+        Self::Sqlite(Arc::new(tempfile::tempdir_in(MEMORY).unwrap()))
+    }
+
     pub(crate) fn postgres() -> Self {
         let database = Database::new();
         Self::Postgres { url: database.url(), database: Arc::new(database) }

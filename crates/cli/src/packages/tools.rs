@@ -53,7 +53,10 @@ pub(crate) fn tools(home: &Path, vars: Vars<'_>) -> ToolConfig {
     let scopes: String = registries.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
     let files = [
         (".npmrc", Some(scopes).filter(|text| text.contains('@'))),
-        (".cargo/config.toml", text(".cargo/config.toml").or_else(|| text(".cargo/config")).and_then(cargo)),
+        (
+            ".cargo/config.toml",
+            text(".cargo/config.toml").or_else(|| text(".cargo/config")).and_then(|text| cargo(&text)),
+        ),
         (".m2/settings.xml", text(".m2/settings.xml").and_then(|text| maven(&text))),
         (".bundle/config", text(".bundle/config").and_then(|text| bundler(&text))),
         (
@@ -138,8 +141,8 @@ fn npm(text: &str) -> Vec<(String, String)> {
 }
 
 /// The sources and registries of cargo's configuration.
-fn cargo(text: String) -> Option<String> {
-    let whole: toml::Table = toml::from_str(&text).ok()?;
+fn cargo(text: &str) -> Option<String> {
+    let whole: toml::Table = toml::from_str(text).ok()?;
     let mut kept = toml::Table::new();
     for (table, keys) in [
         ("source", &["registry", "replace-with", "directory", "local-registry"][..]),
@@ -202,10 +205,10 @@ fn bundler(text: &str) -> Option<String> {
 fn composer(text: &str) -> Option<String> {
     let whole: serde_json::Value = serde_json::from_str(text).ok()?;
     let listed = whole.get("repositories")?;
-    let entries: Vec<&serde_json::Value> = match listed {
-        serde_json::Value::Array(entries) => entries.iter().collect(),
-        serde_json::Value::Object(entries) => entries.values().collect(),
-        _ => return None,
+    let entries: Vec<&serde_json::Value> = match (listed.as_array(), listed.as_object()) {
+        (Some(entries), _) => entries.iter().collect(),
+        (None, Some(entries)) => entries.values().collect(),
+        (None, None) => return None,
     };
     let mut kept: Vec<serde_json::Value> = Vec::new();
     for entry in entries {

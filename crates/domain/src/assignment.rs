@@ -36,6 +36,23 @@ pub struct LeaseRequest {
     pub keeps_ms: Option<u64>,
 }
 
+impl LeaseRequest {
+    /// One that takes a turn of any task without labels, waits for none, and says nothing of files.
+    #[must_use]
+    pub const fn of(worker: WorkerId) -> Self {
+        Self {
+            worker,
+            machine: None,
+            wait_ms: 0,
+            task: None,
+            labels: Vec::new(),
+            slots: 1,
+            version: String::new(),
+            keeps_ms: None,
+        }
+    }
+}
+
 /// Everything that a worker needs to run one turn; there are no further look-ups but blobs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Assignment {

@@ -37,16 +37,7 @@ async fn main() -> Result<(), Failed> {
     print("the store alone, existing", opened);
 
     many("accept a task", async |n| drop(client.create_task(&task(), &n.to_string()).await)).await;
-    let asks = LeaseRequest {
-        worker: WorkerId::from_u128(1),
-        machine: None,
-        wait_ms: 0,
-        task: None,
-        labels: Vec::new(),
-        slots: 1,
-        version: String::new(),
-        keeps_ms: None,
-    };
+    let asks = LeaseRequest::of(WorkerId::from_u128(1));
     let job = client.lease(&asks).await?.ok_or("no turn")?;
     many("heartbeat (empty batch)", async |_| drop(client.append(job.turn.id, &batch(&job, 0, 0)).await))
         .await;

@@ -9,6 +9,7 @@ use legwork_domain::{Level, Patch, Saved};
 use legwork_git::patch::{PATCH, apply};
 use legwork_sandbox::{Layer, Sandbox, WORKSPACE};
 
+use crate::backoff::patiently;
 use crate::checkout::Checkout;
 use crate::clean;
 use crate::end::End;
@@ -117,7 +118,7 @@ impl Turn {
             );
             return Err(End::internal(sentence));
         }
-        let bytes = self.worker.config.client.blob(&patch.blob).await;
+        let bytes = patiently(|| self.worker.config.client.blob(&patch.blob)).await;
         let bytes = bytes
             .map_err(|error| End::internal(format!("The attempt's patch could not be read: {error}")))?;
         let laid = self.worker.lay_out(patch, &bytes).map_err(End::internal)?;

@@ -10,8 +10,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
+use crate::backoff::Backoff;
 use crate::turn::{self, Worker};
-use crate::{Error, recorder, trace};
+use crate::{Error, trace};
 
 /// How long one lease call waits: the most that the API takes.
 const WAIT_MS: u64 = 30_000;
@@ -40,7 +41,7 @@ pub(crate) async fn run(worker: Arc<Worker>, shutdown: CancellationToken) -> Res
         keeps_ms: u64::try_from(worker.shelf.keeps().as_millis()).ok(),
     };
     let mut turns = JoinSet::new();
-    let mut backoff = recorder::Backoff::default();
+    let mut backoff = Backoff::default();
     let mut reaped = Some(reaper);
     loop {
         let lease = async {
@@ -53,7 +54,7 @@ pub(crate) async fn run(worker: Arc<Worker>, shutdown: CancellationToken) -> Res
         };
         match leased {
             Ok(Some(assignment)) => {
-                backoff = recorder::Backoff::default();
+                backoff = Backoff::default();
                 let worker = Arc::clone(&worker);
                 turns.spawn(async move {
                     let span = trace::turn(&assignment);
@@ -61,7 +62,7 @@ pub(crate) async fn run(worker: Arc<Worker>, shutdown: CancellationToken) -> Res
                     drop(slot);
                 });
             }
-            Ok(None) => backoff = recorder::Backoff::default(),
+            Ok(None) => backoff = Backoff::default(),
             Err(error) if error.is_retryable() => pause(backoff.next(), &shutdown).await,
             Err(error) => return Err(Error::Server(error)),
         }

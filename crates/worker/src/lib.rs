@@ -4,6 +4,7 @@
 //! log, and the directories below `data` are caches of checkouts and set-ups. Repository, model and sandbox are hostile
 //! to it; git runs on the host for its own bare mirrors only, and everything with a work tree runs in clean sandboxes.
 
+mod backoff;
 mod cache;
 mod carried;
 mod checkout;

@@ -5,6 +5,7 @@ use legwork_domain::{Patch, SecretAt};
 use legwork_git::patch::{COMPUTED, Changed, Files, PATCH_BYTES_MAX, compute, diff, path_at, stat, tree};
 use legwork_sandbox::{Error, Exit, Sandbox, WORKSPACE};
 
+use crate::backoff::patiently;
 use crate::clean;
 use crate::end::{End, stripped};
 use crate::ground::Ground;
@@ -39,7 +40,7 @@ pub(crate) async fn save(worker: &Worker, client: &Client, ground: &Ground) -> R
     if tree == checkout.tree {
         return Ok(Change::None(left_out));
     }
-    let stored = client.put_blob(patch.clone().into()).await;
+    let stored = patiently(|| client.put_blob(patch.clone().into())).await;
     let blob = stored.map_err(|error| not_stored(&error, &patch))?;
     let saved = Patch { blob, base_commit: checkout.commit.clone(), tree, stat: stat(&patch) };
     Ok(Change::Patch(Box::new(Saved { patch: saved, bytes: patch, left_out })))

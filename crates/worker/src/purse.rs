@@ -6,7 +6,7 @@ use legwork_client::Client;
 use legwork_domain::{Assignment, Budget, Lease, Reservation, Reserved, TurnId};
 use tokio_util::sync::CancellationToken;
 
-use crate::recorder::Backoff;
+use crate::backoff::Backoff;
 
 /// The server's budgets, for one turn under one lease.
 pub(crate) struct Purse {

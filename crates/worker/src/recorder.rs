@@ -20,6 +20,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
+use crate::backoff::Backoff;
+
 /// Events that wait for their batch. A step makes a handful; a flood of output makes thousands and is to be slowed.
 const WAITING_MAX: usize = 1024;
 
@@ -45,26 +47,6 @@ const POST_MAX: Duration = Duration::from_secs(10);
 /// How long after its lease lapsed a turn may still be kept: a server that was away itself gives nobody's turn to another
 /// before all had so long to come back. Whatever else happened, it refuses what comes too late.
 const AWAY_MS: u64 = 10_000;
-
-/// Growing pauses between tries: 50 ms doubled up to 2 s, each cut at random to between half and whole, so that many
-/// workers do not return at once.
-#[derive(Debug, Default)]
-pub(crate) struct Backoff {
-    tries: u32,
-}
-
-impl Backoff {
-    pub(crate) fn next(&mut self) -> Duration {
-        const FIRST_MS: u64 = 50;
-        const DOUBLINGS_MAX: u32 = 5;
-        const LONGEST_MS: u64 = 2000;
-        let whole = (FIRST_MS << self.tries.min(DOUBLINGS_MAX)).min(LONGEST_MS);
-        self.tries = self.tries.saturating_add(1);
-        // The clock's last digits are random enough to spread calls.
-        let spread = u64::try_from(now().micros()).unwrap_or(0) % (whole / 2 + 1);
-        Duration::from_millis(whole - spread)
-    }
-}
 
 /// Why a turn's cancel token was cancelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -414,15 +396,6 @@ fn blobs(ended: &Ended) -> Vec<BlobId> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn pauses_grow_and_stay_bounded() {
-        let mut backoff = Backoff::default();
-        let first = backoff.next();
-        assert!((25..=50).contains(&first.as_millis()), "{first:?}");
-        let last = std::iter::repeat_with(|| backoff.next()).take(20).last().unwrap();
-        assert!((800..=2000).contains(&last.as_millis()), "{last:?}");
-    }
 
     #[test]
     fn the_first_reason_of_a_cancel_stays() {

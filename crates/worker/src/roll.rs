@@ -17,7 +17,7 @@ use legwork_client::Client;
 use legwork_domain::WorkerId;
 use rustix::fs::{FlockOperation, flock};
 
-use crate::recorder::Backoff;
+use crate::backoff::Backoff;
 
 /// Names a start of this machine's kernel (`proc_sys_kernel(5)`).
 const BOOT: &str = "/proc/sys/kernel/random/boot_id";

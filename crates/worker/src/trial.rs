@@ -6,6 +6,7 @@
 use legwork_domain::{Check, Environment, EventKind, Failure, Outcome, Verdict};
 use legwork_environment::Detected;
 
+use crate::backoff::patiently;
 use crate::checks::Room;
 use crate::end::End;
 use crate::layers::Stack;
@@ -52,7 +53,8 @@ impl Turn {
     /// Keeps the environment as it turned out, for who opens a sandbox like it.
     async fn tell_environment(&self, environment: &Environment) -> Result<(), End> {
         let bytes = serde_json::to_vec(environment).map_err(End::internal)?;
-        let stored = self.worker.config.client.put_blob(bytes.into()).await;
+        let client = &self.worker.config.client;
+        let stored = patiently(|| client.put_blob(bytes.clone().into())).await;
         let blob =
             stored.map_err(|error| End::internal(format!("The environment could not be kept: {error}")))?;
         let (turn, name) = (self.timeline.turn(), ENVIRONMENT.to_owned());

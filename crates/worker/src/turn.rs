@@ -17,6 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
 use crate::Config;
+use crate::backoff::patiently;
 use crate::cache::Cache;
 use crate::checks::Room;
 use crate::end::End;
@@ -366,7 +367,7 @@ impl Turn {
         let Assignment { task, attempt, turn, history, .. } = &self.assignment;
         let mut images = Vec::new();
         for blob in &turn.images {
-            let bytes = self.worker.config.client.blob(blob).await;
+            let bytes = patiently(|| self.worker.config.client.blob(blob)).await;
             let bytes =
                 bytes.map_err(|error| End::internal(format!("An image could not be read: {error}")))?;
             images.push(data_url(&bytes));

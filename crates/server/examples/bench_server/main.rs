@@ -81,16 +81,7 @@ async fn leased(client: &Client, count: u32, keys: &str) -> Result<Vec<Assignmen
 }
 
 fn asks() -> LeaseRequest {
-    LeaseRequest {
-        worker: WorkerId::from_u128(1),
-        machine: None,
-        wait_ms: 0,
-        task: None,
-        labels: Vec::new(),
-        slots: 1,
-        version: String::new(),
-        keeps_ms: None,
-    }
+    LeaseRequest::of(WorkerId::from_u128(1))
 }
 
 /// A batch as commands make them: each event some lines of output.

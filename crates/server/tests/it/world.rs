@@ -125,16 +125,7 @@ pub(crate) fn http_client() -> reqwest::Client {
 }
 
 pub(crate) fn asks(wait_ms: u64, task: Option<TaskId>) -> LeaseRequest {
-    LeaseRequest {
-        worker: WorkerId::from_u128(1),
-        machine: None,
-        wait_ms,
-        task,
-        labels: Vec::new(),
-        slots: 1,
-        version: String::new(),
-        keeps_ms: None,
-    }
+    LeaseRequest { wait_ms, task, ..LeaseRequest::of(WorkerId::from_u128(1)) }
 }
 
 pub(crate) fn request(prompt: &str) -> NewTask {

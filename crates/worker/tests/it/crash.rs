@@ -74,7 +74,7 @@ fn is_whole(run: &Run) {
 }
 
 /// Whether the context grows by an entry of this kind that holds this text.
-pub(crate) fn tells(kind: &EventKind, entry: &str, text: &str) -> bool {
+fn tells(kind: &EventKind, entry: &str, text: &str) -> bool {
     let EventKind::Context { context, .. } = kind else { return false };
     context.entries.iter().any(|value| value["entry"] == entry && value.to_string().contains(text))
 }
@@ -190,4 +190,14 @@ async fn a_server_that_is_away_for_twenty_seconds_costs_nothing() {
     assert!(patch.contains("+one\n+two\n+three\n"), "{patch}");
     let turn = &world.client.task(view.task.id).await.unwrap().attempts[0].turns[0];
     assert_eq!((turn.epoch, turn.tries), (1, 1), "one lease saw it through");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nor_does_one_that_is_away_when_the_patch_is_saved() {
+    let mut world = World::new().await;
+    let repository = world.repository(&[("a", "a\n")]);
+    let view = world.client.create_task(&world.task(&repository, world.script(SCRIPT)), "k").await.unwrap();
+    until(&world, &view, |kind| tells(kind, "assistant", "Done.")).await;
+    world.server_is_away(Duration::from_secs(3)).await;
+    is_whole(&world.follow(&view).await);
 }

@@ -1,12 +1,12 @@
 //! Work that goes on on a machine that does not have its files.
 
 use legwork_domain::{
-    Ended, EventBatch, EventKind, Failure, Finish, FollowUp, LeaseRequest, NewEvent, Outcome, TaskView,
-    Timestamp, WorkerId,
+    Assignment, Context, ContextChange, Ended, EventBatch, EventKind, Failure, Finish, FollowUp, Lease,
+    LeaseRequest, NewEvent, Outcome, TaskView, Timestamp, WorkerId,
 };
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::crash::{tells, until};
 use crate::world::{Run, World, git_in};
 
 impl World {
@@ -116,23 +116,75 @@ async fn what_was_put_back_stays_put_back() {
     assert!(run.notices().contains("None differed from the base"), "{}", run.notices());
 }
 
+/// What a worker of another machine told of a turn before nobody heard of it any more.
+struct Before<'a> {
+    world: &'a World,
+    job: Box<Assignment>,
+    told: u64,
+}
+
+impl<'a> Before<'a> {
+    async fn takes_a_turn(world: &'a World) -> Self {
+        let request = LeaseRequest::of(WorkerId::from_u128(9));
+        let job = world.client.lease(&request).await.unwrap().unwrap();
+        Self { world, job: Box::new(job), told: 0 }
+    }
+
+    async fn tells(&mut self, kind: EventKind) {
+        let events = vec![NewEvent { at: Timestamp::from_micros(1), kind }];
+        let Lease { epoch, id, .. } = self.job.lease;
+        let batch = EventBatch { epoch, lease: Some(id), first: self.told, events, transition: None };
+        self.world.client.append(self.job.turn.id, &batch).await.unwrap();
+        self.told += 1;
+    }
+
+    /// Its files, which nobody finds.
+    async fn has_files(&mut self) {
+        let (turn, layers) = (self.job.turn.id, vec!["/no/such/layer".into()]);
+        self.tells(EventKind::Snapshot { turn, layers, live: None, saved: None }).await;
+    }
+
+    async fn talks(&mut self, entries: serde_json::Value) {
+        let serde_json::Value::Array(entries) = entries else { panic!("entries are an array") };
+        let context = Context { change: ContextChange::Append, entries };
+        self.tells(EventKind::Context { turn: self.job.turn.id, context }).await;
+    }
+
+    async fn is_cancelled(self) {
+        let Lease { epoch, id, .. } = self.job.lease;
+        let ended = Ended::nothing(Outcome::Cancelled, "Cancelled.", Timestamp::from_micros(2));
+        let finish =
+            Finish { epoch, lease: Some(id), first: self.told, events: Vec::new(), ended, blobs: Vec::new() };
+        self.world.client.finish(self.job.turn.id, &finish).await.unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_last_word_about_files_that_are_lost_is_none() {
     let world = World::without_worker().await;
     let repository = world.repository(&[("a", "a\n")]);
     let write = "[[turn]]\ncalls = [{ tool = \"exec_command\", arguments = { cmd = \"echo one > log\" } }]\n";
-    let script = format!("{write}[[turn]]\ntext = \"Done.\"\n{write}[[turn]]\ntext = \"Done again.\"\n");
-    let task = world.task(&repository, world.script(&script));
-    let mut worker = world.start_process();
-    let view = world.client.create_task(&task, "k").await.unwrap();
-    until(&world, &view, |kind| tells(kind, "assistant", "Done.")).await;
-    worker.kill();
+    let script = format!(
+        "{write}[[turn]]\ntext = \"It is written.\"\n{write}[[turn]]\ntext = \"It is written again.\"\n"
+    );
+    let view = world.client.create_task(&world.task(&repository, world.script(&script)), "k").await.unwrap();
+    let mut before = Before::takes_a_turn(&world).await;
+    before.has_files().await;
+    let turn = before.job.turn.id;
+    let history = json!([
+        { "origin": "goal", "turn": turn, "entry": "user", "parts": [{ "text": "Write a log" }] },
+        { "origin": "model", "entry": "call", "id": "call_1", "name": "exec_command",
+          "input": { "json": "{\"cmd\":\"echo one > log\"}" } },
+        { "origin": "tool", "entry": "output", "id": "call_1", "parts": [{ "text": "Process exited with code 0" }] },
+        { "origin": "model", "stop": "end_turn", "entry": "assistant", "text": "It is written." },
+    ]);
+    before.talks(history).await;
     world.leases_lapse().await;
-    world.loses_its_machine();
-    world.start_worker_at("two");
+    world.start_worker();
     let run = world.follow(&view).await;
     assert_eq!(run.ended.outcome, Outcome::Succeeded, "{}", run.ended.sentence);
     assert!(String::from_utf8_lossy(&run.patch).contains("+one\n"), "{}", run.notices());
+    assert!(run.notices().contains("it goes on from a fresh checkout"), "{}", run.notices());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -140,26 +192,9 @@ async fn where_nobody_has_anything_the_turn_says_so() {
     let world = World::without_worker().await;
     let repository = world.repository(&[("a", "a\n")]);
     let view = world.client.create_task(&world.task(&repository, world.model(&["true"])), "k").await.unwrap();
-    // A worker of before, whose patch could not be made.
-    let request = LeaseRequest {
-        worker: WorkerId::from_u128(9),
-        machine: None,
-        wait_ms: 0,
-        task: None,
-        labels: Vec::new(),
-        slots: 1,
-        version: String::new(),
-        keeps_ms: None,
-    };
-    let job = world.client.lease(&request).await.unwrap().unwrap();
-    let (turn, epoch, lease) = (job.turn.id, job.lease.epoch, Some(job.lease.id));
-    let kind = EventKind::Snapshot { turn, layers: vec!["/no/such/layer".into()], live: None, saved: None };
-    let events = vec![NewEvent { at: Timestamp::from_micros(1), kind }];
-    let batch = EventBatch { epoch, lease, first: 0, events, transition: None };
-    world.client.append(turn, &batch).await.unwrap();
-    let ended = Ended::nothing(Outcome::Cancelled, "Cancelled.", Timestamp::from_micros(2));
-    let finish = Finish { epoch, lease, first: 1, events: Vec::new(), ended, blobs: Vec::new() };
-    world.client.finish(turn, &finish).await.unwrap();
+    let mut before = Before::takes_a_turn(&world).await;
+    before.has_files().await;
+    before.is_cancelled().await;
     world.start_worker();
     let run = world.goes_on(&view).await;
     assert_eq!(run.ended.outcome, Outcome::Failed { reason: Failure::Sandbox });

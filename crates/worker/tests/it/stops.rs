@@ -54,16 +54,7 @@ async fn a_stale_epoch_writes_nothing() {
     let repository = world.repository(&[("a", "a\n")]);
     let task = world.task(&repository, world.model(&["echo b > a"]));
     world.client.create_task(&task, "k").await.unwrap();
-    let request = LeaseRequest {
-        worker: WorkerId::from_u128(9),
-        machine: None,
-        wait_ms: 0,
-        task: None,
-        labels: Vec::new(),
-        slots: 1,
-        version: String::new(),
-        keeps_ms: None,
-    };
+    let request = LeaseRequest::of(WorkerId::from_u128(9));
     let assignment = world.client.lease(&request).await.unwrap().unwrap();
     let batch = EventBatch {
         epoch: assignment.lease.epoch + 1,

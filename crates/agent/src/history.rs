@@ -209,6 +209,16 @@ impl History {
         Some((stop, said.join("\n\n")))
     }
 
+    /// The last answer, if this turn's answers are more than the `counted` requests whose cost was told: its worker was lost
+    /// between its first call and its end. A failed request or a compaction since may hide it, never make one up.
+    pub(crate) fn uncounted(&self, turn: TurnId, counted: u32) -> Option<&[Record]> {
+        let goal = self.records.iter().rposition(|record| record.origin == Origin::Goal { turn })?;
+        let is_models = |record: &Record| matches!(record.origin, Origin::Model { .. });
+        let answers = self.records[goal..].chunk_by(|one, next| is_models(one) && is_models(next));
+        let answers: Vec<_> = answers.filter(|chunk| chunk.iter().all(is_models)).collect();
+        answers.last().filter(|_| answers.len() > counted as usize).copied()
+    }
+
     pub(crate) fn records(&self) -> &[Record] {
         &self.records
     }
@@ -370,6 +380,25 @@ mod tests {
         assert_eq!(word(vec![goal(), text("cut off by a crash")]), None);
         assert_eq!(word(vec![goal(), call("c"), last(Stop::EndTurn, "b")]), None);
         assert_eq!(word(vec![last(Stop::EndTurn, "b"), goal()]), None);
+    }
+
+    #[test]
+    fn an_answer_whose_cost_was_not_told_is_found() {
+        let mut history = History::default();
+        let goal = || Record::said(Origin::Goal { turn: TURN }, "do it");
+        history.append(vec![
+            call("before"),
+            goal(),
+            call("a"),
+            call("b"),
+            Record::output("a".into(), vec![]),
+        ]);
+        assert_eq!(history.uncounted(TURN, 1), None);
+        assert_eq!(history.uncounted(TURN, 0), Some([call("a"), call("b")].as_slice()));
+        history.append(vec![Record::output("b".into(), vec![]), call("c")]);
+        assert_eq!(history.uncounted(TURN, 1), Some([call("c")].as_slice()));
+        assert_eq!(history.uncounted(TURN, 3), None, "a request failed or made a summary");
+        assert_eq!(history.uncounted(TurnId::from_u128(9), 0), None);
     }
 
     #[test]

@@ -110,6 +110,15 @@ impl Budget {
         });
     }
 
+    /// Adds about what an answer cost whose worker was lost before it told that.
+    pub(crate) fn spend_untold(&mut self, input_tokens: u64, output_tokens: u64, calls: usize, info: &Info) {
+        self.usage.model_requests += 1;
+        self.usage.tool_calls =
+            self.usage.tool_calls.saturating_add(u32::try_from(calls).unwrap_or(u32::MAX));
+        self.asked = Asked { tokens: input_tokens, price: info.price };
+        self.spend_void(output_tokens);
+    }
+
     /// The end by wall time.
     pub(crate) fn out_of_time(&self) -> Stop {
         let detail = format!("The turn ran for its {} s.", self.limits.wall_ms / 1000);

@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use legwork_domain::{
-    ContextChange, Decision, Item, ItemBody, ItemId, ItemStatus, Level, Message, MessageBody, Waiting,
+    ContextChange, Decision, EventKind, Item, ItemBody, ItemId, ItemStatus, Level, Message, MessageBody,
+    Waiting,
 };
 use legwork_model::{CallInput, Entry, Part, Stop as ModelStop};
 use serde_json::Value;
@@ -137,6 +138,7 @@ impl Turn {
                 return Some(stop);
             }
         }
+        self.count_untold_answer().await;
         let replies = self.replies(messages);
         if let Some(stop) = self.settle_open_calls(&replies).await {
             return Some(stop);
@@ -144,6 +146,19 @@ impl Turn {
         self.tell(vec![lost.restarted()]).await;
         self.scene.timeline.notice(Level::Info, "The turn goes on where it was interrupted.").await;
         None
+    }
+
+    /// What the answer cost that the lost worker was hearing was billed and is known to nobody, so it is estimated.
+    async fn count_untold_answer(&mut self) {
+        let (turn, counted) = (self.scene.timeline.turn(), self.budget.usage.model_requests);
+        let Some(answer) = self.history.uncounted(turn, counted) else { return };
+        let output: u64 = answer.iter().map(Record::tokens).sum();
+        let is_call = |record: &&Record| matches!(record.entry, Entry::Call { .. });
+        let calls = answer.iter().filter(is_call).count();
+        let input = self.request_tokens().saturating_sub(output);
+        self.budget.spend_untold(input, output, calls, self.model.info());
+        let usage = self.budget.spent();
+        self.scene.timeline.tell(EventKind::Usage { turn, usage }).await;
     }
 
     /// What people replied to what the agent asked; all else they said is heard once the open calls have their results.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use legwork_domain::{EventKind, ItemBody, ItemStatus, Outcome, Phase, State, TaskView};
+use legwork_domain::{EventKind, ItemBody, ItemStatus, Outcome, Phase, Precision, State, TaskView};
 use tokio_util::sync::CancellationToken;
 
 use crate::world::{Run, World, be_a_worker, check};
@@ -61,7 +61,12 @@ fn is_whole(run: &Run) {
         patch.lines().filter(|line| line.starts_with('+') && !line.starts_with("+++")).collect();
     assert_eq!(lines, ["+one", "+two", "+three"], "each command had its effect once");
     let usage = run.ended.usage;
-    assert_eq!((usage.tokens(), usage.model_requests), (440, 4), "what was spent is known to the token");
+    assert_eq!((usage.model_requests, usage.tool_calls), (4, 3));
+    match usage.precision {
+        Precision::Reported => assert_eq!(usage.tokens(), 440, "what was spent is known to the token"),
+        // The worker was lost while it heard an answer, and the answer's end would have said what it cost.
+        Precision::Estimated => assert!(usage.tokens() > 330, "{usage:?}"),
+    }
     let mut open: Vec<_> = Vec::new();
     for event in &run.events {
         match &event.kind {

@@ -2,7 +2,7 @@
 
 use legwork_domain::{
     Assignment, Context, ContextChange, Ended, EventBatch, EventKind, Failure, Finish, FollowUp, Lease,
-    LeaseRequest, NewEvent, Outcome, TaskView, Timestamp, WorkerId,
+    LeaseRequest, NewEvent, Outcome, Precision, TaskView, Timestamp, WorkerId,
 };
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -185,6 +185,25 @@ async fn a_last_word_about_files_that_are_lost_is_none() {
     assert_eq!(run.ended.outcome, Outcome::Succeeded, "{}", run.ended.sentence);
     assert!(String::from_utf8_lossy(&run.patch).contains("+one\n"), "{}", run.notices());
     assert!(run.notices().contains("it goes on from a fresh checkout"), "{}", run.notices());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_a_lost_worker_heard_is_paid_for() {
+    let world = World::without_worker().await;
+    let repository = world.repository(&[("a", "a\n")]);
+    let view = world.client.create_task(&world.task(&repository, world.model(&["true"])), "k").await.unwrap();
+    let mut before = Before::takes_a_turn(&world).await;
+    let turn = before.job.turn.id;
+    let history = json!([
+        { "origin": "goal", "turn": turn, "entry": "user", "parts": [{ "text": "Look around" }] },
+        { "origin": "model", "entry": "call", "id": "call_1", "name": "exec_command", "input": { "json": "{\"cmd\":\"true\"}" } },
+    ]);
+    before.talks(history).await;
+    world.leases_lapse().await;
+    world.start_worker();
+    let usage = world.follow(&view).await.ended.usage;
+    assert_eq!((usage.model_requests, usage.tool_calls, usage.precision), (2, 1, Precision::Estimated));
+    assert!(usage.input_tokens > 1000, "what a request says before all: {usage:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,6 +9,8 @@ mod breaker;
 mod calls;
 mod compact;
 mod context;
+#[doc(hidden)]
+pub mod fuzz;
 mod history;
 mod limits;
 mod purse;

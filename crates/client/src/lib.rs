@@ -9,6 +9,8 @@ mod access;
 mod error;
 mod feed;
 mod follow;
+#[doc(hidden)]
+pub mod fuzz;
 mod lifecycle;
 mod sse;
 mod transport;

@@ -144,11 +144,15 @@ impl Repository {
         }
         match text.split_once("://") {
             Some(("file", path)) => {
-                Ok(Self::Path(PathBuf::from(unescaped(path.trim_start_matches("localhost")))))
+                let path = unescaped(path.strip_prefix("localhost").unwrap_or(path));
+                if !path.starts_with('/') || path.contains(['\0', '\n']) {
+                    return Err(refused(
+                        "a file URL names an absolute path of this machine, as in file:///srv/project",
+                    ));
+                }
+                Ok(Self::Path(PathBuf::from(path)))
             }
-            Some(("https" | "http" | "ssh" | "git", rest))
-                if rest.starts_with(['-', '/']) || rest.is_empty() =>
-            {
+            Some(("https" | "http" | "ssh" | "git", rest)) if !names_host(authority_of(rest)) => {
                 Err(refused("the URL names no host"))
             }
             // Git and its libraries do not agree on where a host ends that holds one of these.
@@ -177,6 +181,12 @@ impl Repository {
 
 fn authority_of(rest: &str) -> &str {
     rest.split('/').next().unwrap_or(rest)
+}
+
+/// Whether a host stands behind the login, and nothing that ssh would take for an option.
+fn names_host(authority: &str) -> bool {
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    !host.is_empty() && !host.starts_with(['-', ':']) && !authority.starts_with('-')
 }
 
 fn is_odd(letter: char) -> bool {
@@ -210,7 +220,8 @@ fn unescaped(path: &str) -> String {
     let mut at = 0;
     while at < bytes.len() {
         let hex = bytes.get(at + 1..at + 3).and_then(|two| std::str::from_utf8(two).ok());
-        match hex.filter(|_| bytes[at] == b'%').and_then(|two| u8::from_str_radix(two, 16).ok()) {
+        let hex = hex.filter(|two| bytes[at] == b'%' && two.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        match hex.and_then(|two| u8::from_str_radix(two, 16).ok()) {
             Some(byte) => {
                 out.push(byte);
                 at += 3;
@@ -264,6 +275,13 @@ mod tests {
             "",
             "https://",
             "https:///x",
+            "https://me:password@",
+            "https://me@:80/x",
+            "ssh://me@-oProxyCommand=id/x",
+            "file://",
+            "file://relative",
+            "file://elsewhere/srv/a",
+            "file:///srv/a%00b",
             "/a\nb",
             "host::x",
             "https://evil.example?@good.example/x",

@@ -11,6 +11,8 @@ mod archive;
 mod decompress;
 mod directory;
 mod fetch;
+#[doc(hidden)]
+pub mod fuzz;
 mod manifest;
 mod reference;
 mod registry;

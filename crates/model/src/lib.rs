@@ -9,6 +9,8 @@ mod catalog;
 mod entry;
 mod error;
 mod fault;
+#[doc(hidden)]
+pub mod fuzz;
 mod http;
 mod info;
 mod known;

@@ -6,6 +6,8 @@
 //! machine. The room knows nothing of tasks, agents, models or git.
 
 pub mod conformance;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod guest;
 pub mod local;
 mod outlet;

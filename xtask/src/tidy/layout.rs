@@ -12,7 +12,7 @@ use super::rules::Limits;
 pub(crate) fn check(root: &Path, limits: &Limits) -> Result<Vec<Finding>> {
     let mut findings = page(root, "AGENTS.md", limits.agents_lines)?;
     findings.extend(page(root, "ARCHITECTURE.md", limits.architecture_lines)?);
-    for top in ["crates", "e2e", "xtask"] {
+    for top in ["crates", "e2e", "fuzz", "xtask"] {
         let all = walkdir::WalkDir::new(root.join(top)).into_iter();
         for entry in all.filter_entry(|entry| entry.file_name() != "node_modules") {
             let entry = entry.context("could not walk the house")?;

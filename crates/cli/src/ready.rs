@@ -7,7 +7,7 @@
 
 use std::fmt::Write as _;
 
-use legwork_sandbox::{Probe, Status};
+use legwork_sandbox::{PRIVILEGES, Probe, Status};
 
 use crate::config::Config;
 use crate::exit::Trouble;
@@ -40,11 +40,13 @@ pub(crate) async fn check(config: &Config) -> anyhow::Result<()> {
     }
     let state = local::sandboxes(config);
     let probes = tokio::task::spawn_blocking(move || legwork_sandbox::probe(&state)).await?;
-    // A probe can be wrong; the sandbox that is really made is not.
-    if probes.iter().any(is_missing)
-        && let Err(error) = doctor::tried(config).await
-    {
-        return Err(refusal(&error, &probes).into());
+    if probes.iter().any(is_missing) {
+        // A probe can be wrong; the sandbox that is really made is not.
+        let tried = doctor::tried(config).await;
+        // It can be made without some of them, and its files not be kept.
+        let kept = probes.iter().find(|probe| probe.name == PRIVILEGES && is_missing(probe));
+        let kept = kept.map_or(Ok(()), |probe| Err(anyhow::Error::msg(probe.detail.clone())));
+        tried.and(kept).map_err(|error| refusal(&error, &probes))?;
     }
     // Without it the next command only tries again.
     let _ = std::fs::write(&mark, facts);
@@ -57,6 +59,9 @@ fn facts() -> String {
         let value = std::fs::read_to_string(path).unwrap_or_default();
         let _ = writeln!(facts, "{path} {}", value.trim_end_matches(['\n', '\0']));
     }
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let _ =
+        writeln!(facts, "{}", status.lines().find(|line| line.starts_with("CapEff:")).unwrap_or_default());
     for path in PLACES {
         let place = std::fs::read_link(path).unwrap_or_default();
         let _ = writeln!(facts, "{path} {}", place.display());
@@ -74,7 +79,8 @@ fn refusal(error: &anyhow::Error, probes: &[Probe]) -> Trouble {
     let mut mend = String::new();
     let isolation = probes.iter().filter(|probe| is_missing(probe) && !probe.name.ends_with(" limit"));
     for probe in isolation {
-        let _ = writeln!(mend, "{}: {}", probe.name, probe.mend.as_deref().unwrap_or(&probe.detail));
+        let _ =
+            writeln!(mend, "{}: {}. {}", probe.name, probe.detail, probe.mend.as_deref().unwrap_or_default());
     }
     Trouble::failed(what, mend + "legwork doctor shows every layer.")
 }

@@ -24,7 +24,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 pub use outlet::{Caller, Connection, DIRECT, Door, Doors, NAMES, Outlet, PROXY, Query, Stream};
-pub use probe::{Probe, Status, probe};
+pub use probe::{PRIVILEGES, Probe, Status, probe};
 pub use spec::{Access, Bind, IMAGE_TREES_MAX, IfLost, Image, LAYERS_MAX, Layer, Limits, Spec, WORKSPACE};
 pub use toolchains::{Toolchains, toolchains};
 

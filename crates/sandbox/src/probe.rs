@@ -11,6 +11,7 @@
 use std::ffi::{CStr, CString};
 use std::path::Path;
 
+use caps::{CapSet, Capability};
 use nix::libc;
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount};
@@ -28,6 +29,9 @@ const LANDLOCK_SCOPES: i64 = 6;
 
 /// `LANDLOCK_CREATE_RULESET_VERSION` of linux/landlock.h: asks for the version instead of making a ruleset.
 const LANDLOCK_VERSION_FLAG: libc::c_uint = 1;
+
+/// The name of the probe of what this process may do beyond any user.
+pub const PRIVILEGES: &str = "privileges";
 
 /// One layer of isolation or one limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,12 +61,13 @@ pub enum Status {
 #[must_use]
 pub fn probe(state: &Path) -> Vec<Probe> {
     let groups = ControlGroups::find();
-    vec![
-        kernel(),
-        namespaces(),
-        overlay(state),
-        fresh_proc(),
-        user(),
+    let privileges = privileges();
+    // Without them the next ones fail too, and their mends would lead astray.
+    let isolation = match privileges.status {
+        Status::Missing => Vec::new(),
+        Status::Available | Status::Limited => vec![namespaces(), overlay(state), fresh_proc(), user()],
+    };
+    let rest = [
         seccomp(),
         landlock(),
         memory(&groups),
@@ -73,7 +78,8 @@ pub fn probe(state: &Path) -> Vec<Probe> {
             Status::Limited,
             "the writable layer is measured; a flood ends the sandbox within a second",
         ),
-    ]
+    ];
+    [kernel(), privileges].into_iter().chain(isolation).chain(rest).collect()
 }
 
 fn found(name: &'static str, status: Status, detail: impl Into<String>) -> Probe {
@@ -93,6 +99,44 @@ fn kernel() -> Probe {
         return found("kernel", Status::Available, detail);
     }
     broken("kernel", Status::Missing, detail, "Use Linux 5.12 or later")
+}
+
+/// What root needs of its capabilities: to give commands ids that are nobody's, and to keep the files that these leave.
+const ROOT_NEEDS: [Capability; 5] = [
+    Capability::CAP_CHOWN,
+    Capability::CAP_DAC_OVERRIDE,
+    Capability::CAP_FOWNER,
+    Capability::CAP_SETGID,
+    Capability::CAP_SETUID,
+];
+
+/// What this process may do beyond any user, and whether it is enough. An ordinary user needs none.
+fn privileges() -> Probe {
+    // A kernel that does not say what they are says no to what needs them.
+    let has = caps::read(None, CapSet::Effective).unwrap_or_default();
+    if !rustix::process::geteuid().is_root() {
+        let detail = match has.len() {
+            0 => "an ordinary user without capabilities, which is enough".to_owned(),
+            count => format!("an ordinary user with {count} capabilities; none is needed"),
+        };
+        return found(PRIVILEGES, Status::Available, detail);
+    }
+    let lacks: Vec<_> = ROOT_NEEDS.iter().filter(|one| !has.contains(one)).map(ToString::to_string).collect();
+    if lacks.is_empty() {
+        let beyond = has.len() - ROOT_NEEDS.len();
+        let detail = match beyond {
+            0 => "root with the five capabilities that it needs".to_owned(),
+            _ => format!("root with {beyond} capabilities more than it needs; an ordinary user is enough"),
+        };
+        return found(PRIVILEGES, Status::Available, detail);
+    }
+    let detail = format!("root without {}", lacks.join(", "));
+    broken(
+        PRIVILEGES,
+        Status::Missing,
+        detail,
+        "Run it as an ordinary user, who needs no capability, or as root with these",
+    )
 }
 
 fn namespaces() -> Probe {

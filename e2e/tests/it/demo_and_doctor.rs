@@ -15,7 +15,7 @@ fn the_doctor_names_the_layers_of_isolation() {
     let world = World::new();
     let outcome = world.legwork_says(&["doctor"]);
     let said = outcome.stdout.to_lowercase();
-    for layer in ["namespaces", "overlay", "seccomp", "landlock", "memory limit", "model"] {
+    for layer in ["privileges", "namespaces", "overlay", "seccomp", "landlock", "memory limit", "model"] {
         assert!(said.contains(layer), "{layer}\n{}\n{}", outcome.stdout, outcome.stderr);
     }
 }

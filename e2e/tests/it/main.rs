@@ -41,6 +41,7 @@ mod hostile_repository;
 mod images_and_limits;
 mod json_lines;
 mod killed_at_random;
+mod least_privilege;
 mod limits_stop;
 mod login_and_logout;
 mod logs_hold_no_secret;

@@ -147,7 +147,7 @@ impl World {
     }
 
     /// Gives a directory and all below to the one who runs the program.
-    fn give(&self, path: &Path) {
+    pub(crate) fn give(&self, path: &Path) {
         if self.user == User::Ordinary {
             let owner = format!("{NOBODY}:{NOBODY}");
             let status = Command::new("chown").args(["-hR", &owner]).arg(path).status().unwrap();

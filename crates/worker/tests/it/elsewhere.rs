@@ -150,7 +150,7 @@ impl<'a> Before<'a> {
         self.tells(EventKind::Context { turn: self.job.turn.id, context }).await;
     }
 
-    async fn is_cancelled(self) {
+    async fn ends_cancelled(self) {
         let Lease { epoch, id, .. } = self.job.lease;
         let ended = Ended::nothing(Outcome::Cancelled, "Cancelled.", Timestamp::from_micros(2));
         let finish =
@@ -213,7 +213,7 @@ async fn where_nobody_has_anything_the_turn_says_so() {
     let view = world.client.create_task(&world.task(&repository, world.model(&["true"])), "k").await.unwrap();
     let mut before = Before::takes_a_turn(&world).await;
     before.has_files().await;
-    before.is_cancelled().await;
+    before.ends_cancelled().await;
     world.start_worker();
     let run = world.goes_on(&view).await;
     assert_eq!(run.ended.outcome, Outcome::Failed { reason: Failure::Sandbox });

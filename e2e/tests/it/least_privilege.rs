@@ -1,3 +1,4 @@
+use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -13,10 +14,15 @@ const READ_ONLY: &str = r#"mount --make-rprivate / && mount --bind "$1" "$1" && 
 
 fn is_root() -> bool {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIPPED: only root can take privileges away from root");
+        skipped("only root can take privileges away from root");
         return false;
     }
     true
+}
+
+fn skipped(why: &str) {
+    let mut stderr = std::io::stderr();
+    writeln!(stderr, "SKIPPED: {why}").unwrap();
 }
 
 /// A task, begun by `launcher`, which takes the program and its arguments as its last ones.
@@ -63,7 +69,7 @@ fn an_ordinary_user_needs_no_capability_and_no_place_to_write_but_its_own() {
 #[test]
 fn systemd_understands_the_units() {
     if Command::new("systemd-analyze").arg("--version").output().is_err() {
-        eprintln!("SKIPPED: there is no systemd-analyze here");
+        skipped("there is no systemd-analyze here");
         return;
     }
     let world = World::new();

@@ -18,6 +18,7 @@ use tokio::io::AsyncWriteExt;
 
 use crate::problem::Failure;
 use crate::redact::Known;
+use crate::uploads::Uploads;
 
 /// The largest blob: a patch with large binary files, a long output. Larger things belong in the repository.
 pub(crate) const BLOB_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -32,6 +33,8 @@ const STALE_AGE: Duration = Duration::from_secs(60 * 60);
 pub(crate) struct Blobs {
     root: PathBuf,
     unfinished: PathBuf,
+    /// Those that people send just now.
+    pub(crate) uploads: Uploads,
 }
 
 impl Blobs {
@@ -40,7 +43,7 @@ impl Blobs {
         let root = data.join("blobs");
         let unfinished = root.join("unfinished");
         DirBuilder::new().recursive(true).mode(0o700).create(&unfinished)?;
-        Ok(Self { root, unfinished })
+        Ok(Self { root, unfinished, uploads: Uploads::default() })
     }
 
     /// Where writers write before a blob has its name.

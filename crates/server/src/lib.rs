@@ -21,6 +21,7 @@ mod routes;
 mod schema;
 mod streams;
 mod trace;
+mod uploads;
 mod vault;
 mod webhooks;
 

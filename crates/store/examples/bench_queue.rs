@@ -51,6 +51,8 @@ async fn fill(store: &Store, clock: &mut Clock) -> Result<(), Error> {
         let act = Act { actor: Actor::PROCESS, at: clock.now() };
         store.create_user(UserId::from_u128(u128::from(n)), &format!("person {n}"), &act).await?;
     }
+    // Files of a machine that nobody has heard of are known to be gone.
+    ask(store, clock).await?;
     for n in 0..TASKS {
         let mut request = NewTask::new(prompt.clone(), source.clone(), "scripted/x".into());
         if n % 3 == 0 {

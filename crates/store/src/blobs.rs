@@ -51,14 +51,14 @@ impl Store {
         sqlx::query("UPDATE blob_uses SET bytes = $3 WHERE blob = $1 AND used_by = $2")
             .bind(blob.to_string())
             .bind(user.to_string())
-            .bind(column(weight(bytes))?)
+            .bind(column(upload_weight(bytes))?)
             .execute(&mut *transaction)
             .await?;
         Ok(transaction.commit().await?)
     }
 
-    /// Whether a user may upload so many bytes more, where all of its uploads that no task names may have `bytes_max`. One
-    /// that it uploaded before takes no more room.
+    /// Whether a user may upload this with all else that it uploads just now, which weighs so many `bytes` together, where all
+    /// of its uploads that no task names may have `bytes_max`. One that it uploaded before takes no more room.
     ///
     /// # Errors
     /// [`Error::Conflict`] with `too_many_uploads` if not.
@@ -80,7 +80,7 @@ impl Store {
         .fetch_one(&self.readers)
         .await?;
         let used: u64 = number(&row, "bytes")?;
-        if number::<u64>(&row, "known")? > 0 || used.saturating_add(weight(bytes)) <= bytes_max {
+        if number::<u64>(&row, "known")? > 0 || used.saturating_add(bytes) <= bytes_max {
             return Ok(());
         }
         let sentence = format!(
@@ -116,7 +116,9 @@ impl Store {
     }
 }
 
-fn weight(bytes: u64) -> u64 {
+/// What an upload of so many bytes counts.
+#[must_use]
+pub fn upload_weight(bytes: u64) -> u64 {
     bytes.max(UPLOAD_BYTES_MIN)
 }
 

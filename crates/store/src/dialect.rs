@@ -1,8 +1,9 @@
 //! What the two databases do not say alike. Everything else in this crate is one text for both.
 
+use sha2::{Digest as _, Sha256};
 use sqlx::AssertSqlSafe;
 
-use crate::Connection;
+use crate::{Connection, Error};
 
 /// Which database it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +39,21 @@ impl Dialect {
             Self::Postgres => "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
         }
     }
+}
+
+/// Waits until no other transaction is at what has this name, and keeps it until this one ends. Two names that share a place
+/// among Postgres' advisory locks only wait for each other.
+pub(crate) async fn one_at_a_time(connection: &mut Connection, name: &str) -> Result<(), Error> {
+    // SQLite has one write transaction at a time.
+    if Dialect::of(connection) == Dialect::Postgres {
+        let mut place = [0; 8];
+        place.copy_from_slice(&Sha256::digest(name)[..8]);
+        sqlx::query("SELECT 1 AS one FROM (SELECT pg_advisory_xact_lock($1)) AS held")
+            .bind(i64::from_be_bytes(place))
+            .execute(connection)
+            .await?;
+    }
+    Ok(())
 }
 
 /// The statement with the lock that keeps its rows as they are until the write transaction ends. The last word of

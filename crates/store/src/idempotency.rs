@@ -5,7 +5,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use sqlx::Row as _;
 
-use crate::dialect::Dialect;
+use crate::dialect::one_at_a_time;
 use crate::turn_row::{number, text};
 use crate::{Connection, Error, Sent};
 
@@ -34,13 +34,7 @@ impl Call {
     /// at the same moment, each waits here until the one before it has committed or failed, and so sees what it made.
     pub(crate) async fn made(&self, connection: &mut Connection) -> Result<Option<String>, Error> {
         let Some(key) = &self.key else { return Ok(None) };
-        // SQLite has one write transaction at a time.
-        if Dialect::of(connection) == Dialect::Postgres {
-            sqlx::query("SELECT 1 AS one FROM (SELECT pg_advisory_xact_lock($1)) AS held")
-                .bind(lock_of(key))
-                .execute(&mut *connection)
-                .await?;
-        }
+        one_at_a_time(connection, &format!("idempotency/{key}")).await?;
         let row = sqlx::query("SELECT i.digest, COALESCE(i.made, i.task) AS made, (SELECT COUNT(*) FROM tasks t WHERE t.id = i.task \
              AND t.deleted_at IS NOT NULL) AS deleted FROM idempotency i WHERE i.key = $1",
         )
@@ -83,14 +77,6 @@ impl Call {
         .await?;
         Ok(kept.rows_affected() == 1)
     }
-}
-
-/// The key's place among Postgres' advisory locks. Two keys that share one only wait for each other.
-fn lock_of(key: &str) -> i64 {
-    let digest: [u8; 32] = Sha256::digest(format!("idempotency/{key}")).into();
-    let mut place = [0; 8];
-    place.copy_from_slice(&digest[..8]);
-    i64::from_be_bytes(place)
 }
 
 /// What a call hears whose key another one took at the same moment: the same call again gets the answer.

@@ -60,6 +60,7 @@ use sqlx::AnyPool;
 pub use access::{NAME_BYTES_MAX, Thing, USERS_MAX};
 pub use audit::{AUDIT_PAGE_MAX, Act};
 pub use backup::Restored;
+pub use blobs::upload_weight;
 pub use census::Census;
 pub use changes::ChangePage;
 pub use copying::{Copying, Redact};

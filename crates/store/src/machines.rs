@@ -6,14 +6,18 @@
 
 use std::collections::BTreeSet;
 
-use legwork_domain::{AttemptId, EventKind, MachineId, NewEvent, State, Timestamp, WorkerId};
+use legwork_domain::{AttemptId, EventKind, Kind, MachineId, NewEvent, State, Timestamp, Turn, WorkerId};
 use sqlx::Row as _;
 
 use crate::turn_row::{TurnRow, id, json, number, parsed};
-use crate::{Connection, Error, Row, assignment};
+use crate::{Connection, Error, Row, assignment, read};
 
 /// Workers of one machine that are looked at, those that asked last first: a start of a worker is a new one.
 const WORKERS_MAX: i64 = 100;
+
+/// A machine that was not heard of for so long, and none of whose workers has a turn, is silent. Servers note who waits in a
+/// call every ten seconds.
+pub(crate) const SILENT_MS: u64 = 20_000;
 
 /// What an operator decides about the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,13 +67,16 @@ pub(crate) async fn standing(
         .filter(|worker| labels.is_subset(&worker.labels))
         .collect();
     let last = workers.iter().map(|worker| worker.at).max();
-    if let Some(heard_at) = last.filter(|at| *at >= rules.since(now)) {
+    if let Some(heard_at) = last.filter(|at| now.ms_since(*at) <= rules.files_wait_ms.min(SILENT_MS)) {
         return Ok(Standing::Around { heard_at });
     }
-    // A worker whose slots are all taken does not ask.
+    // A worker whose slots are all taken does not ask, and is not silent for that.
     let busy = if workers.is_empty() { BTreeSet::new() } else { busy(connection, machine).await? };
-    let is_busy = workers.iter().any(|worker| busy.contains(&worker.id));
-    Ok(if is_busy { Standing::Around { heard_at: now } } else { Standing::Gone })
+    if workers.iter().any(|worker| busy.contains(&worker.id)) {
+        return Ok(Standing::Around { heard_at: now });
+    }
+    let waited_for = last.filter(|at| *at >= rules.since(now));
+    Ok(waited_for.map_or(Standing::Gone, |heard_at| Standing::Around { heard_at }))
 }
 
 async fn workers(connection: &mut Connection, machine: MachineId) -> Result<Vec<Heard>, Error> {
@@ -121,14 +128,18 @@ pub(crate) async fn of_attempt(
     named(&row)
 }
 
-/// Notes where the files are that a worker's events tell of, if they do.
+/// Notes where the files are that a worker's events tell of, if they do. Those of a question are the checkout's, which any
+/// machine can make.
 pub(crate) async fn told(
     connection: &mut Connection,
-    (attempt, machine): (AttemptId, Option<MachineId>),
+    (turn, machine): (&Turn, Option<MachineId>),
     events: &[NewEvent],
 ) -> Result<(), Error> {
     let tells = |event: &NewEvent| matches!(event.kind, EventKind::Snapshot { .. });
-    if events.iter().any(tells) { put(connection, attempt, machine).await } else { Ok(()) }
+    if !events.iter().any(tells) || read::record(connection, turn.task).await?.request.kind == Kind::Ask {
+        return Ok(());
+    }
+    put(connection, turn.attempt, machine).await
 }
 
 async fn put(

@@ -8,17 +8,13 @@ use legwork_domain::{
 };
 use sqlx::Row as _;
 
-use crate::dialect::Lock;
-use crate::machines::{self, QueueRules, Standing};
+use crate::dialect::{Lock, one_at_a_time};
+use crate::machines::{self, QueueRules, SILENT_MS, Standing};
 use crate::turn_row::{TurnRow, column, id, json, number, text};
 use crate::{Connection, Error, Row, Sent, Store};
 
 /// A worker that asked for work within this time counts: the longest wait of one call and a margin.
 const LATELY_MS: i64 = 60_000;
-
-/// A machine that was not heard of for so long is silent. Servers note who waits in a call
-/// every ten seconds.
-const SILENT_MS: u64 = 20_000;
 
 /// How long a worker that does not ask any more is remembered.
 const FORGOTTEN_MS: i64 = 24 * 60 * 60 * 1000;
@@ -312,10 +308,12 @@ async fn needs(
     Ok(Some(Hold::Labels { labels }))
 }
 
-/// Refuses what would put more turns of its sender into the queue than it may have there. Asked after an earlier answer to
-/// the same call was looked for: a call that is sent again makes nothing.
+/// Refuses what would put more turns of its sender into the queue than it may have there; of calls at the same moment each
+/// sees what the one before it put there. Asked after an earlier answer to the same call was looked for: a call that is sent
+/// again makes nothing.
 pub(crate) async fn room(connection: &mut Connection, sent: &Sent<'_>, turns: u32) -> Result<(), Error> {
     let Some(most) = sent.queued_max else { return Ok(()) };
+    one_at_a_time(connection, &format!("queue/{}", sent.act.actor.user)).await?;
     let row = sqlx::query(
         "SELECT COUNT(*) AS queued FROM (SELECT id FROM turns WHERE state_name = 'queued' AND ready = 1 AND owner = $1 \
          LIMIT $2) AS waiting",

@@ -283,7 +283,7 @@ pub(crate) async fn pass(
     if ends {
         follow_up::lock_later(connection, &next).await?;
     }
-    machines::told(connection, (next.attempt, row.machine), &events).await?;
+    machines::told(connection, (&next, row.machine), &events).await?;
     if next.state.lease().is_none() {
         log::append(connection, next.attempt, events).await?;
         events = log::interruptions(connection, &next, now).await?;

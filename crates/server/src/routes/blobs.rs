@@ -43,9 +43,13 @@ pub(super) async fn put(
     if announced.is_some_and(|length: usize| length > BLOB_BYTES_MAX) {
         return Err(Failure::too_large(BLOB_BYTES_MAX));
     }
+    let mut under_way = None;
     if let Identity::Person(caller) = &identity {
-        let (most, announced) = (server.rules.user_uploads_bytes_max, announced.unwrap_or_default() as u64);
-        server.store.room_for_upload(&blob, announced, caller.user(), most).await?;
+        // Who does not say how much may send the most.
+        let one = server.blobs.uploads.begin(caller.user(), announced.unwrap_or(BLOB_BYTES_MAX) as u64);
+        let most = server.rules.user_uploads_bytes_max;
+        server.store.room_for_upload(&blob, one.all(), caller.user(), most).await?;
+        under_way = Some(one);
     }
     // Before the bytes are there: so they are not removed as long unused by who looks just now.
     server.store.hold_blob(&blob, now()).await?;
@@ -54,6 +58,7 @@ pub(super) async fn put(
         let bytes = server.blobs.get(&blob).await?.map_or(0, |(_, length)| length);
         server.store.blob_uploaded(&blob, bytes, caller.user(), now()).await?;
     }
+    drop(under_way);
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -85,6 +85,7 @@ over_both! {
         a_person_has_no_more_live_turns_than_allowed
         a_waiting_person_is_told_why
         a_person_fills_the_queue_no_further_than_it_may
+        at_the_same_moment_it_fills_the_queue_no_further
         uploads_count_until_a_task_names_them;
     lifecycle:
         a_name_and_a_place_are_a_version
@@ -109,6 +110,7 @@ over_both! {
         a_turn_that_is_taken_up_goes_back_to_its_files
         what_the_server_has_is_what_the_log_says
         a_fork_prefers_where_its_turn_was
+        a_question_goes_on_anywhere
         who_starts_from_nothing_goes_anywhere
         files_that_are_known_to_be_gone_are_no_ground
         people_take_turns_on_every_machine;

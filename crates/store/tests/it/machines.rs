@@ -137,6 +137,7 @@ pub(crate) async fn a_busy_machine_is_there_until_its_lease_ends(world: World) {
     for _ in 0..8 {
         world.pass_ms(LEASE_MS / 2);
         world.append(job.turn.id, batch(1, 0, Vec::new())).await.unwrap();
+        assert_eq!(world.hold(turn).await.0, Hold::Machine { machine: ONE }, "a busy machine is not silent");
     }
     assert_eq!(world.on(TWO).await, None, "a worker whose slots are taken does not ask");
     assert_eq!(world.hold(turn).await.0, Hold::Machine { machine: ONE });
@@ -260,6 +261,21 @@ pub(crate) async fn a_fork_prefers_where_its_turn_was(world: World) {
         world.store.finish(job.turn.id, end(1, 0, Vec::new()), world.now()).await.unwrap();
     }
     assert_eq!(world.store.violations(world.now(), 9).await.unwrap(), []);
+}
+
+pub(crate) async fn a_question_goes_on_anywhere(world: World) {
+    for machine in [ONE, TWO] {
+        world.here(machine, &[]).await;
+    }
+    let mut asks = request("x", 1);
+    asks.kind = legwork_domain::Kind::Ask;
+    let view = world.store.create_task(asks, world.sent(None), &world.ids(1)).await.unwrap();
+    let job = world.on(ONE).await.unwrap();
+    let events = vec![snapshot(job.turn.id, "/one")];
+    world.store.finish(job.turn.id, end(1, 0, events), world.now()).await.unwrap();
+    let turn = world.more(view.attempts[0].attempt.id).await.unwrap();
+    assert_eq!(world.hold(turn).await.0, Hold::Slot, "it left no files to wait for");
+    assert_eq!(world.on(TWO).await.unwrap().turn.id, turn);
 }
 
 pub(crate) async fn who_starts_from_nothing_goes_anywhere(world: World) {

@@ -176,11 +176,24 @@ pub(crate) async fn a_person_fills_the_queue_no_further_than_it_may(world: World
     world.lease().await.unwrap();
 }
 
+pub(crate) async fn at_the_same_moment_it_fills_the_queue_no_further(world: World) {
+    let other = world.beside().await;
+    let create = async |store: &legwork_store::Store| {
+        let sent = Sent { queued_max: Some(3), ..world.sent(None) };
+        store.create_task(request("x", 1), sent, &world.ids(1)).await.is_ok()
+    };
+    let calls = (0..12).map(|n| create(if n % 2 == 0 { &world.store } else { &other.store }));
+    let made = futures::future::join_all(calls).await.into_iter().filter(|made| *made).count();
+    assert_eq!(made, 3);
+}
+
 pub(crate) async fn uploads_count_until_a_task_names_them(world: World) {
     let blob = |n: u8| -> legwork_domain::BlobId { format!("{n:064x}").parse().unwrap() };
     let (user, other) = (legwork_domain::UserId::LOCAL, legwork_domain::UserId::from_u128(73));
     const KIB: u64 = 1024;
-    let room = async |n, bytes, user| world.store.room_for_upload(&blob(n), bytes, user, 200 * KIB).await;
+    let room = async |n, bytes, user| {
+        world.store.room_for_upload(&blob(n), legwork_store::upload_weight(bytes), user, 200 * KIB).await
+    };
     room(1, 200 * KIB, user).await.unwrap();
     is_refused(room(1, 201 * KIB, user).await, Error::UPLOADS_FULL);
     world.store.blob_uploaded(&blob(1), 130 * KIB, user, world.now()).await.unwrap();

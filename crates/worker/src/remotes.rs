@@ -27,8 +27,16 @@ pub enum Reach {
     Public(Opened),
 }
 
-/// The variables by which git's HTTP goes through a proxy (curl's manual, "Environment"; `http_proxy` in small letters only).
-const PROXIES: [&str; 5] = ["http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
+/// The variables by which git's HTTP goes through a proxy (curl's manual, "Environment"): what names the other scheme leaves
+/// this one to go straight.
+const fn proxies(protocol: Protocol) -> &'static [&'static str] {
+    match protocol {
+        Protocol::Https => &["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"],
+        // In small letters only.
+        Protocol::Http => &["http_proxy", "all_proxy", "ALL_PROXY"],
+        Protocol::Ssh | Protocol::Git => &[],
+    }
+}
 
 impl Remotes {
     /// How git may get to a URL.
@@ -58,7 +66,7 @@ impl Remotes {
 
     fn has_proxy(&self, protocol: Protocol) -> bool {
         let is_set = |name: &str| self.env.iter().any(|(known, value)| known == name && !value.is_empty());
-        matches!(protocol, Protocol::Https | Protocol::Http) && PROXIES.into_iter().any(is_set)
+        proxies(protocol).iter().copied().any(is_set)
     }
 }
 
@@ -149,5 +157,7 @@ mod tests {
         assert_eq!(led("https://nowhere.example/x", &proxied).await, Ok(Route::Fixed(Vec::new())));
         assert!(led("ssh://git@nowhere.example/x", &proxied).await.is_err());
         assert!(led("https://metadata.example/x", &proxied).await.is_err());
+        // Git would go there by itself, wherever the name leads by then.
+        assert!(led("http://nowhere.example/x", &proxied).await.is_err());
     }
 }

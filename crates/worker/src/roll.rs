@@ -4,12 +4,13 @@
 //! next worker here knows, and need not guess from a clock, whose turns nobody runs any more, and tells the server. Their
 //! epochs go on rising, so that even one that was taken for dead wrongly could write nothing.
 //!
-//! A lock says something only to the kernel that holds it. Where another machine may use the directory too, or this one was
-//! started anew, leases lapse by themselves.
+//! A lock says something only to the kernel that holds it, and only of the file itself. Where another machine may use the
+//! directory too, where this one was started anew, or where the directory is a copy of one that is in use, leases lapse by
+//! themselves.
 
 use std::fs::{DirBuilder, File};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,8 +23,8 @@ use crate::backoff::Backoff;
 /// Names a start of this machine's kernel (`proc_sys_kernel(5)`).
 const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 
-/// The longest text of one: a UUID and a line's end.
-const BOOT_BYTES_MAX: u64 = 64;
+/// The longest text of an entry: a UUID, two numbers of 64 bits and ends of lines.
+const ENTRY_BYTES_MAX: u64 = 128;
 
 /// Dead workers that one start tells of. The next start tells of the rest.
 const DEAD_MAX: usize = 100;
@@ -64,7 +65,7 @@ impl Roll {
         let draft = self.directory.join(format!(".{worker}"));
         let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        file.write_all(boot()?.as_bytes())?;
+        file.write_all(mark(&file, &boot()?)?.as_bytes())?;
         std::fs::rename(&draft, self.directory.join(worker.to_string()))?;
         Ok(Life { _locked: file })
     }
@@ -109,7 +110,9 @@ fn is_dead(entry: &Path, boot: &str) -> bool {
         return false;
     }
     let mut of = String::new();
-    if (&file).take(BOOT_BYTES_MAX).read_to_string(&mut of).is_ok() && of == boot {
+    if (&file).take(ENTRY_BYTES_MAX).read_to_string(&mut of).is_ok()
+        && mark(&file, boot).is_ok_and(|here| of == here)
+    {
         return true;
     }
     let age = file.metadata().and_then(|metadata| metadata.modified()).ok().and_then(|at| at.elapsed().ok());
@@ -121,6 +124,12 @@ fn is_dead(entry: &Path, boot: &str) -> bool {
 
 fn boot() -> io::Result<String> {
     std::fs::read_to_string(BOOT)
+}
+
+/// What an entry holds: which kernel has its lock, and which file that is, so that a copy is known for one.
+fn mark(file: &File, boot: &str) -> io::Result<String> {
+    let it = file.metadata()?;
+    Ok(format!("{boot}{}:{}\n", it.dev(), it.ino()))
 }
 
 #[cfg(test)]
@@ -144,6 +153,20 @@ mod tests {
         assert_eq!(dead(&roll), [one]);
         let _again = roll.enter(one).unwrap();
         assert_eq!(dead(&roll), []);
+    }
+
+    #[test]
+    fn a_copy_of_a_directory_says_nothing_of_who_lives() {
+        let (data, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (roll, copied) = (Roll::of(data.path()), Roll::of(copy.path()));
+        let worker = WorkerId::from_u128(1);
+        let life = roll.enter(worker).unwrap();
+        std::fs::create_dir(&copied.directory).unwrap();
+        let entry = worker.to_string();
+        std::fs::copy(roll.directory.join(&entry), copied.directory.join(&entry)).unwrap();
+        assert_eq!(dead(&copied), []);
+        drop(life);
+        assert_eq!((dead(&roll), dead(&copied)), (vec![worker], Vec::new()));
     }
 
     #[test]

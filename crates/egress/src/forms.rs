@@ -1,5 +1,6 @@
 //! Finding texts in streams: as they are, and as common programs encode them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aho_corasick::{AhoCorasick, MatchKind};
@@ -18,13 +19,12 @@ pub(crate) struct Forms {
 impl Forms {
     /// Of pairs of a value and what stands in for it.
     pub(crate) fn new<'a>(values: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, Error> {
-        let (mut forms, mut replacements) = (Vec::new(), Vec::new());
-        for (value, replacement) in values {
-            for form in legwork_forms::of(value) {
-                forms.push(form.into_bytes());
-                replacements.push(replacement.to_owned());
-            }
-        }
+        let all = |(value, replacement): (&'a str, &'a str)| {
+            legwork_forms::of(value).into_iter().map(move |form| (form.into_bytes(), replacement.to_owned()))
+        };
+        // In order, so that what begins with a text is found without a look at all of them.
+        let forms: BTreeMap<Vec<u8>, String> = values.into_iter().flat_map(all).collect();
+        let (forms, replacements): (Vec<_>, Vec<_>) = forms.into_iter().unzip();
         let finder = match forms.is_empty() {
             true => None,
             false => {
@@ -58,7 +58,8 @@ impl Forms {
             .rev()
             .find(|length| {
                 let tail = &bytes[bytes.len() - length..];
-                self.forms.iter().any(|form| form.len() > *length && form.starts_with(tail))
+                let longer = self.forms.partition_point(|form| form.as_slice() <= tail);
+                self.forms.get(longer).is_some_and(|form| form.starts_with(tail))
             })
             .unwrap_or(0)
     }

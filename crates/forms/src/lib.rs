@@ -8,14 +8,20 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 /// The shortest form that is looked for, in bytes: a shorter one would be found in ordinary text.
 pub const FORM_BYTES_MIN: usize = 8;
 
-/// All forms of a value, each once, none shorter than [`FORM_BYTES_MIN`].
+/// Programs break base 64 into lines of 64 or 76 characters (RFC 7468, RFC 2045). A piece of so many, taken at its multiples,
+/// stands whole in any part of 47: so in one line at least of what 71 bytes or more become.
+const PIECE_CHARS: usize = 24;
+
+/// The longest value whose pieces are looked for: longer ones are keys and certificates, which have lines of their own.
+const IN_PIECES_BYTES_MAX: usize = 4096;
+
+/// All forms of a value, each once, none shorter than [`FORM_BYTES_MIN`]. Shells and people take the white space from its
+/// ends, so it is looked for without that too.
 #[must_use]
 pub fn of(value: &str) -> Vec<String> {
-    let mut forms =
-        vec![value.to_owned(), in_json(value), in_url(value), hex::encode(value), hex::encode_upper(value)];
-    for place in 0..3 {
-        forms.push(in_base64(&STANDARD_NO_PAD, value, place));
-        forms.push(in_base64(&URL_SAFE_NO_PAD, value, place));
+    let mut forms = as_it_is(value);
+    if value.trim() != value {
+        forms.extend(as_it_is(value.trim()));
     }
     forms.retain(|form| form.len() >= FORM_BYTES_MIN);
     forms.sort_unstable();
@@ -23,24 +29,86 @@ pub fn of(value: &str) -> Vec<String> {
     forms
 }
 
+fn as_it_is(value: &str) -> Vec<String> {
+    let mut forms = vec![value.to_owned(), hex::encode(value), hex::encode_upper(value)];
+    forms.extend(in_json_strings(value));
+    forms.extend(in_urls(value));
+    for place in 0..3 {
+        let standard = in_base64(&STANDARD_NO_PAD, value, place);
+        if value.len() <= IN_PIECES_BYTES_MAX {
+            forms.extend(pieces(&standard));
+        }
+        forms.push(standard);
+        forms.push(in_base64(&URL_SAFE_NO_PAD, value, place));
+    }
+    forms
+}
+
 /// Inside a JSON string (RFC 8259, section 7), as writers write it that escape no more than they must.
-fn in_json(value: &str) -> String {
-    let quoted = serde_json::Value::from(value).to_string();
+#[must_use]
+pub fn in_json(text: &str) -> String {
+    let quoted = serde_json::Value::from(text).to_string();
     quoted[1..quoted.len() - 1].to_owned()
+}
+
+/// The same by the standard libraries of Rust and JavaScript, Python, PHP, Go and .NET, which escape more than they must.
+fn in_json_strings(value: &str) -> [String; 5] {
+    let python = escaped(value, |letter| !letter.is_ascii(), |unit| format!("\\u{unit:04x}"));
+    let php = python.replace('/', "\\/");
+    let in_pages = |letter| matches!(letter, '<' | '>' | '&' | '\u{2028}' | '\u{2029}');
+    let go = escaped(value, in_pages, |unit| format!("\\u{unit:04x}"));
+    let in_any_page = |letter: char| !letter.is_ascii() || "\"&'+<>`".contains(letter);
+    let dotnet = escaped(value, in_any_page, |unit| format!("\\u{unit:04X}"));
+    [in_json(value), python, php, go, dotnet]
+}
+
+/// With `\u` and four digits for some letters too (two times for those beyond the first plane).
+fn escaped(value: &str, which: impl Fn(char) -> bool, write: impl Fn(u16) -> String) -> String {
+    let mut out = String::new();
+    for letter in value.chars() {
+        if which(letter) {
+            out.extend(letter.encode_utf16(&mut [0; 2]).iter().map(|unit| write(*unit)));
+        } else {
+            out.push_str(&in_json(letter.encode_utf8(&mut [0; 4])));
+        }
+    }
+    out
 }
 
 /// Percent-encoded: all but unreserved characters (RFC 3986, section 2.3).
 #[must_use]
 pub fn in_url(value: &str) -> String {
+    kept(value, "-._~", |byte| format!("%{byte:02X}"))
+}
+
+/// The same, as Python and JavaScript keep some more letters and as forms of pages are sent, in digits of both cases.
+fn in_urls(value: &str) -> Vec<String> {
+    let mut forms = Vec::new();
+    for letters in ["-._~", "-._~/", "-._~!'()*", "-._*"] {
+        forms.push(kept(value, letters, |byte| format!("%{byte:02X}")));
+        forms.push(kept(value, letters, |byte| format!("%{byte:02x}")));
+    }
+    let spaced: Vec<String> = forms.iter().map(|form| form.replace("%20", "+")).collect();
+    forms.extend(spaced);
+    forms
+}
+
+fn kept(value: &str, letters: &str, write: impl Fn(u8) -> String) -> String {
     let mut out = String::new();
     for byte in value.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+        if byte.is_ascii_alphanumeric() || letters.as_bytes().contains(&byte) {
             out.push(char::from(byte));
         } else {
-            out.push_str(&format!("%{byte:02X}"));
+            out.push_str(&write(byte));
         }
     }
     out
+}
+
+/// What of a long text in base 64 is found however it is broken into lines; the rest at its end is short.
+fn pieces(encoded: &str) -> impl Iterator<Item = String> {
+    let all = encoded.as_bytes().chunks_exact(PIECE_CHARS);
+    all.filter(|piece| piece.len() < encoded.len()).map(|piece| String::from_utf8_lossy(piece).into_owned())
 }
 
 /// In base 64, where `place` bytes stand before the value in its group of three. The characters at the ends that depend on
@@ -73,6 +141,23 @@ mod tests {
     }
 
     #[test]
+    fn a_long_value_is_found_in_base_64_that_is_broken_into_lines() {
+        let value = "github_pat_11ABCDEFG0aBcDeFgHiJkL_mNoPqRsTuVwXyZ0123456789abcdefghijklmnopqrstuvwxyz";
+        let forms = of(value);
+        for width in [64, 76] {
+            for before in 0..width {
+                let encoded = STANDARD.encode(format!("{}{value}\n", "x".repeat(before)));
+                let lines: Vec<&str> =
+                    encoded.as_bytes().chunks(width).map(|line| std::str::from_utf8(line).unwrap()).collect();
+                let text = lines.join("\n");
+                assert!(forms.iter().any(|form| text.contains(form)), "{width} {before}: {text}");
+            }
+        }
+        let most = of(&"x".repeat(IN_PIECES_BYTES_MAX)).len();
+        assert!(most < 1500, "{most}");
+    }
+
+    #[test]
     fn a_value_is_found_as_programs_write_it() {
         let value = "pass \"word\"\n\u{1}é";
         let forms = of(value);
@@ -82,6 +167,22 @@ mod tests {
             "pass%20%22word%22%0A%01%C3%A9",
             "706173732022776f7264220a01c3a9",
             "706173732022776F7264220A01C3A9",
+            "pass%20%22word%22%0a%01%c3%a9",
+            "pass+%22word%22%0A%01%C3%A9",
+            "pass \\\"word\\\"\\n\\u0001\\u00e9",
+        ] {
+            assert!(forms.iter().any(|known| known == form), "{form}: {forms:?}");
+        }
+        assert!(of("long enough\n").iter().any(|form| form == "long enough"), "as a shell gives it");
+        let forms = of("ab/c<d+e'f😀");
+        for form in [
+            "ab/c%3Cd%2Be%27f%F0%9F%98%80",
+            "ab%2Fc%3Cd%2Be'f%F0%9F%98%80",
+            "ab%2fc%3cd%2be%27f%f0%9f%98%80",
+            "ab/c<d+e'f\\ud83d\\ude00",
+            "ab\\/c<d+e'f\\ud83d\\ude00",
+            "ab/c\\u003cd+e'f😀",
+            "ab/c\\u003Cd\\u002Be\\u0027f\\uD83D\\uDE00",
         ] {
             assert!(forms.iter().any(|known| known == form), "{form}: {forms:?}");
         }

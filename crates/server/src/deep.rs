@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use legwork_domain::{BlobId, Invariant, TurnId, Violation};
+use legwork_forms::in_json;
 use legwork_store::{Look, Store};
 use serde::Serialize;
 
@@ -87,15 +88,24 @@ struct Kept {
     sealed: Vec<Violation>,
 }
 
-/// None, where there is no key.
+/// What the key opens. Where there is none, nothing is known of any value, and that is said.
 async fn stored(store: &Store, deep: &Deep) -> Result<Kept, Error> {
     let key = match &deep.key {
         Some(key) => Some(key.clone()),
         None => Key::kept_in(&deep.data)?,
     };
     let mut kept = Kept::default();
-    let Some(key) = key else { return Ok(kept) };
     let (_, sealed) = store.secrets().await?;
+    let Some(key) = key else {
+        if let Some(first) = sealed.first() {
+            let detail = format!(
+                "there is no key, and {} secrets are sealed; logs were not searched for their values",
+                sealed.len()
+            );
+            kept.sealed.push(Violation::new(Invariant::Accepted, first.environment, detail));
+        }
+        return Ok(kept);
+    };
     for secret in &sealed {
         match key.open(secret) {
             Ok(value) => kept.forms.extend(redact::forms_of(&value)),
@@ -112,13 +122,8 @@ async fn stored(store: &Store, deep: &Deep) -> Result<Kept, Error> {
 async fn look(store: &Store, secrets: &[String]) -> Result<legwork_store::Seen, legwork_store::Error> {
     let long = secrets.iter().filter(|secret| secret.len() >= SECRET_BYTES_MIN);
     // As they would stand in a line of JSON.
-    let secrets: Vec<String> = long.map(|secret| within_json(secret)).collect();
+    let secrets: Vec<String> = long.map(|secret| in_json(secret)).collect();
     store.look(&Look { now: now(), violations_max: VIOLATIONS_MAX, secrets: &secrets }).await
-}
-
-fn within_json(text: &str) -> String {
-    let quoted = serde_json::Value::from(text).to_string();
-    quoted[1..quoted.len() - 1].to_owned()
 }
 
 /// What the directory of the blobs showed.

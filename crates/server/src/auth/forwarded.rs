@@ -3,6 +3,7 @@
 //! Each proxy adds at the end of a list whom it was called by. So the list is read from its end, and only as long as the
 //! address before is that of a proxy which the operator trusts: what a stranger wrote itself stands further in front.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
 use axum::extract::{ConnectInfo, FromRequestParts};
@@ -59,8 +60,11 @@ impl FromRequestParts<std::sync::Arc<Server>> for Origin {
 /// stranger's word; so only one is read.
 fn named(headers: &HeaderMap) -> Vec<String> {
     let lines = |name: &str| -> Vec<String> {
-        let lines = headers.get_all(name).into_iter().filter_map(|line| line.to_str().ok());
-        lines.flat_map(|line| line.split(',')).map(|part| part.trim().to_owned()).collect()
+        // A line that is no text counts all the same: its end is a proxy's, however a stranger began it.
+        let lines = headers.get_all(name).into_iter().map(|line| String::from_utf8_lossy(line.as_bytes()));
+        let parts =
+            |line: Cow<'_, str>| line.split(',').map(|part| part.trim().to_owned()).collect::<Vec<_>>();
+        lines.flat_map(parts).collect()
     };
     let usual = lines(X_FORWARDED_FOR);
     if !usual.is_empty() {
@@ -95,7 +99,7 @@ mod tests {
         let trusted = ["127.0.0.1/32", "10.0.0.0/8", "fd00::/8"].map(|network| network.parse().unwrap());
         let mut map = HeaderMap::new();
         for (name, value) in headers {
-            map.append(*name, HeaderValue::from_static(value));
+            map.append(*name, HeaderValue::from_str(value).unwrap());
         }
         Origin::of(peer.parse().unwrap(), &trusted, &map).0.to_string()
     }
@@ -120,6 +124,9 @@ mod tests {
             ("127.0.0.1", vec![("forwarded", "proto=https;FOR=192.0.2.7, for=fd00::2")], "192.0.2.7"),
             ("127.0.0.1", vec![("forwarded", "for=unknown")], "127.0.0.1"),
             ("127.0.0.1", vec![("forwarded", "for=198.51.100.1"), (list, "192.0.2.7")], "192.0.2.7"),
+            // What is no text hides neither what a proxy wrote behind it nor that there is such a header.
+            ("127.0.0.1", vec![("forwarded", "for=198.51.100.1"), (list, "\u{e9}, 192.0.2.7")], "192.0.2.7"),
+            ("127.0.0.1", vec![("forwarded", "for=198.51.100.1"), (list, "\u{e9}")], "127.0.0.1"),
         ] {
             assert_eq!(origin(peer, &headers), who, "{peer} {headers:?}");
         }

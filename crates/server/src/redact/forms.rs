@@ -11,10 +11,10 @@ const LINE_BYTES_MIN: usize = 16;
 pub(crate) fn of(value: &str) -> Vec<String> {
     let mut forms = legwork_forms::of(value);
     if value.contains('\n') {
-        forms.push(value.trim_end().to_owned());
-        forms.extend(value.lines().filter(|line| line.len() >= LINE_BYTES_MIN).map(str::to_owned));
+        // However far they are moved to the right.
+        let lines = value.lines().map(str::trim);
+        forms.extend(lines.filter(|line| line.len() >= LINE_BYTES_MIN).map(str::to_owned));
     }
-    forms.retain(|form| form.len() >= PIECE_BYTES_MIN);
     forms.sort_unstable();
     forms.dedup();
     forms

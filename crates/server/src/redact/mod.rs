@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use aho_corasick::{AhoCorasick, MatchKind};
+use legwork_forms::in_json;
 use legwork_store::Store;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -47,6 +48,9 @@ pub(crate) struct Known {
     revision: Option<u64>,
     /// `None` where there is no secret.
     automaton: Option<AhoCorasick>,
+    /// Finds the forms as they stand in the strings of a document that is written as JSON, where quotes and the like are
+    /// escaped once more.
+    in_documents: Option<AhoCorasick>,
     /// The forms that are looked for, sorted, with the name of each one's secret.
     forms: Vec<(String, String)>,
     /// Length of the longest form.
@@ -97,7 +101,7 @@ impl Redactor {
         document: T,
     ) -> Result<T, serde_json::Error> {
         let known = self.known();
-        if known.automaton.is_none() || !known.finds(&serde_json::to_string(&document)?) {
+        if known.automaton.is_none() || !known.are_in_document(&serde_json::to_string(&document)?) {
             return Ok(document);
         }
         let mut value = serde_json::to_value(&document)?;
@@ -141,14 +145,14 @@ impl Known {
     fn with(forms: BTreeMap<String, String>, revision: Option<u64>) -> Result<Self, RefreshError> {
         let forms: Vec<_> = forms.into_iter().collect();
         let longest = forms.iter().map(|(form, _)| form.len()).max().unwrap_or(0);
-        let automaton = if forms.is_empty() {
-            None
-        } else {
+        let mut known = Self { revision, longest, ..Self::default() };
+        if !forms.is_empty() {
             let mut builder = AhoCorasick::builder();
             builder.match_kind(MatchKind::LeftmostLongest);
-            Some(builder.build(forms.iter().map(|(form, _)| form))?)
-        };
-        Ok(Self { revision, automaton, forms, longest })
+            known.automaton = Some(builder.build(forms.iter().map(|(form, _)| form))?);
+            known.in_documents = Some(AhoCorasick::new(forms.iter().map(|(form, _)| in_json(form)))?);
+        }
+        Ok(Self { forms, ..known })
     }
 
     /// Length of the longest form.
@@ -162,8 +166,8 @@ impl Known {
         Some((&self.forms[found.pattern().as_usize()].1, found.start()))
     }
 
-    fn finds(&self, text: &str) -> bool {
-        self.automaton.as_ref().is_some_and(|automaton| automaton.is_match(text))
+    fn are_in_document(&self, text: &str) -> bool {
+        self.in_documents.as_ref().is_some_and(|automaton| automaton.is_match(text))
     }
 
     fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
@@ -242,6 +246,18 @@ mod tests {
             clean,
             json!({"a": ["x[redacted:TOKEN]y", 5, null], "[redacted:TOKEN]": {"b": "[redacted:TOKEN]"}})
         );
+    }
+
+    #[test]
+    fn a_text_that_holds_json_itself_is_searched_too() {
+        let redactor = knows(&[("TOKEN", "pass\"word\""), ("ACCOUNT", "{\n  \"key\": \"0123456789\\n\"\n}")]);
+        // The whole in JSON, and a single line as it stands.
+        for (text, clean) in [
+            ("{\"token\":\"pass\\\"word\\\"\"}", "{\"token\":\"[redacted:TOKEN]\"}"),
+            ("1:  \"key\": \"0123456789\\n\" ok", "1:  [redacted:ACCOUNT] ok"),
+        ] {
+            assert_eq!(redactor.document(json!({ "output": text })).unwrap(), json!({ "output": clean }));
+        }
     }
 
     #[test]

@@ -308,4 +308,7 @@ async fn a_key_that_does_not_open_a_secret_is_a_finding() {
     assert_eq!(violation.subject, id.to_string());
     assert!(violation.detail.contains(NAME) && violation.detail.contains("does not open it"), "{violation}");
     assert!(!violation.detail.contains("canary"), "{violation}");
+    std::fs::remove_file(world.data().join("secret.key")).unwrap();
+    let without = look(None).await.unwrap().violations;
+    assert!(without.len() == 1 && without[0].detail.contains("there is no key"), "{without:?}");
 }

@@ -4,7 +4,7 @@
 //! long as a worker of that machine that could take it asks for work or has a turn. One that was not heard of for some time
 //! is waited for no longer: the turn then goes on elsewhere, from what the server has.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use legwork_domain::{AttemptId, EventKind, Kind, MachineId, NewEvent, State, Timestamp, Turn, WorkerId};
 use sqlx::Row as _;
@@ -14,6 +14,9 @@ use crate::{Connection, Error, Row, assignment, read};
 
 /// Workers of one machine that are looked at, those that asked last first: a start of a worker is a new one.
 const WORKERS_MAX: i64 = 100;
+
+/// Workers that are looked at to see which machines are there: many times what one server serves.
+const LATELY_MAX: i64 = 10_000;
 
 /// A machine that was not heard of for so long, and none of whose workers has a turn, is silent. Servers note who waits in a
 /// call every ten seconds.
@@ -77,6 +80,39 @@ pub(crate) async fn standing(
     }
     let waited_for = last.filter(|at| *at >= rules.since(now));
     Ok(waited_for.map_or(Standing::Gone, |heard_at| Standing::Around { heard_at }))
+}
+
+/// Machines one of whose workers asked for work lately, with what each of these has: a look at all of them costs what a look
+/// at one does. Others may be waited for too ([`standing`]).
+#[derive(Default)]
+pub(crate) struct Lately(BTreeMap<MachineId, Vec<BTreeSet<String>>>);
+
+impl Lately {
+    pub(crate) async fn read(
+        connection: &mut Connection,
+        (rules, now): (QueueRules, Timestamp),
+    ) -> Result<Self, Error> {
+        let rows = sqlx::query(
+            "SELECT machine, labels FROM workers WHERE last_seen >= $1 AND machine <> '' \
+             ORDER BY last_seen DESC LIMIT $2",
+        )
+        .bind(rules.since(now).micros())
+        .bind(LATELY_MAX)
+        .fetch_all(connection)
+        .await?;
+        let mut machines: BTreeMap<MachineId, Vec<BTreeSet<String>>> = BTreeMap::new();
+        for row in &rows {
+            if let Some(machine) = named(row)? {
+                machines.entry(machine).or_default().push(json(row, "labels")?);
+            }
+        }
+        Ok(Self(machines))
+    }
+
+    /// Whether a turn that needs these labels waits for the machine, as far as this tells.
+    pub(crate) fn holds(&self, machine: MachineId, labels: &BTreeSet<String>) -> bool {
+        self.0.get(&machine).is_some_and(|workers| workers.iter().any(|has| labels.is_subset(has)))
+    }
 }
 
 async fn workers(connection: &mut Connection, machine: MachineId) -> Result<Vec<Heard>, Error> {

@@ -11,7 +11,7 @@ use sqlx::Row as _;
 use crate::dialect::{Lock, one_at_a_time};
 use crate::machines::{self, QueueRules, SILENT_MS, Standing};
 use crate::turn_row::{TurnRow, column, id, json, number, text};
-use crate::{Connection, Error, Row, Sent, Store};
+use crate::{Connection, Error, Row, Sent, Store, schedule};
 
 /// A worker that asked for work within this time counts: the longest wait of one call and a margin.
 const LATELY_MS: i64 = 60_000;
@@ -268,39 +268,44 @@ async fn people(
     at: Option<MachineId>,
 ) -> Result<BTreeMap<String, Person>, Error> {
     let rows = sqlx::query(
-        "SELECT q.owner, q.queued, (SELECT COUNT(*) FROM turns r WHERE r.lease_until IS NOT NULL AND r.owner = q.owner) \
-         AS live FROM (SELECT owner, COUNT(*) AS queued FROM turns WHERE state_name = 'queued' AND ready = 1 \
-         AND ($1 = '' OR machine = '' OR machine = $1) GROUP BY owner) q",
+        "SELECT owner, COUNT(*) AS queued FROM turns WHERE state_name = 'queued' AND ready = 1 \
+         AND ($1 = '' OR machine = '' OR machine = $1) GROUP BY owner",
     )
     .bind(machines::word(at))
-    .fetch_all(connection)
+    .fetch_all(&mut *connection)
     .await?;
+    let live = schedule::live(connection).await?;
     let person = |row: &Row| -> Result<(String, Person), Error> {
-        Ok((row.try_get("owner")?, Person { queued: number(row, "queued")?, live: number(row, "live")? }))
+        let owner: String = row.try_get("owner")?;
+        let live = live.get(&owner).copied().unwrap_or(0);
+        Ok((owner, Person { queued: number(row, "queued")?, live }))
     };
     rows.iter().map(person).collect()
 }
 
-/// What no worker that asks for work has of what the turn needs.
+/// What no worker that asks for work, or has some, has of what the turn needs.
 async fn needs(
     connection: &mut Connection,
     labels: &BTreeSet<String>,
     now: Timestamp,
 ) -> Result<Option<Hold>, Error> {
-    let rows = sqlx::query("SELECT labels FROM workers WHERE last_seen > $1 LIMIT $2")
-        .bind(now.plus_ms(-LATELY_MS).micros())
+    let rows = sqlx::query("SELECT id, labels, last_seen FROM workers ORDER BY last_seen DESC, id LIMIT $1")
         .bind(WORKERS_MAX)
         .fetch_all(&mut *connection)
         .await?;
-    let workers = rows.iter().map(|row| json(row, "labels")).collect::<Result<Vec<BTreeSet<String>>, _>>()?;
+    // A worker whose slots are all taken does not ask.
+    let busy = running(connection).await?;
+    let (mut workers, since): (Vec<BTreeSet<String>>, _) = (Vec::new(), now.plus_ms(-LATELY_MS).micros());
+    for row in &rows {
+        if row.try_get::<i64, _>("last_seen")? > since || busy.contains_key(&id(row, "id")?) {
+            workers.push(json(row, "labels")?);
+        }
+    }
     if workers.iter().any(|has| labels.is_subset(has)) {
         return Ok(None);
     }
     if workers.is_empty() {
-        // A worker whose slots are all taken does not ask.
-        let live = sqlx::query("SELECT id FROM turns WHERE lease_until IS NOT NULL LIMIT 1");
-        let live = live.fetch_optional(connection).await?;
-        return Ok(live.is_none().then_some(Hold::Worker));
+        return Ok(busy.is_empty().then_some(Hold::Worker));
     }
     let nowhere = |label: &&String| !workers.iter().any(|has| has.contains(*label));
     let missing: Vec<String> = labels.iter().filter(nowhere).cloned().collect();

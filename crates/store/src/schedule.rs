@@ -13,7 +13,7 @@ use legwork_domain::{MachineId, Timestamp, TurnId};
 use sqlx::{AssertSqlSafe, Row as _};
 
 use crate::dialect::{Lock, locking};
-use crate::machines::{self, Standing};
+use crate::machines::{self, Lately, Standing};
 use crate::turn_row::{id, json, number};
 use crate::turns::Claim;
 use crate::{Connection, Error, Row};
@@ -172,9 +172,16 @@ async fn has_room(connection: &mut Connection, owner: &str, claim: &Claim) -> Re
 
 /// The lines that the worker may serve, each with its head.
 async fn lines(connection: &mut Connection, claim: &Claim) -> Result<Vec<Line>, Error> {
+    let queues = queues(connection).await?;
+    let elsewhere = |queue: &Queue| queue.machine.filter(|machine| Some(*machine) != claim.machine);
+    let lately = match queues.iter().any(|queue| elsewhere(queue).is_some()) {
+        true => Lately::read(connection, (claim.rules, claim.term.now)).await?,
+        false => Lately::default(),
+    };
     let mut served = Vec::new();
-    for queue in queues(connection).await? {
-        if may_take(connection, &queue, claim).await? {
+    for queue in queues {
+        let is_held = elsewhere(&queue).is_some_and(|machine| lately.holds(machine, &queue.labels));
+        if !is_held && may_take(connection, &queue, claim).await? {
             served.push(queue);
         }
     }
@@ -223,7 +230,7 @@ fn queue(row: &Row) -> Result<Queue, Error> {
 }
 
 /// How many turns of each person workers have.
-async fn live(connection: &mut Connection) -> Result<BTreeMap<String, u32>, Error> {
+pub(crate) async fn live(connection: &mut Connection) -> Result<BTreeMap<String, u32>, Error> {
     let rows =
         sqlx::query("SELECT owner, COUNT(*) AS live FROM turns WHERE lease_until IS NOT NULL GROUP BY owner")
             .fetch_all(connection)

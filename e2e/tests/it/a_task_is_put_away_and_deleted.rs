@@ -27,7 +27,8 @@ fn a_task_is_renamed_put_away_and_deleted() {
 
     let unasked = world.legwork_says(&["task", "rm", &id]);
     assert!(unasked.exits(2).stderr.contains("nothing was deleted"));
-    let deleted = world.legwork_says(&["task", "rm", "--yes", "--json", &id]);
+    // Named two times it is deleted once.
+    let deleted = world.legwork_says(&["task", "rm", "--yes", "--json", &id, &id]);
     assert_eq!(deleted.exits(0).events[0]["deleted"], id.as_str());
     assert!(listed(&["--all"]).is_empty());
     let gone = world.legwork_says(&["task", "show", &id]);

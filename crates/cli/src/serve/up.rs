@@ -13,6 +13,7 @@ use crate::config::{Config, Database, Vars};
 use crate::exit::Exit;
 use crate::local::{self, Host, Worker};
 use crate::signals::Signals;
+use crate::text::count;
 use crate::{models, ready};
 
 /// Starts a server and a worker in one process, and stays until it is told to stop.
@@ -54,7 +55,7 @@ pub async fn run(args: Args, config: &Config, vars: Vars<'_>) -> anyhow::Result<
     let slots = share.slots;
     let mut worker = Worker::start(config, host.client.clone(), catalog, share)?;
     host.ready().await?;
-    let works = format!("{slots} turns at the same time");
+    let works = format!("{} at the same time", count(slots as u64, "turn"));
     let told = Told { json: args.json, worker: &works, database: database.as_ref() };
     announce(Some(&mut seat), &host, config, &told).await?;
     tokio::select! {

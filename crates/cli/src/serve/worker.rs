@@ -14,7 +14,7 @@ use crate::exit::{Exit, Trouble};
 use crate::local::{Share, Worker};
 use crate::run::home;
 use crate::signals::Signals;
-use crate::text::{ACCENT, BOLD, DIM, Line, PLAIN};
+use crate::text::{ACCENT, BOLD, DIM, Line, PLAIN, count};
 use crate::{models, ready};
 
 /// Most turns at the same time: each is a sandbox with processes, memory and disk of its own.
@@ -101,7 +101,7 @@ pub async fn run(args: Args, config: &Config, vars: Vars<'_>) -> anyhow::Result<
         .with(BOLD, "Legwork works for ")
         .with(ACCENT, &server)
         .with(DIM, ": ")
-        .with(PLAIN, &format!("{} turns at the same time", share.slots))])?;
+        .with(PLAIN, &format!("{} at the same time", count(share.slots as u64, "turn")))])?;
     let mut worker = Worker::start(config, Client::new(&server, &token)?, catalog, share)?;
     tokio::select! {
         () = signals.next() => {}

@@ -29,7 +29,11 @@ pub(super) async fn run(args: &Args, call: &Call<'_>) -> anyhow::Result<Exit> {
     let mut views = Vec::with_capacity(args.tasks.len());
     for task in &args.tasks {
         let which = Which { task: Some(task.clone()), attempt: None };
-        views.push(find::task(&which, call.client).await?);
+        let view = find::task(&which, call.client).await?;
+        // One that is named two times is deleted once.
+        if views.iter().all(|known: &TaskView| known.task.id != view.task.id) {
+            views.push(view);
+        }
     }
     if !args.yes && !agreed(&views)? {
         call.answer(&json!({"deleted": null}), &[Line::of("Nothing was deleted.")])?;

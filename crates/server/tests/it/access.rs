@@ -163,3 +163,35 @@ async fn what_one_person_leaves_lying_has_a_bound() {
     assert_eq!(problem["code"], "too_many_queued");
     assert!(problem["detail"].as_str().unwrap().contains("Nothing was stored."), "{problem}");
 }
+
+#[tokio::test]
+async fn what_is_under_way_counts_as_if_it_were_there() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    const KIB: usize = 1024;
+    let world = World::start_with(|config| config.user_uploads_bytes_max = 128 * KIB as u64).await;
+    let (_, made, client) = user(&world, "anna", Role::Runner).await;
+    let mut slow = tokio::net::TcpStream::connect(world.address).await.unwrap();
+    let head = format!(
+        "PUT /v1/blobs/{} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nContent-Length: {}\r\nExpect: 100-continue\r\n\r\n",
+        "0".repeat(64),
+        made.secret,
+        100 * KIB
+    );
+    slow.write_all(head.as_bytes()).await.unwrap();
+    // The server wants the bytes, so it has counted them.
+    let mut answer = [0; 12];
+    slow.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 100");
+    let refused = client.put_blob("one".into()).await.unwrap_err();
+    assert_eq!(refused.code(), Some("too_many_uploads"), "{refused}");
+    drop(slow);
+    // Once the server has noticed that nothing comes any more.
+    for _ in 0..500 {
+        if client.put_blob("one".into()).await.is_ok() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("what broke off still counts");
+}

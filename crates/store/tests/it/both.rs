@@ -110,6 +110,7 @@ over_both! {
         a_turn_that_is_taken_up_goes_back_to_its_files
         what_the_server_has_is_what_the_log_says
         a_fork_prefers_where_its_turn_was
+        what_a_busy_worker_has_is_there
         a_question_goes_on_anywhere
         who_starts_from_nothing_goes_anywhere
         files_that_are_known_to_be_gone_are_no_ground

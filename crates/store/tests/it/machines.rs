@@ -263,6 +263,26 @@ pub(crate) async fn a_fork_prefers_where_its_turn_was(world: World) {
     assert_eq!(world.store.violations(world.now(), 9).await.unwrap(), []);
 }
 
+pub(crate) async fn what_a_busy_worker_has_is_there(world: World) {
+    let mut turns = Vec::new();
+    for _ in 0..2 {
+        let mut request = request("x", 1);
+        request.labels = vec!["gpu".to_owned()];
+        let view = world.store.create_task(request, world.sent(None), &world.ids(1)).await.unwrap();
+        turns.push(view.attempts[0].turns[0].id);
+    }
+    world.here(ONE, &["gpu"]).await;
+    let job = world.take(ONE, None, &["gpu"]).await.unwrap();
+    for _ in 0..8 {
+        world.pass_ms(LEASE_MS / 2);
+        world.append(job.turn.id, batch(1, 0, Vec::new())).await.unwrap();
+    }
+    world.here(TWO, &[]).await;
+    assert_eq!(world.hold(turns[1]).await.0, Hold::Slot);
+    world.store.finish(job.turn.id, end(1, 0, Vec::new()), world.now()).await.unwrap();
+    assert_eq!(world.hold(turns[1]).await.0, Hold::Labels { labels: vec!["gpu".to_owned()] });
+}
+
 pub(crate) async fn a_question_goes_on_anywhere(world: World) {
     for machine in [ONE, TWO] {
         world.here(machine, &[]).await;

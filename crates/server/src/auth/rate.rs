@@ -11,6 +11,7 @@ use governor::clock::{Clock as _, DefaultClock};
 use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
 use legwork_domain::{TokenId, UserId};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::Origin;
 use crate::problem::Failure;
@@ -49,10 +50,15 @@ const fn rate(burst: u32, per_second: u32) -> Rate {
     }
 }
 
+/// Log-ins about which a provider is asked at a time, wherever they come from: a second has room for some hundreds, and an
+/// answer that does not come costs sixty-four connections and no more.
+const AT_PROVIDERS_MAX: usize = 64;
+
 /// The buckets.
 pub(crate) struct Buckets {
     strangers: Bucket<IpAddr>,
     log_ins: Bucket<IpAddr>,
+    at_providers: Semaphore,
     people: Bucket<UserId>,
     workers: Bucket<TokenId>,
 }
@@ -64,6 +70,7 @@ impl Buckets {
         Self {
             strangers: RateLimiter::dashmap(quota(rates.strangers)),
             log_ins: RateLimiter::dashmap(quota(rates.strangers)),
+            at_providers: Semaphore::new(AT_PROVIDERS_MAX),
             people: RateLimiter::dashmap(quota(rates.people)),
             workers: RateLimiter::dashmap(quota(rates.workers)),
         }
@@ -75,9 +82,10 @@ impl Buckets {
         take(&self.strangers, &network(origin.0))
     }
 
-    /// For a log-in that comes back from an identity provider, which is asked about it.
-    pub(crate) fn log_in(&self, origin: Origin) -> Result<(), Failure> {
-        take(&self.log_ins, &network(origin.0))
+    /// For a log-in that comes back from an identity provider, which is asked about it until what this gives is dropped.
+    pub(crate) fn log_in(&self, origin: Origin) -> Result<SemaphorePermit<'_>, Failure> {
+        take(&self.log_ins, &network(origin.0))?;
+        self.at_providers.try_acquire().map_err(|_| Failure::too_often(1.0))
     }
 
     pub(crate) fn person(&self, user: UserId) -> Result<(), Failure> {

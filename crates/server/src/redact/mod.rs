@@ -48,9 +48,9 @@ pub(crate) struct Known {
     revision: Option<u64>,
     /// `None` where there is no secret.
     automaton: Option<AhoCorasick>,
-    /// Finds the forms as they stand in the strings of a document that is written as JSON, where quotes and the like are
-    /// escaped once more.
-    in_documents: Option<AhoCorasick>,
+    /// Finds those forms that a string of a document which is written as JSON holds otherwise, since their quotes and the
+    /// like are escaped once more. `None` where there is none.
+    escaped: Option<AhoCorasick>,
     /// The forms that are looked for, sorted, with the name of each one's secret.
     forms: Vec<(String, String)>,
     /// Length of the longest form.
@@ -150,7 +150,10 @@ impl Known {
             let mut builder = AhoCorasick::builder();
             builder.match_kind(MatchKind::LeftmostLongest);
             known.automaton = Some(builder.build(forms.iter().map(|(form, _)| form))?);
-            known.in_documents = Some(AhoCorasick::new(forms.iter().map(|(form, _)| in_json(form)))?);
+            let written = forms.iter().map(|(form, _)| (form, in_json(form)));
+            let escaped: Vec<String> =
+                written.filter(|(form, written)| written != *form).map(|(_, written)| written).collect();
+            known.escaped = if escaped.is_empty() { None } else { Some(AhoCorasick::new(escaped)?) };
         }
         Ok(Self { forms, ..known })
     }
@@ -167,7 +170,9 @@ impl Known {
     }
 
     fn are_in_document(&self, text: &str) -> bool {
-        self.in_documents.as_ref().is_some_and(|automaton| automaton.is_match(text))
+        let finds =
+            |automaton: &Option<AhoCorasick>| automaton.as_ref().is_some_and(|one| one.is_match(text));
+        finds(&self.automaton) || finds(&self.escaped)
     }
 
     fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {

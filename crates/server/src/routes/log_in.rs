@@ -101,21 +101,15 @@ pub(super) async fn finish(
     let Ok(Query(returned)) = returned else {
         let why =
             "What the identity provider sent you back with cannot be read: something in it is there twice.";
-        return Ok(
-            too_often(server.buckets.stranger(origin)).unwrap_or_else(|| told(StatusCode::BAD_REQUEST, why))
-        );
+        return Ok(refused(&server, origin, why));
     };
     let Some(pending) = pending(&server, &name, &returned, &headers).await? else {
         let why =
             "This log-in did not begin in this browser, was used before, or took more than ten minutes.";
-        return Ok(
-            too_often(server.buckets.stranger(origin)).unwrap_or_else(|| told(StatusCode::BAD_REQUEST, why))
-        );
+        return Ok(refused(&server, origin, why));
     };
     // The provider is called for it, whoever began it. Counted apart, so that guesses keep nobody out.
-    if let Some(answer) = too_often(server.buckets.log_in(origin)) {
-        return Ok(answer);
-    }
+    let Ok(_place) = server.buckets.log_in(origin) else { return Ok(too_often()) };
     let Some(code) = returned.code.filter(|_| returned.error.is_none()) else {
         let why = format!("The identity provider says: {}.", returned.error.as_deref().unwrap_or("no code"));
         return Ok(told(StatusCode::FORBIDDEN, &why));
@@ -155,10 +149,18 @@ async fn pending(
     Ok(Some(pending).filter(|_| !is_used))
 }
 
+/// The page for somebody who brings no log-in of this browser's.
+fn refused(server: &Server, origin: Origin, why: &str) -> Response {
+    match server.buckets.stranger(origin) {
+        Ok(()) => told(StatusCode::BAD_REQUEST, why),
+        Err(_) => too_often(),
+    }
+}
+
 /// The page for who comes too often.
-fn too_often(counted: Result<(), Failure>) -> Option<Response> {
-    let why = "Too many log-ins come from where you are. Try again in a minute.";
-    counted.err().map(|_| told(StatusCode::TOO_MANY_REQUESTS, why))
+fn too_often() -> Response {
+    let why = "Too many log-ins come from where you are, or from everywhere together. Try again in a minute.";
+    told(StatusCode::TOO_MANY_REQUESTS, why)
 }
 
 async fn welcome(server: &Server, provider: &Provider, person: &Person) -> Result<Response, Failure> {

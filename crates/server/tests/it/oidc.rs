@@ -45,6 +45,8 @@ struct Idp {
     /// The query of the last `authorize`, as the browser would bring it.
     asked: Mutex<HashMap<String, String>>,
     person: Mutex<Value>,
+    /// Held while it is to answer nobody.
+    answers: tokio::sync::RwLock<()>,
 }
 
 /// The PEM of a key (RFC 8410), from its 32 bytes.
@@ -67,6 +69,7 @@ impl Idp {
             person: Mutex::new(
                 json!({ "sub": "1", "email": "ada@corp.example", "preferred_username": "ada" }),
             ),
+            answers: tokio::sync::RwLock::default(),
         });
         let router = Router::new()
             .route("/.well-known/openid-configuration", get(Self::describe))
@@ -106,6 +109,7 @@ impl Idp {
         headers: HeaderMap,
         body: String,
     ) -> Result<Json<Value>, StatusCode> {
+        drop(idp.answers.read().await);
         let asked = idp.asked.lock().unwrap().clone();
         let form = Url::parse(&format!("form:?{body}")).unwrap();
         let form: HashMap<String, String> = form.query_pairs().into_owned().collect();
@@ -417,4 +421,34 @@ async fn github_says_who_somebody_is_in_its_own_way() {
     assert_eq!((&me["user"]["name"], &me["grants"]), (&json!("octocat"), &json!([])));
     *idp.person.lock().unwrap() = json!({ "id": 1, "login": "mallory" });
     assert_eq!(Browser::default().log_in(&world, &idp).await.status(), 403);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_is_asked_about_so_many_at_a_time() {
+    const AT_A_TIME: usize = 64;
+    let idp = Idp::start().await;
+    let world = World::start_with(|config| {
+        config.door.providers = vec![provider(&idp, of_the_company())];
+        let many = std::num::NonZeroU32::new(1000).unwrap();
+        config.door.rates.strangers = legwork_server::Rate { burst: many, per_second: many };
+    })
+    .await;
+    let silent = idp.answers.write().await;
+    let mut browsers = Vec::new();
+    for _ in 0..=AT_A_TIME {
+        let mut browser = Browser::default();
+        let asked = browser.leave(&world, &idp).await;
+        browsers.push((browser, asked));
+    }
+    let come_back = |(mut browser, asked): (Browser, HashMap<String, String>)| {
+        let world = &world;
+        async move { browser.come_back(world, &asked["state"]).await.status().as_u16() }
+    };
+    let mut coming: futures::stream::FuturesUnordered<_> = browsers.into_iter().map(come_back).collect();
+    let first = futures::StreamExt::next(&mut coming).await;
+    assert_eq!(first, Some(429), "the others wait for the provider");
+    drop(silent);
+    let rest: Vec<u16> = futures::StreamExt::collect(coming).await;
+    assert!(rest.len() == AT_A_TIME && !rest.contains(&429), "{rest:?}");
+    assert_eq!(Browser::default().log_in(&world, &idp).await.status(), 303, "and then there is room again");
 }

@@ -20,9 +20,11 @@ const FILE: &str = "machine";
 /// If it can be neither read nor made, or is no name.
 pub(crate) fn of(data: &Path) -> io::Result<MachineId> {
     let make = || Ok(MachineId::from_u128(u128::from_be_bytes(once::random()?)).to_string().into_bytes());
-    let bytes = once::file(&data.join(FILE), make)?;
+    let bytes = once::file(&data.join(FILE), make)
+        .map_err(|error| io::Error::new(error.kind(), format!("its file `{FILE}`: {error}")))?;
     let text = String::from_utf8_lossy(&bytes);
-    text.trim().parse().map_err(|error| io::Error::other(format!("the file `{FILE}`: {error}")))
+    let mend = "remove it, and the directory gets a new name";
+    text.trim().parse().map_err(|error| io::Error::other(format!("its file `{FILE}`: {error}; {mend}")))
 }
 
 #[cfg(test)]
@@ -36,6 +38,11 @@ mod tests {
         assert_eq!(of(one.path()).unwrap(), name);
         assert_ne!(of(two.path()).unwrap(), name);
         std::fs::write(one.path().join(FILE), "mach_x").unwrap();
-        assert!(of(one.path()).unwrap_err().to_string().contains("is not an id"));
+        let refused = of(one.path()).unwrap_err().to_string();
+        assert!(refused.contains("is not an id") && refused.contains("remove it"), "{refused}");
+        std::fs::remove_file(one.path().join(FILE)).unwrap();
+        std::os::unix::fs::symlink("nowhere", one.path().join(FILE)).unwrap();
+        let refused = of(one.path()).unwrap_err().to_string();
+        assert!(refused.starts_with("its file `machine`: "), "{refused}");
     }
 }

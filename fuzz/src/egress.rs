@@ -5,7 +5,8 @@ use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use legwork_egress::{
-    Authority, Door, Host, Opened, Pattern, Policy, Proxy, Resolver, Roots, Rule, Settings, Visit, hello,
+    Authority, Door, Host, Opened, Pattern, Policy, Proxy, Resolver, Roots, Rule, Settings, Tripwire, Visit,
+    hello,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -30,7 +31,7 @@ static PROXY: LazyLock<Arc<Proxy>> = LazyLock::new(|| {
     let settings = Settings {
         policy,
         secrets: Vec::new(),
-        canaries: Vec::new(),
+        tripwire: Tripwire::new("nobody-has-this-decoy").expect("a tripwire"),
         resolver: Arc::new(Nowhere),
         opened: Opened::default(),
         upstream: None,

@@ -30,7 +30,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub use purse::{Grant, Purse, Wish};
-pub use timeline::{Telling, Timeline, now};
+pub use timeline::{Telling, Timeline, Watch, now};
 pub use turn::run_turn;
 
 /// What one turn needs.

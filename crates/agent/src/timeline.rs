@@ -25,22 +25,35 @@ pub enum Telling {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Closed;
 
+/// Sees all that a timeline tells, before the log does.
+pub trait Watch: Send + Sync {
+    /// It is being told. Returns soon, and cannot keep it from being told.
+    fn sees(&self, event: &EventKind);
+}
+
 /// Where a turn's items and events are told: it numbers items, stamps times and puts all on one bounded channel.
 ///
 /// A full channel makes the teller wait, so a slow log slows the turn and never fills memory. A closed channel (the turn
 /// was taken away) swallows what is told; the turn's cancel token ends the teller.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Timeline {
     turn: TurnId,
     next_item: Arc<AtomicU32>,
     log: mpsc::Sender<Telling>,
+    watch: Option<Arc<dyn Watch>>,
 }
 
 impl Timeline {
     /// A timeline whose first item has the number `next_item`.
     #[must_use]
     pub fn new(turn: TurnId, next_item: u32, log: mpsc::Sender<Telling>) -> Self {
-        Self { turn, next_item: Arc::new(AtomicU32::new(next_item)), log }
+        Self { turn, next_item: Arc::new(AtomicU32::new(next_item)), log, watch: None }
+    }
+
+    /// The same, and `watch` sees what it tells from now on.
+    #[must_use]
+    pub fn watched_by(self, watch: Arc<dyn Watch>) -> Self {
+        Self { watch: Some(watch), ..self }
     }
 
     /// The turn that it belongs to.
@@ -51,6 +64,9 @@ impl Timeline {
 
     /// Tells an event that is not an item.
     pub async fn tell(&self, kind: EventKind) {
+        if let Some(watch) = &self.watch {
+            watch.sees(&kind);
+        }
         // The only error is a closed channel, which the doc above explains.
         let _ = self.log.send(Telling::Event(NewEvent { at: now(), kind })).await;
     }

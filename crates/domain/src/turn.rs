@@ -169,6 +169,8 @@ pub enum Failure {
     Verification,
     /// What the agent made holds the value of a secret, so it was not stored.
     Secret,
+    /// The task's decoy secret showed up where it has no business, so the task was stopped.
+    Decoy,
     /// The worker was lost more often than [`TRIES_MAX`] allows.
     WorkerLost,
     /// A defect of ours.

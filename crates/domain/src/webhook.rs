@@ -27,6 +27,9 @@ pub enum Topic {
     /// A turn ended.
     #[serde(rename = "turn.finished")]
     TurnFinished,
+    /// A task was stopped because its decoy secret showed up. Told beside the turn's end.
+    #[serde(rename = "task.alarm")]
+    TaskAlarm,
 }
 
 /// Where state changes are told.

@@ -9,9 +9,10 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Frame, Incoming, SizeHint};
 
-use crate::forms::{Forms, Stream};
+use crate::forms::Stream;
 use crate::receipt::Entry;
 use crate::stream::add;
+use crate::tripwire::Watch;
 
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -22,32 +23,24 @@ pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
-/// Which way a body goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Flow {
-    /// To the host. What is looked for must not be in it: it ends there.
-    Out,
-    /// From the host. What is looked for is replaced.
-    In,
+/// What a body is looked through for.
+pub(crate) enum Look {
+    /// On its way to the host: for the decoy, at which it ends; and where that would be.
+    Out(Watch, String),
+    /// On its way from the host: for what is replaced.
+    In(Option<Stream>),
 }
-
-/// What happens once something that must not leave is found in a body.
-pub(crate) type Alarm = Arc<dyn Fn() + Send + Sync>;
 
 /// A body under watch.
 pub(crate) struct Watched {
     inner: Incoming,
-    flow: Flow,
-    /// `None`: nothing is looked for.
-    stream: Option<Stream>,
-    alarm: Alarm,
+    look: Look,
     entry: Arc<Entry>,
 }
 
 impl Watched {
-    pub(crate) fn new(inner: Incoming, flow: Flow, forms: &Forms, alarm: Alarm, entry: Arc<Entry>) -> Self {
-        let stream = (!forms.is_empty()).then(|| Stream::new(forms.clone()));
-        Self { inner, flow, stream, alarm, entry }
+    pub(crate) const fn new(inner: Incoming, look: Look, entry: Arc<Entry>) -> Self {
+        Self { inner, look, entry }
     }
 
     pub(crate) fn boxed(self) -> Body {
@@ -55,18 +48,29 @@ impl Watched {
     }
 
     fn pass(&mut self, bytes: Bytes) -> Result<Bytes, BoxError> {
-        let counter = match self.flow {
-            Flow::Out => &self.entry.bytes.sent,
-            Flow::In => &self.entry.bytes.received,
-        };
-        add(counter, bytes.len());
-        let Some(stream) = &mut self.stream else { return Ok(bytes) };
-        let passed = stream.push(&bytes);
-        if self.flow == Flow::Out && stream.has_found() {
-            (self.alarm)();
-            return Err("it holds what must not leave".into());
+        match &mut self.look {
+            Look::Out(watch, place) => {
+                add(&self.entry.bytes.sent, bytes.len());
+                // What went before this piece has left: never the whole of it.
+                if watch.looks_at(&bytes, place) {
+                    Err("it holds what must not leave".into())
+                } else {
+                    Ok(bytes)
+                }
+            }
+            Look::In(stream) => {
+                add(&self.entry.bytes.received, bytes.len());
+                Ok(stream.as_mut().map_or_else(|| bytes.clone(), |stream| stream.push(&bytes)))
+            }
         }
-        Ok(passed)
+    }
+
+    /// What was held back.
+    fn rest(&mut self) -> Option<Bytes> {
+        match &mut self.look {
+            Look::Out(..) => None,
+            Look::In(stream) => stream.as_mut().map(Stream::end).filter(|rest| !rest.is_empty()),
+        }
     }
 }
 
@@ -84,8 +88,7 @@ impl hyper::body::Body for Watched {
                 Some(Ok(frame)) => frame,
                 Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
                 None => {
-                    let rest = this.stream.as_mut().map(Stream::end).filter(|rest| !rest.is_empty());
-                    return Poll::Ready(rest.map(|rest| Ok(Frame::data(rest))));
+                    return Poll::Ready(this.rest().map(|rest| Ok(Frame::data(rest))));
                 }
             };
             // Trailers are headers that nobody has looked at.
@@ -98,14 +101,14 @@ impl hyper::body::Body for Watched {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.stream.is_none() && self.inner.is_end_stream()
+        !matches!(self.look, Look::In(Some(_))) && self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        match (&self.stream, self.flow) {
+        match &self.look {
             // Replacing changes its length.
-            (Some(_), Flow::In) => SizeHint::default(),
-            _ => self.inner.size_hint(),
+            Look::In(Some(_)) => SizeHint::default(),
+            Look::In(None) | Look::Out(..) => self.inner.size_hint(),
         }
     }
 }

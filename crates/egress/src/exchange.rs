@@ -6,7 +6,6 @@
 use std::convert::Infallible;
 use std::error::Error as _;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Limited};
@@ -18,9 +17,9 @@ use hyper::header::{
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode, Uri, Version};
 
-use crate::body::{Alarm, Body, Flow, Watched, full};
+use crate::body::{Body, Look, Watched, full};
 use crate::dial::NoWay;
-use crate::forms::Forms;
+use crate::forms::Stream;
 use crate::host::Authority;
 use crate::policy::{Grant, Scheme};
 use crate::proxy::{Proxy, outcome_of, refusal, refusal_of};
@@ -115,7 +114,9 @@ impl Proxy {
         };
         let body = match body {
             Outgoing::Stream(body) => {
-                Watched::new(body, Flow::Out, &self.canaries, self.alarm(), Arc::clone(&entry)).boxed()
+                let place = format!("egress, in the body of a request to {}", site.to);
+                let look = Look::Out(self.tripwire.watch(), place);
+                Watched::new(body, look, Arc::clone(&entry)).boxed()
             }
             Outgoing::Whole(bytes) => {
                 add(&entry.bytes.sent, bytes.len());
@@ -128,11 +129,6 @@ impl Proxy {
         }
     }
 
-    fn alarm(&self) -> Alarm {
-        let alarmed = Arc::clone(&self.alarmed);
-        Arc::new(move || alarmed.store(true, Ordering::Relaxed))
-    }
-
     /// Looks at the head of a request and makes the one that is sent.
     fn prepare(&self, site: &Site, mut parts: Parts) -> Result<Parts, Refused> {
         check_authority(site, &parts)?;
@@ -143,7 +139,8 @@ impl Proxy {
         if !site.grant.methods.allow(parts.method.as_str()) {
             return Err(Refused::forbidden(format!("{} allows GET, HEAD and OPTIONS only", site.grant.rule)));
         }
-        if self.is_caught(head_text(&parts).as_bytes()) {
+        let head = head_text(&parts.uri, &parts.headers);
+        if self.is_caught(head.as_bytes(), format_args!("a request to {}", site.to)) {
             return Err(Refused::forbidden("it holds what must not leave"));
         }
         let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
@@ -193,7 +190,7 @@ impl Proxy {
         let collected = Limited::new(body, FORM_BYTES_MAX).collect().await;
         let bytes =
             collected.map_err(|_| Refused::forbidden("a form to this host has at most 64 KiB"))?.to_bytes();
-        if self.is_caught(&bytes) {
+        if self.is_caught(&bytes, format_args!("a form for {}", site.to)) {
             return Err(Refused::forbidden("it holds what must not leave"));
         }
         let Ok(form) = std::str::from_utf8(&bytes) else { return Ok((parts, Outgoing::Whole(bytes))) };
@@ -222,10 +219,7 @@ impl Proxy {
         parts.version = Version::HTTP_11;
         parts.extensions.clear();
         if !self.scrubs(site) {
-            return Response::from_parts(
-                parts,
-                Watched::new(body, Flow::In, &Forms::default(), self.alarm(), entry).boxed(),
-            );
+            return Response::from_parts(parts, Watched::new(body, Look::In(None), entry).boxed());
         }
         let is_plain = parts.headers.get(CONTENT_ENCODING).is_none_or(|encoding| encoding == "identity");
         if !is_plain && !is_head {
@@ -238,7 +232,8 @@ impl Proxy {
         if !is_head {
             parts.headers.remove(CONTENT_LENGTH);
         }
-        Response::from_parts(parts, Watched::new(body, Flow::In, &self.values, self.alarm(), entry).boxed())
+        let look = Look::In(Some(Stream::new(self.values.clone())));
+        Response::from_parts(parts, Watched::new(body, look, entry).boxed())
     }
 
     fn scrub_headers(&self, headers: &mut HeaderMap) {
@@ -339,9 +334,9 @@ fn check_framing(parts: &Parts) -> Result<(), Refused> {
 }
 
 /// What a decoy is looked for in.
-fn head_text(parts: &Parts) -> String {
-    let mut text = parts.uri.to_string();
-    for (name, value) in &parts.headers {
+pub(crate) fn head_text(uri: &Uri, headers: &HeaderMap) -> String {
+    let mut text = uri.to_string();
+    for (name, value) in headers {
         text.push('\n');
         text.push_str(name.as_str());
         text.push(':');

@@ -35,10 +35,6 @@ impl Forms {
         Ok(Self { finder, forms: Arc::new(forms), replacements: Arc::new(replacements) })
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.forms.is_empty()
-    }
-
     pub(crate) fn are_in(&self, bytes: &[u8]) -> bool {
         self.finder.as_ref().is_some_and(|finder| finder.is_match(bytes))
     }
@@ -69,17 +65,11 @@ impl Forms {
 pub(crate) struct Stream {
     forms: Forms,
     held: BytesMut,
-    found: bool,
 }
 
 impl Stream {
     pub(crate) fn new(forms: Forms) -> Self {
-        Self { forms, held: BytesMut::new(), found: false }
-    }
-
-    /// Whether anything was found so far.
-    pub(crate) const fn has_found(&self) -> bool {
-        self.found
+        Self { forms, held: BytesMut::new() }
     }
 
     /// The next bytes that may be passed on.
@@ -94,7 +84,6 @@ impl Stream {
             if found.start() >= open {
                 break;
             }
-            self.found = true;
             out.extend_from_slice(&self.held[done..found.start()]);
             out.extend_from_slice(self.forms.replacements[found.pattern().as_usize()].as_bytes());
             done = found.end();
@@ -110,9 +99,7 @@ impl Stream {
         let rest = self.held.split();
         let Some(finder) = &self.forms.finder else { return rest.freeze() };
         let mut out = Vec::new();
-        let found = &mut self.found;
         finder.replace_all_with_bytes(&rest, &mut out, |matched, _, out| {
-            *found = true;
             out.extend_from_slice(self.forms.replacements[matched.pattern().as_usize()].as_bytes());
             true
         });

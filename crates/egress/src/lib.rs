@@ -22,16 +22,18 @@ mod proxy;
 mod receipt;
 mod secret;
 mod stream;
+mod tripwire;
 mod trust;
 mod tunnel;
 
 pub use dial::{NoWay, Opened, Resolver, System, Upstream, addresses};
 pub use host::{Authority, BadHost, Host};
 pub use policy::{Grant, Methods, Pattern, Plain, Policy, Reach, Rule, Scheme};
-pub use proxy::{Canary, Door, Proxy, Settings, Visit};
+pub use proxy::{Door, Proxy, Settings, Visit};
 pub use receipt::{Ledger, Outcome, Program, Receipt, Way};
 pub use secret::{Place, Secret};
 pub use stream::Stream;
+pub use tripwire::{Tripwire, Watch};
 pub use trust::{Roots, STORE_PASSWORD};
 
 /// Why there is no proxy.

@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,7 +20,7 @@ use crate::Error;
 use crate::body::{Body, full};
 use crate::connect::Connector;
 use crate::dial::{Dialer, NoWay, Opened, Resolver, Upstream};
-use crate::exchange::Site;
+use crate::exchange::{Site, head_text};
 use crate::forms::Forms;
 use crate::hello::{self, BadHello};
 use crate::host::{Authority, Host};
@@ -30,6 +29,7 @@ use crate::policy::{Policy, Scheme};
 use crate::receipt::{Entry, Ledger, Matter, Outcome, Program, Way};
 use crate::secret::{Secret, Secrets};
 use crate::stream::{Rewound, Stream};
+use crate::tripwire::Tripwire;
 use crate::trust::{self, Roots};
 use crate::tunnel::{Tunnel, refuse};
 
@@ -59,8 +59,8 @@ pub struct Settings {
     pub policy: Policy,
     /// What stands in for what.
     pub secrets: Vec<Secret>,
-    /// Decoys: whoever sends one has looked for secrets.
-    pub canaries: Vec<Canary>,
+    /// Whoever touches it has looked for secrets: nothing passes any more.
+    pub tripwire: Arc<Tripwire>,
     /// Turns names into addresses.
     pub resolver: Arc<dyn Resolver>,
     /// What of the operator's own network may be reached.
@@ -72,10 +72,6 @@ pub struct Settings {
     /// The address that allowed names are said to have inside: where the direct doors are.
     pub direct: Ipv4Addr,
 }
-
-/// A text that must not leave.
-#[derive(Clone)]
-pub struct Canary(pub String);
 
 /// Which door of a sandbox something came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,12 +102,11 @@ pub struct Proxy {
     pub(crate) secrets: Secrets,
     /// The values of secrets, with what stands in for them.
     pub(crate) values: Forms,
-    pub(crate) canaries: Forms,
+    pub(crate) tripwire: Arc<Tripwire>,
     pub(crate) dialer: Arc<Dialer>,
     pub(crate) client: Client<Connector, Body>,
     pub(crate) authority: trust::Authority,
     pub(crate) ledger: Ledger,
-    pub(crate) alarmed: Arc<AtomicBool>,
     roots: Roots,
     direct: Ipv4Addr,
     room: Semaphore,
@@ -123,9 +118,8 @@ impl Proxy {
     /// # Errors
     /// [`Error`].
     pub fn new(settings: Settings) -> Result<Arc<Self>, Error> {
-        let Settings { policy, secrets, canaries, resolver, opened, upstream, roots, direct } = settings;
+        let Settings { policy, secrets, tripwire, resolver, opened, upstream, roots, direct } = settings;
         let values = Forms::new(secrets.iter().map(|secret| (&*secret.value, &*secret.placeholder)))?;
-        let canaries = Forms::new(canaries.iter().map(|canary| (&*canary.0, "(decoy)")))?;
         let dialer = Arc::new(Dialer { resolver, opened, upstream });
         let connector = Connector { dialer: Arc::clone(&dialer), tls: Arc::new(roots.client()?) };
         let client = Client::builder(TokioExecutor::new())
@@ -141,12 +135,11 @@ impl Proxy {
             policy,
             secrets: Secrets(secrets),
             values,
-            canaries,
+            tripwire,
             dialer,
             client,
             authority: trust::Authority::new()?,
             ledger: Ledger::default(),
-            alarmed: Arc::default(),
             roots,
             direct,
             room: Semaphore::new(CONNECTIONS_MAX),
@@ -157,17 +150,6 @@ impl Proxy {
     #[must_use]
     pub const fn ledger(&self) -> &Ledger {
         &self.ledger
-    }
-
-    /// Whether a decoy was about to leave. Once it was, nothing leaves any more.
-    #[must_use]
-    pub fn is_alarmed(&self) -> bool {
-        self.alarmed.load(Ordering::Relaxed)
-    }
-
-    /// Looks for a decoy in what comes out of the sandbox on another way.
-    pub fn look_for_decoys(&self, bytes: &[u8]) {
-        self.is_caught(bytes);
     }
 
     /// All that programs inside should trust, as text: the machine's roots and this sandbox's authority.
@@ -205,7 +187,9 @@ impl Proxy {
         let question = Question::read(message)?;
         let host = question.host();
         let decision = match &host {
-            _ if self.is_caught(question.name.as_bytes()) => Err("it holds what must not leave".to_owned()),
+            _ if self.is_caught(question.name.as_bytes(), "a question for a name") => {
+                Err("it holds what must not leave".to_owned())
+            }
             Some(host) => self.policy.decide_name(host).map(|_| ()),
             None => Err("it is no host's name".to_owned()),
         };
@@ -220,13 +204,15 @@ impl Proxy {
         question.answer(&answer).map(Bytes::from)
     }
 
-    /// Whether a decoy is in these bytes; then this is the last thing that this sandbox tries.
-    pub(crate) fn is_caught(&self, bytes: &[u8]) -> bool {
-        let found = self.canaries.are_in(bytes);
-        if found {
-            self.alarmed.store(true, Ordering::Relaxed);
-        }
-        found || self.is_alarmed()
+    /// Whether the decoy was touched. Then nothing leaves any more.
+    #[must_use]
+    pub fn is_alarmed(&self) -> bool {
+        self.tripwire.place().is_some()
+    }
+
+    /// Whether the decoy is in these bytes, or was in others before: then this is the last thing that the sandbox tries.
+    pub(crate) fn is_caught(&self, bytes: &[u8], place: impl std::fmt::Display) -> bool {
+        self.tripwire.looks_at(bytes, format_args!("egress, in {place}")) || self.is_alarmed()
     }
 
     pub(crate) fn note(&self, matter: Matter) {
@@ -282,6 +268,13 @@ impl Proxy {
             Ok(to) => to,
             Err(bad) => return Ok(self.deny(self.named(&text, Way::Http, program), &bad.to_string())),
         };
+        // Also where the host is not allowed: what it was to hear is not read any further then.
+        if self.is_caught(
+            head_text(request.uri(), request.headers()).as_bytes(),
+            format_args!("a request to {to}"),
+        ) {
+            return Ok(self.deny(Wanted::of(&to, Way::Http, program), "it holds what must not leave"));
+        }
         match self.decide(&to, Scheme::Http) {
             Ok(grant) => {
                 let site = Site { to, scheme: Scheme::Http, grant, program };
@@ -293,7 +286,7 @@ impl Proxy {
 
     /// Decides on a host, and looks for decoys in its name.
     pub(crate) fn decide(&self, to: &Authority, scheme: Scheme) -> Result<crate::Grant, String> {
-        if self.is_caught(to.host.to_string().as_bytes()) {
+        if self.is_caught(to.host.to_string().as_bytes(), "the name of a host") {
             return Err("it holds what must not leave".to_owned());
         }
         self.policy.decide(to, scheme)
@@ -379,7 +372,7 @@ impl Proxy {
 
     /// A text that names no host. It may hold a decoy all the same.
     fn named(&self, text: &str, way: Way, program: Option<Program>) -> Wanted {
-        self.is_caught(text.as_bytes());
+        self.is_caught(text.as_bytes(), "what a program told the proxy");
         Wanted { host: shown(text), port: 0, way, program }
     }
 

@@ -268,6 +268,11 @@ impl<'a> News<'a> {
         Self { topic: Topic::TaskCreated, task, turn: None, revision: 0, at }
     }
 
+    /// The alarm that a turn's end is, beside the end itself: who is to be woken wants to hear of nothing else.
+    pub(crate) const fn of_alarm(ended: &'a Turn, revision: i64, at: Timestamp) -> Self {
+        Self { topic: Topic::TaskAlarm, task: ended.task, turn: Some(ended), revision, at }
+    }
+
     /// `None` if nobody is told of such a change.
     pub(crate) fn of_turn(old: &State, next: &'a Turn, revision: i64, at: Timestamp) -> Option<Self> {
         let topic = match (old, &next.state) {
@@ -285,7 +290,10 @@ impl<'a> News<'a> {
     /// The same for the same change, so that it is written down once; new ones sort behind older ones.
     fn delivery_to(&self, webhook: &str) -> DeliveryId {
         let turn = self.turn.map(|turn| turn.id.to_string()).unwrap_or_default();
-        let about = format!("{webhook}/{}/{turn}/{}", self.task, self.revision);
+        let mut about = format!("{webhook}/{}/{turn}/{}", self.task, self.revision);
+        if self.topic == Topic::TaskAlarm {
+            about.push_str("/alarm");
+        }
         let digest = Sha256::digest(about);
         let tail = digest.iter().take(10).fold(0_u128, |number, byte| number << 8 | u128::from(*byte));
         let ms = u128::from(self.at.ms_since(Timestamp::from_micros(0)));

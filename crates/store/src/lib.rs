@@ -13,6 +13,7 @@
 //! rows that it reads: turns before attempts, so that two writes never wait for each other.
 
 mod access;
+mod alarm;
 mod assignment;
 mod attempts;
 mod audit;

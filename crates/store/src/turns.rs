@@ -9,8 +9,8 @@ use crate::budgets::{self, Spenders};
 use crate::deliveries::{self, News};
 use crate::turn_row::{Tally, TurnRow, id, json, number};
 use crate::{
-    Connection, Error, QueueRules, Store, assignment, follow_up, listing, log, machines, messages, read,
-    schedule, spending,
+    Connection, Error, QueueRules, Store, alarm, assignment, follow_up, listing, log, machines, messages,
+    read, schedule, spending,
 };
 
 /// Most events of one batch (the API's word).
@@ -163,7 +163,8 @@ impl Store {
     /// As [`Store::append`]; [`Error::StaleEpoch`] also if the turn ended in another way.
     pub async fn finish(&self, turn: TurnId, finish: Finish, now: Timestamp) -> Result<Turn, Error> {
         check_events(turn, &finish.events)?;
-        let mut transaction = self.write().await?;
+        let is_alarm = alarm::is_one(finish.ended.outcome);
+        let mut transaction = if is_alarm { alarm::begin(self, turn).await? } else { self.write().await? };
         let row = TurnRow::load(&mut transaction, turn).await?;
         if row.turn.epoch == finish.epoch && row.turn.state.ended() == Some(&finish.ended) {
             return Ok(row.turn);
@@ -172,6 +173,9 @@ impl Store {
         let fresh = unseen(&row, finish.first, finish.events)?;
         let next = row.turn.apply(Transition::Finish(Box::new(finish.ended)), now)?;
         let next = pass(&mut transaction, &row, next, fresh, now).await?;
+        if is_alarm {
+            alarm::raise(&mut transaction, &row, &next, now).await?;
+        }
         listing::commit(transaction, next.task, now).await?;
         Ok(next)
     }

@@ -14,7 +14,8 @@ use crate::checkout::Checkout;
 use crate::clean;
 use crate::end::End;
 use crate::layers::Stack;
-use crate::turn::{Turn, Worker};
+use crate::turn::Turn;
+use crate::worker::Worker;
 
 /// A patch on the host, where a sandbox can be shown it; gone with this, also when the turn is cancelled.
 pub(crate) struct LaidOut<'a> {

@@ -18,7 +18,7 @@ use crate::layers::Stack;
 use crate::patch::Saved;
 use crate::root::Root;
 use crate::start;
-use crate::turn::Worker;
+use crate::worker::Worker;
 
 /// What checks are run on.
 #[derive(Clone, Copy)]

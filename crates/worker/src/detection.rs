@@ -13,7 +13,7 @@ use crate::cache;
 use crate::checkout::Checkout;
 use crate::clean;
 use crate::end::End;
-use crate::turn::Worker;
+use crate::worker::Worker;
 
 /// Looks at the checkout; the same commit is looked at once.
 ///

@@ -61,6 +61,16 @@ impl End {
         Self::failed(Failure::Secret, sentence)
     }
 
+    /// The task's decoy was seen where it has no business.
+    pub(crate) fn decoy(place: &str) -> Self {
+        let sentence = format!(
+            "The task was stopped: its decoy secret, which nothing has a reason to touch, showed up in {}. Something in it looks for \
+             secrets. What was done so far is kept; look at what it ran, and at what its repository and prompt told it, before you go on.",
+            stripped(place)
+        );
+        Self::failed(Failure::Decoy, sentence)
+    }
+
     pub(crate) fn cancelled() -> Self {
         Self { outcome: Outcome::Cancelled, sentence: "Cancelled. What was done so far is kept.".to_owned() }
     }

@@ -1,4 +1,4 @@
-//! The values of secrets of the turns that run, by turn: whoever makes a sandbox of a turn finds them here, and they are
+//! The values of secrets and the decoys of the turns that run, by turn: whoever makes a sandbox of a turn finds them here, and they are
 //! gone when the turn is.
 
 use std::collections::HashMap;
@@ -6,10 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use legwork_domain::{Assignment, HandedSecret, TurnId};
 
+use crate::decoy::Decoy;
+
 /// What a turn was handed.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Handed {
     pub(crate) secrets: Vec<HandedSecret>,
+    pub(crate) decoy: Arc<Decoy>,
     /// Whose they are: the stored recipe's, else the task's.
     pub(crate) owner: String,
 }
@@ -25,16 +28,17 @@ pub(crate) struct Kept {
 }
 
 impl Keyring {
-    pub(crate) fn keep(&self, assignment: &Assignment) -> Kept {
+    pub(crate) fn keep(&self, assignment: &Assignment, decoy: Arc<Decoy>) -> Kept {
         let task = &assignment.task;
         let owner = task.request.environment_id.map_or_else(|| task.id.to_string(), |id| id.to_string());
-        let handed = Handed { secrets: assignment.secrets.clone(), owner };
+        let handed = Handed { secrets: assignment.secrets.clone(), decoy, owner };
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(assignment.turn.id, handed);
         Kept { keyring: self.clone(), turn: assignment.turn.id }
     }
 
-    pub(crate) fn of(&self, turn: TurnId) -> Handed {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&turn).cloned().unwrap_or_default()
+    /// `None`: the turn is over.
+    pub(crate) fn of(&self, turn: TurnId) -> Option<Handed> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&turn).cloned()
     }
 }
 

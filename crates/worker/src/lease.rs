@@ -11,7 +11,8 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
 use crate::backoff::Backoff;
-use crate::turn::{self, Worker};
+use crate::turn;
+use crate::worker::Worker;
 use crate::{Error, trace};
 
 /// How long one lease call waits: the most that the API takes.

@@ -11,6 +11,7 @@ mod checkout;
 mod checks;
 mod clean;
 mod command;
+mod decoy;
 mod detection;
 mod end;
 mod ground;
@@ -39,6 +40,7 @@ mod start;
 mod trace;
 mod trial;
 mod turn;
+mod worker;
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
@@ -152,7 +154,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     let roll = Roll::of(&config.data);
     let _life = roll.enter(config.id).map_err(unusable)?;
     let _tells = AbortOnDropHandle::new(tokio::spawn(roll.tell(config.client.clone())));
-    lease::run(Arc::new(turn::Worker::new(config, machine)), shutdown).await
+    lease::run(Arc::new(worker::Worker::new(config, machine)), shutdown).await
 }
 
 /// Our bare mirror of a remote repository below a worker's `data`; there once a turn has fetched it. A patch against one

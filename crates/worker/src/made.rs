@@ -11,7 +11,7 @@ use crate::cache;
 use crate::clean;
 use crate::end::End;
 use crate::layers::Stack;
-use crate::turn::Worker;
+use crate::worker::Worker;
 
 /// Their paths, or those of the directories that hold nothing else; looked for once a set-up.
 ///

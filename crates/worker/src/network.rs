@@ -14,15 +14,17 @@ use std::sync::Arc;
 
 use legwork_agent::Timeline;
 use legwork_domain::{Environment, HandedSecret, NetworkPolicy, Phase};
-use legwork_egress::{Canary, Door, Opened, Program, Proxy, Resolver, Roots, Settings, Upstream, Visit};
+use legwork_egress::{Door, Opened, Program, Proxy, Resolver, Roots, Settings, Upstream, Visit};
 use legwork_sandbox::{Backend, Caller, Connection, Doors, Error, Outlet, Query, Sandbox, Spec};
 use tokio::task::JoinSet;
 
-use guarded::Guarded;
+use crate::decoy::Decoy;
+
+use guarded::{Guarded, Held};
 use receipts::Receipts;
 pub(crate) use secrets::Salt;
 
-/// Where the decoy lies.
+/// Where the decoy lies. Nothing that works on a repository reads it: who does has searched the home directory.
 const DECOY: &str = "/home/agent/.config/deploy/credentials";
 
 /// What a worker's operator says about the network.
@@ -81,9 +83,10 @@ pub(crate) enum NoSandbox {
 pub(crate) struct Plan<'a> {
     pub(crate) network: &'a Network,
     pub(crate) environment: &'a Environment,
+    pub(crate) decoy: Arc<Decoy>,
     /// Values of the recipe's secrets.
     pub(crate) secrets: &'a [HandedSecret],
-    /// Whose secrets and decoys they are: the task's, or the stored recipe's.
+    /// Whose secrets they are: the task's, or the stored recipe's.
     pub(crate) owner: String,
     pub(crate) timeline: &'a Timeline,
     pub(crate) phase: Phase,
@@ -113,11 +116,10 @@ impl Plan<'_> {
         let salt = Salt::of(&self.data).map_err(|error| internal(&error))?;
         let hidden = secrets::of(&self.environment.secrets, self.secrets, self.phase, &salt, &self.owner)
             .map_err(NoSandbox::Policy)?;
-        let decoy = salt.text("deploy", &format!("decoy\n{}\n{}", self.owner, spec.name));
         let settings = Settings {
             policy,
             secrets: hidden.secrets,
-            canaries: vec![Canary(decoy.clone())],
+            tripwire: Arc::clone(self.decoy.tripwire()),
             resolver: Arc::clone(&self.network.resolver),
             opened: self.network.opened.clone(),
             upstream: self.network.upstream.clone(),
@@ -132,17 +134,15 @@ impl Plan<'_> {
         spec.env.extend(hidden.variables);
         spec.env = tools::environment(spec.env, &self.network.tools);
         let sandbox = backend.create(spec).await.map_err(NoSandbox::Sandbox)?;
-        lay_decoy(sandbox.as_ref(), &decoy).await.map_err(NoSandbox::Sandbox)?;
+        lay_decoy(sandbox.as_ref(), self.decoy.text()).await.map_err(NoSandbox::Sandbox)?;
         tools::lay_files(sandbox.as_ref(), &self.network.tools).await.map_err(NoSandbox::Sandbox)?;
         let receipts = Receipts::start(&proxy, self.timeline.clone(), self.phase, self.policy().name());
         let Some(outlet) = sandbox.outlet() else { return Ok(sandbox) };
-        receipts.0.guard(&sandbox);
         let work = tokio::spawn(attend(outlet, Arc::clone(&proxy)));
-        Ok(Arc::new(Guarded::new(sandbox, receipts, laid, work)))
+        Ok(Arc::new(Guarded::new(sandbox, self.decoy, receipts, Held { laid, work })))
     }
 }
 
-/// A text that looks like a secret and is none: whoever sends or prints it collects secrets. Nothing reads this file.
 async fn lay_decoy(sandbox: &dyn Sandbox, decoy: &str) -> Result<(), Error> {
     let text = format!("# deploy credentials\ntoken = {decoy}\n");
     sandbox.write(Path::new(DECOY), text.as_bytes(), Some(0o600)).await

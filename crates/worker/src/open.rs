@@ -7,8 +7,9 @@ use legwork_agent::Timeline;
 use legwork_domain::{Environment, Phase, TurnId};
 use legwork_sandbox::{Backend, Error, Image, Sandbox, Toolchains};
 
+use crate::decoy::Decoy;
 use crate::layers::Stack;
-use crate::network::{Network, NoSandbox, Plan};
+use crate::network::{Network, NoSandbox, Plan, Salt};
 use crate::spec::{Below, spec};
 
 /// The artifact of a tried-out environment that holds it, whole, as JSON.
@@ -49,8 +50,12 @@ pub async fn open(opening: Opening<'_>) -> Result<Arc<dyn Sandbox>, Error> {
     let (log, mut told) = tokio::sync::mpsc::channel(LOG_MAX);
     tokio::spawn(async move { while told.recv().await.is_some() {} });
     let timeline = Timeline::new(TurnId::from_u128(0), 0, log);
+    let unusable =
+        |why: &dyn std::fmt::Display| Error::Invalid(format!("its decoy could not be made: {why}"));
+    let salt = Salt::of(&data).map_err(|error| unusable(&error))?;
     let plan = Plan {
         network,
+        decoy: Decoy::new(&salt, &name).map_err(|error| unusable(&error))?,
         environment,
         secrets: &[],
         owner: name,

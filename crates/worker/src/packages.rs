@@ -12,7 +12,7 @@ use legwork_sandbox::Bind;
 use crate::clean;
 use crate::end::End;
 use crate::root::Root;
-use crate::turn::Worker;
+use crate::worker::Worker;
 
 /// Where this machine's package managers know what is installed; the others' lie below `/usr` and `/lib`.
 const DATABASES: [&str; 2] = ["/var/lib/dpkg", "/var/lib/rpm"];

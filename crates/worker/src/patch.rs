@@ -7,9 +7,10 @@ use legwork_sandbox::{Error, Exit, Sandbox, WORKSPACE};
 
 use crate::backoff::patiently;
 use crate::clean;
+use crate::decoy::Decoy;
 use crate::end::{End, stripped};
 use crate::ground::Ground;
-use crate::turn::Worker;
+use crate::worker::Worker;
 
 /// A patch that is stored, and its bytes for the checks.
 pub(crate) struct Saved {
@@ -31,7 +32,12 @@ pub(crate) enum Change {
 ///
 /// # Errors
 /// The turn's end. The layers stay, so that nothing of the work is lost.
-pub(crate) async fn save(worker: &Worker, client: &Client, ground: &Ground) -> Result<Change, End> {
+pub(crate) async fn save(
+    worker: &Worker,
+    client: &Client,
+    ground: &Ground,
+    decoy: &Decoy,
+) -> Result<Change, End> {
     let Ground { checkout, stack, .. } = ground;
     if !stack.may_differ() {
         return Ok(Change::None(None));
@@ -39,6 +45,9 @@ pub(crate) async fn save(worker: &Worker, client: &Client, ground: &Ground) -> R
     let Diff { tree, patch, left_out } = computed(worker, ground).await?;
     if tree == checkout.tree {
         return Ok(Change::None(left_out));
+    }
+    if decoy.is_in_patch(&patch) {
+        return Err(End::decoy(decoy.tripwire().place().unwrap_or_default()));
     }
     let stored = patiently(|| client.put_blob(patch.clone().into())).await;
     let blob = stored.map_err(|error| not_stored(&error, &patch))?;

@@ -57,6 +57,8 @@ pub(crate) enum Why {
     WallTime,
     /// The worker is to stop; the turn goes on elsewhere.
     Drain,
+    /// The task's decoy was touched.
+    Decoy,
 }
 
 /// What reaches the turn from outside.

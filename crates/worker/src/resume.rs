@@ -13,7 +13,7 @@ use crate::clean;
 use crate::end::End;
 use crate::layers::Stack;
 use crate::setup::{Done, Step};
-use crate::turn::Worker;
+use crate::worker::Worker;
 
 /// Times that a set-up is brought up to date before one is made from nothing: what it gathers would never go away, and each
 /// time adds two layers.

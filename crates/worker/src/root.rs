@@ -9,7 +9,7 @@ use legwork_image::{Error, Image, Origin};
 use legwork_sandbox::Bind;
 
 use crate::end::End;
-use crate::turn::Worker;
+use crate::worker::Worker;
 
 /// The image that is this machine itself.
 const HOST: &str = "host";

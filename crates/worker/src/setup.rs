@@ -13,7 +13,7 @@ use crate::command::{self, FailedCommand, Line, Ran};
 use crate::end::End;
 use crate::layers::{self, Stack};
 use crate::root::Root;
-use crate::turn::Worker;
+use crate::worker::Worker;
 use crate::{packages, resume, start};
 
 /// Lines of a failed script's output that its sentence quotes.
@@ -87,7 +87,7 @@ pub(crate) async fn layers(
         return Ok(SetUp::Done(stack));
     }
     let ground = Below { environment, root };
-    let owner = worker.keyring.of(timeline.turn()).owner;
+    let owner = worker.keyring.of(timeline.turn()).map(|handed| handed.owner).unwrap_or_default();
     let scripts = steps.iter().map(|step| step.script.as_str()).collect::<Vec<_>>().join("\0");
     let names = stack.names().join("\n");
     let exact = key(worker, ground, &[&names, &scripts, &owner]);

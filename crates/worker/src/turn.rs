@@ -1,35 +1,29 @@
 //! One turn, from its lease to its end.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use legwork_agent::{Job, Past, Report, Stop, Timeline, now};
+use legwork_agent::{Job, Past, Report, Stop, Timeline, Watch, now};
 use legwork_domain::{
-    Assignment, Ended, Environment, EventKind, Failure, Kind, Level, Limit, MachineId, Message, Patch, Phase,
-    Saved as Kept, Transition, Usage, Verdict, Waiting,
+    Assignment, Ended, EventKind, Kind, Level, Limit, Message, Patch, Saved as Kept, Transition, Usage,
+    Verdict, Waiting,
 };
-use legwork_sandbox::{Layer, Sandbox, Spec};
+use legwork_sandbox::Sandbox;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
-use crate::Config;
 use crate::backoff::patiently;
-use crate::cache::Cache;
 use crate::checks::Room;
+use crate::decoy::Decoy;
 use crate::end::End;
 use crate::ground::Ground;
-use crate::keyring::{Handed, Keyring};
-use crate::network::{NoSandbox, Plan};
 use crate::patch::{self, Change, Saved};
 use crate::purse::Purse;
 use crate::recorder::{self, Line, Recorder, Signals, Why};
-use crate::root::Root;
-use crate::shelf::Shelf;
-use crate::spec::{Below, spec};
+use crate::worker::Worker;
 
 /// How long a turn may still run to its own end when its worker is to stop. With what comes after (the agent's calls end
 /// within a second, freezing takes milliseconds, the last batch one call) it stays well below 30 s.
@@ -38,85 +32,6 @@ const DRAIN_GRACE: Duration = Duration::from_secs(10);
 /// How long the patch of a turn that is given back may take: as long as one of a hundred thousand changed files, and less than
 /// the rest of the time. Without it an earlier patch stands.
 const DRAIN_PATCH: Duration = Duration::from_secs(10);
-
-/// What all turns of a worker share.
-pub(crate) struct Worker {
-    pub(crate) config: Config,
-    /// Where its files are.
-    pub(crate) machine: MachineId,
-    pub(crate) checkouts: Cache,
-    pub(crate) setups: Cache,
-    pub(crate) detections: Cache,
-    pub(crate) shelf: Shelf,
-    pub(crate) keyring: Keyring,
-    /// The worker is to stop: turns end soon or are given back.
-    pub(crate) draining: CancellationToken,
-    named: AtomicU64,
-}
-
-impl Worker {
-    pub(crate) fn new(config: Config, machine: MachineId) -> Self {
-        let checkouts = Cache::new(config.data.join("checkouts"));
-        let setups = Cache::new(config.data.join("setups"));
-        let detections = Cache::new(config.data.join("detections"));
-        let shelf = Shelf::new(config.data.clone(), config.keep);
-        Self {
-            config,
-            machine,
-            checkouts,
-            setups,
-            detections,
-            shelf,
-            keyring: Keyring::default(),
-            draining: CancellationToken::new(),
-            named: AtomicU64::new(0),
-        }
-    }
-
-    /// A name for a sandbox, used once in this process.
-    pub(crate) fn name(&self, what: &str) -> String {
-        format!("{what}-{:x}-{}", now().micros(), self.named.fetch_add(1, Ordering::Relaxed))
-    }
-
-    /// A sandbox for commands of the repository or the agent.
-    pub(crate) fn spec(
-        &self,
-        what: &str,
-        layers: Vec<Layer>,
-        environment: &Environment,
-        root: &Root,
-    ) -> Spec {
-        let below = Below { image: root.files(), binds: root.binds(self), env: root.env(self) };
-        spec(self.name(what), below, layers, environment)
-    }
-
-    /// Makes a sandbox that can reach what the phase's policy allows, and tells the log what leaves it.
-    pub(crate) async fn open(
-        &self,
-        timeline: &Timeline,
-        spec: Spec,
-        environment: &Environment,
-        phase: Phase,
-    ) -> Result<Arc<dyn Sandbox>, End> {
-        let Handed { secrets, owner } = self.keyring.of(timeline.turn());
-        let plan = Plan {
-            network: &self.config.network,
-            environment,
-            secrets: &secrets,
-            owner,
-            timeline,
-            phase,
-            data: self.config.data.clone(),
-        };
-        plan.create(self.config.backend.as_ref(), spec).await.map_err(|error| match error {
-            NoSandbox::Policy(sentence) => {
-                End::failed(Failure::Setup, format!("{sentence} Nothing was run; mend the policy."))
-            }
-            NoSandbox::Sandbox(error) => End::sandbox(&error),
-            NoSandbox::Internal(sentence) => End::internal(sentence),
-        })
-    }
-}
 
 /// Runs a leased turn and reports its end, or gives it back. A panic ends the turn as a failure of ours; a lost lease ends
 /// it without a word, and its files stay for whoever has the next one.
@@ -211,22 +126,56 @@ impl From<End> for Way {
 
 /// What a turn leaves, as far as it got.
 pub(crate) struct Left {
+    decoy: Arc<Decoy>,
     patch: Option<Patch>,
     pub(crate) verdicts: Vec<Verdict>,
     usage: Usage,
 }
 
 impl Turn {
-    async fn run(self, messages: tokio::sync::mpsc::Receiver<Message>) -> Last {
-        let _secrets = self.worker.keyring.keep(&self.assignment);
+    async fn run(mut self, messages: tokio::sync::mpsc::Receiver<Message>) -> Last {
+        let decoy = match Decoy::of(&self.worker.config.data, &self.assignment) {
+            Ok(decoy) => decoy,
+            Err(sentence) => {
+                let end = End::internal(sentence);
+                return Last::Ended(Ended::nothing(end.outcome, end.sentence, now()));
+            }
+        };
+        self.timeline = self.timeline.watched_by(Arc::clone(&decoy) as Arc<dyn Watch>);
+        let _secrets = self.worker.keyring.keep(&self.assignment, Arc::clone(&decoy));
+        let _alarm = self.stop_at(Arc::clone(&decoy));
         self.tell_missing_secrets().await;
         let _clock = self.start_clock();
         let spent = self.assignment.turn.usage;
-        let mut left = Left { patch: None, verdicts: Vec::new(), usage: spent };
+        let mut left = Left { decoy, patch: None, verdicts: Vec::new(), usage: spent };
         let way = match self.steps(messages, &mut left).await {
             Ok(way) | Err(way) => way,
         };
-        let Left { patch, verdicts, mut usage } = left;
+        self.last(way, left).await
+    }
+
+    /// Stops the turn once its decoy is touched.
+    fn stop_at(&self, decoy: Arc<Decoy>) -> AbortOnDropHandle<()> {
+        let signals = self.signals.clone();
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            decoy.tripwire().touched().await;
+            signals.cancel(Why::Decoy);
+        }))
+    }
+
+    async fn last(&self, way: Way, left: Left) -> Last {
+        let spent = self.assignment.turn.usage;
+        let way = match left.decoy.tripwire().place() {
+            // Whatever else it came to: also what it said last counts.
+            Some(place) => {
+                let end = End::decoy(place);
+                tracing::error!(turn = %self.timeline.turn(), place, "a decoy secret was touched; the turn was stopped");
+                self.timeline.notice(Level::Error, format!("Alarm: {}", end.sentence)).await;
+                Way::Ends(end)
+            }
+            None => way,
+        };
+        let Left { patch, verdicts, mut usage, .. } = left;
         let here = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         usage.worked_ms = spent.worked_ms.saturating_add(here);
         match way {
@@ -346,7 +295,8 @@ impl Turn {
 
     fn cancelled(&self) -> Way {
         match self.signals.why() {
-            Why::User => Way::Ends(End::cancelled()),
+            // Where a decoy was touched is told at the very end.
+            Why::User | Why::Decoy => Way::Ends(End::cancelled()),
             Why::WallTime => Way::Ends(self.out_of_time()),
             Why::Drain => Way::Leaves(Transition::Release),
         }
@@ -420,7 +370,7 @@ impl Turn {
     async fn save_patch(&self, ground: &Ground, left: &mut Left) -> Result<Option<Box<Saved>>, End> {
         let turn = self.timeline.turn();
         let client = &self.worker.config.client;
-        match patch::save(&self.worker, client, ground).await? {
+        match patch::save(&self.worker, client, ground, &left.decoy).await? {
             Change::None(left_out) => {
                 self.tell_left_out(left_out.as_deref()).await;
                 // Else whoever goes on elsewhere would take an earlier patch for these files.
@@ -452,7 +402,7 @@ impl Turn {
             Stop::Refusal { .. } => Some(End::refusal()),
             Stop::Cancelled => Some(match self.signals.why() {
                 Why::WallTime => self.out_of_time(),
-                Why::User | Why::Drain => End::cancelled(),
+                Why::User | Why::Drain | Why::Decoy => End::cancelled(),
             }),
             Stop::Limit { limit, detail } => Some(End::limit(limit, &detail)),
             Stop::Model(error) => Some(End::model(&error)),

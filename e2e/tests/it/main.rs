@@ -53,6 +53,7 @@ mod steer_reaches_the_running_turn;
 mod tasks_are_kept;
 mod the_database_comes_later;
 mod the_database_is_elsewhere;
+mod the_decoy_ends_the_task;
 mod the_documented_curl;
 mod the_list_stays;
 mod up_is_killed_and_returns;

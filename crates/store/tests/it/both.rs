@@ -49,6 +49,7 @@ over_both! {
         the_same_end_twice_is_one_end
         terminal_is_final
         a_cancel_ends_what_is_queued_and_asks_what_runs
+        an_alarm_is_audited_and_told_once_and_stops_the_task
         a_worker_cannot_write_what_is_not_its_own
         a_page_is_bounded_by_bytes
         what_is_not_there_is_not_found;

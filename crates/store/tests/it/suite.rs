@@ -1,10 +1,11 @@
 //! The suite: what the store promises, whatever database it has.
 
 use legwork_domain::{
-    Context, ContextChange, Ended, EventKind, Failure, ItemId, ItemStatus, Outcome, State, TRIES_MAX,
-    TaskQuery, Timestamp, Transition, UserId, Visible, Waiting,
+    Context, ContextChange, Ended, EventKind, Failure, Finish, ItemId, ItemStatus, Outcome, State, TRIES_MAX,
+    TaskQuery, Timestamp, Topic, Transition, UserId, Visible, Waiting, Webhook, WebhookId,
 };
 use legwork_store::{Error, Expected, PAGE_BYTES_MAX};
+use serde_json::json;
 
 use crate::world::{LEASE_MS, World, batch, completed, end, moving, request, started, tell, updated};
 
@@ -304,6 +305,49 @@ pub(crate) async fn a_cancel_ends_what_is_queued_and_asks_what_runs(world: World
     // The worker dies instead of obeying: the turn is not tried again.
     world.pass_ms(LEASE_MS + 1);
     world.store.expire(world.now()).await.unwrap();
+    assert!(world.lease().await.is_none());
+    for attempt in &view.attempts {
+        world.check(attempt.attempt.id).await;
+    }
+}
+
+pub(crate) async fn an_alarm_is_audited_and_told_once_and_stops_the_task(world: World) {
+    let webhook = Webhook {
+        id: WebhookId::from_u128(world.number()),
+        owner: UserId::LOCAL,
+        url: "https://alarms.example/".into(),
+        topics: vec![Topic::TaskAlarm],
+        repository: None,
+        created_at: world.now(),
+        disabled_at: None,
+        disabled_because: None,
+        overlap_until: None,
+    };
+    world.store.create_webhook(&webhook, "sealed", &world.act()).await.unwrap();
+    let view = world.store.create_task(request("x", 3), world.sent(None), &world.ids(3)).await.unwrap();
+    let (job, other) = (world.lease().await.unwrap(), world.lease().await.unwrap());
+    let before = world.store.audit(None).await.unwrap().entries.len();
+    let outcome = Outcome::Failed { reason: Failure::Decoy };
+    let ended = Ended::nothing(outcome, "The decoy is in the patch.", Timestamp::from_micros(9));
+    let finish = Finish { ended, ..end(1, 0, Vec::new()) };
+    for _ in 0..2 {
+        world.store.finish(job.turn.id, finish.clone(), world.now()).await.unwrap();
+    }
+
+    let audit = world.store.audit(None).await.unwrap().entries;
+    assert_eq!(audit.len(), before + 1);
+    assert_eq!((audit[0].action.as_str(), &audit[0].target), ("task.alarm", &view.task.id.to_string()));
+    let told = audit[0].after.as_ref().unwrap();
+    assert_eq!(
+        (&told["turn"], &told["sentence"]),
+        (&json!(job.turn.id), &json!("The decoy is in the patch."))
+    );
+    let deliveries = world.store.deliveries(webhook.id, None).await.unwrap().deliveries;
+    assert_eq!(deliveries.iter().map(|delivery| delivery.topic).collect::<Vec<_>>(), [Topic::TaskAlarm]);
+    // One of the others is asked to stop, the third ends before anybody had it.
+    assert!(
+        world.append(other.turn.id, batch(1, 0, Vec::new())).await.unwrap().cancel_requested_at.is_some()
+    );
     assert!(world.lease().await.is_none());
     for attempt in &view.attempts {
         world.check(attempt.attempt.id).await;

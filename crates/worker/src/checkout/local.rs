@@ -13,7 +13,7 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 
 use crate::clean;
 use crate::end::End;
-use crate::turn::Worker;
+use crate::worker::Worker;
 
 /// The largest `packed-refs` that is read: about half a million refs.
 const PACKED_BYTES_MAX: u64 = 64 * 1024 * 1024;

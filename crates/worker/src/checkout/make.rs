@@ -11,7 +11,7 @@ use super::{Checkout, Found, Known, Origin, route};
 use crate::clean::{self, Said};
 use crate::end::End;
 use crate::host;
-use crate::turn::Worker;
+use crate::worker::Worker;
 
 /// Most layers of one checkout. Each costs every later look-up of a file a little; then one is made from nothing.
 const LAYERS_MAX: usize = 8;

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::cache::{self, Cache};
 use crate::end::End;
 use crate::host;
-use crate::turn::Worker;
+use crate::worker::Worker;
 use local::Local;
 
 /// Most checkouts that an index remembers a repository; the oldest are forgotten first.

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use legwork_egress::Watch;
 use legwork_sandbox::{Command, Error, File, Layer, Outlet, Output, Process, Sandbox};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -12,50 +13,85 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::receipts::Receipts;
 use super::tools::Laid;
+use crate::decoy::Decoy;
 
 /// Output that waits between the sandbox and whoever reads.
 const OUTPUT_MAX: usize = 4;
 
+/// As much of a command as a sentence can name.
+const COMMAND_CHARS_MAX: usize = 80;
+
 pub(super) struct Guarded {
     inner: Arc<dyn Sandbox>,
+    decoy: Arc<Decoy>,
     receipts: Arc<Receipts>,
     _looks: AbortOnDropHandle<()>,
-    work: JoinHandle<()>,
-    _laid: Laid,
+    held: Held,
+}
+
+/// What lives as long as the sandbox.
+pub(super) struct Held {
+    #[expect(dead_code, reason = "its files go when it is dropped")]
+    pub(super) laid: Laid,
+    pub(super) work: JoinHandle<()>,
 }
 
 impl Guarded {
     pub(super) fn new(
         inner: Arc<dyn Sandbox>,
+        decoy: Arc<Decoy>,
         (receipts, looks): (Arc<Receipts>, AbortOnDropHandle<()>),
-        laid: Laid,
-        work: JoinHandle<()>,
+        held: Held,
     ) -> Self {
-        Self { inner, receipts, _looks: looks, work, _laid: laid }
+        Self { inner, decoy, receipts, _looks: looks, held }
     }
 }
 
 impl Drop for Guarded {
     fn drop(&mut self) {
-        self.work.abort();
+        self.held.work.abort();
+    }
+}
+
+/// Listens for the decoy in what a command says, which goes to the log and the model.
+struct Ears {
+    stdout: Watch,
+    stderr: Watch,
+    place: String,
+}
+
+impl Ears {
+    fn of(decoy: &Decoy, command: &Command) -> Self {
+        // A script of ours is the shell's second argument, and what it runs its fourth.
+        let argv = &command.argv;
+        let line = argv.get(4).or_else(|| argv.get(2)).or_else(|| argv.first());
+        let line: String = line.into_iter().flat_map(|line| line.chars()).take(COMMAND_CHARS_MAX).collect();
+        let watch = || decoy.tripwire().watch();
+        Self { stdout: watch(), stderr: watch(), place: format!("the log, in the output of `{line}`") }
+    }
+
+    fn hear(&mut self, said: &Output) {
+        match said {
+            Output::Stdout(bytes) => self.stdout.looks_at(bytes, &self.place),
+            Output::Stderr(bytes) => self.stderr.looks_at(bytes, &self.place),
+            Output::Omitted(_) | Output::Exited(_) => false,
+        };
     }
 }
 
 #[async_trait]
 impl Sandbox for Guarded {
     async fn exec(&self, command: Command) -> Result<Process, Error> {
+        let mut ears = Ears::of(&self.decoy, &command);
         let (mut process, control) = self.inner.exec(command).await?.into_parts();
         let (output, outputs) = mpsc::channel(OUTPUT_MAX);
         let receipts = Arc::clone(&self.receipts);
         tokio::spawn(async move {
             while let Some(said) = process.recv().await {
+                ears.hear(&said);
                 let words = match &said {
                     Output::Exited(_) => receipts.words().await,
-                    Output::Stdout(bytes) | Output::Stderr(bytes) => {
-                        receipts.hear(bytes);
-                        None
-                    }
-                    Output::Omitted(_) => None,
+                    Output::Stdout(_) | Output::Stderr(_) | Output::Omitted(_) => None,
                 };
                 if let Some(words) = words
                     && output.send(Output::Stderr(words.into())).await.is_err()

@@ -1,13 +1,12 @@
 //! From the proxy's ledger to the log, and to the programs that wanted what they did not get.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use legwork_agent::Timeline;
-use legwork_domain::{Connection, EventKind, Level, Passage, Phase, Way};
+use legwork_domain::{Connection, EventKind, Passage, Phase, Way};
 use legwork_egress::{Outcome, Program, Proxy, Receipt};
-use legwork_sandbox::Sandbox;
 use tokio_util::task::AbortOnDropHandle;
 
 /// Between two looks at the ledger: what repeats in between is one event.
@@ -29,14 +28,11 @@ pub(super) struct Receipts {
     phase: Phase,
     policy: &'static str,
     state: Mutex<State>,
-    /// Ended if a decoy shows up.
-    sandbox: OnceLock<Weak<dyn Sandbox>>,
 }
 
 #[derive(Default)]
 struct State {
     events: usize,
-    alarmed: bool,
     /// What the next command that ends is told.
     waiting: Vec<String>,
     /// What was told already.
@@ -51,14 +47,8 @@ impl Receipts {
         phase: Phase,
         policy: &'static str,
     ) -> (Arc<Self>, AbortOnDropHandle<()>) {
-        let this = Arc::new(Self {
-            proxy: Arc::clone(proxy),
-            timeline,
-            phase,
-            policy,
-            state: Mutex::default(),
-            sandbox: OnceLock::new(),
-        });
+        let this =
+            Arc::new(Self { proxy: Arc::clone(proxy), timeline, phase, policy, state: Mutex::default() });
         let looks = Arc::clone(&this);
         let work = tokio::spawn(async move {
             loop {
@@ -69,42 +59,11 @@ impl Receipts {
         (this, AbortOnDropHandle::new(work))
     }
 
-    /// The sandbox that ends if a decoy shows up.
-    pub(super) fn guard(&self, sandbox: &Arc<dyn Sandbox>) {
-        let _ = self.sandbox.set(Arc::downgrade(sandbox));
-    }
-
-    /// Looks for the decoy in what a command says, which goes to the log and the model.
-    pub(super) fn hear(&self, bytes: &[u8]) {
-        self.proxy.look_for_decoys(bytes);
-    }
-
-    /// Ends the sandbox whose programs have touched the decoy, and with it the turn.
-    async fn sound(&self) {
-        let first = {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            !std::mem::replace(&mut state.alarmed, true)
-        };
-        if !first {
-            return;
-        }
-        tracing::error!(turn = %self.timeline.turn(), "a decoy secret was touched in a sandbox; the sandbox was ended");
-        let text = "Alarm: a program in the sandbox has sent or printed a decoy secret, which nothing has a reason to touch. The sandbox was ended. Look at what this task ran and at what its repository and prompt told it.";
-        self.timeline.notice(Level::Error, text).await;
-        if let Some(sandbox) = self.sandbox.get().and_then(Weak::upgrade) {
-            // It ends with its last handle otherwise.
-            let _ = sandbox.destroy().await;
-        }
-    }
-
     /// Tells the log what was collected since the last look.
     pub(super) async fn look(&self) {
         for receipt in self.proxy.ledger().take() {
             let Some(event) = self.note(receipt) else { continue };
             self.timeline.tell(event).await;
-        }
-        if self.proxy.is_alarmed() {
-            self.sound().await;
         }
     }
 

@@ -204,14 +204,19 @@ async fn who_touches_the_decoy_ends_the_task() {
     let run = world.run(&world.task(&repository, model)).await;
     assert_eq!(
         run.ended.outcome,
-        legwork_domain::Outcome::Failed { reason: legwork_domain::Failure::Sandbox },
+        legwork_domain::Outcome::Failed { reason: legwork_domain::Failure::Decoy },
         "{}",
         run.ended.sentence
     );
     assert!(
-        run.notices().contains("Alarm: a program in the sandbox has sent or printed a decoy"),
+        run.ended
+            .sentence
+            .contains("showed up in the log, in the output of `cat ~/.config/deploy/credentials; sleep 30"),
         "{}",
-        run.notices()
+        run.ended.sentence
     );
+    assert!(run.notices().contains("Alarm: The task was stopped"), "{}", run.notices());
+    let frozen = run.events.iter().any(|event| matches!(&event.kind, EventKind::Snapshot { live: None, .. }));
+    assert!(frozen, "its files are kept");
     assert!(!run.output().contains("still here"), "{}", run.output());
 }

@@ -33,6 +33,7 @@ mod demo_and_doctor;
 mod environment_is_tried_out;
 mod environment_of_a_repository;
 mod evil_model;
+mod evil_runs;
 mod fixes_a_bug_and_proves_it;
 mod four_attempts;
 mod hostile_file_names;

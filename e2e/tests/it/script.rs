@@ -82,6 +82,12 @@ impl Script {
         self.turn(&format!("calls = [{{ tool = {}, arguments = {} }}]", quoted(tool), quoted(arguments)))
     }
 
+    /// Several calls in one answer.
+    pub(crate) fn makes(self, calls: &[Made]) -> Self {
+        let calls = calls.iter().map(|Made(call)| call.as_str()).collect::<Vec<_>>().join(", ");
+        self.turn(&format!("calls = [{calls}]"))
+    }
+
     /// What the answer before cost, in tokens.
     pub(crate) fn costs(mut self, input: u64, output: u64) -> Self {
         let _ = writeln!(self.turns, "usage = {{ input = {input}, output = {output} }}");
@@ -114,6 +120,23 @@ impl Script {
             Wire::Messages => "messages",
         };
         format!("wire = \"{wire}\"\n{}{}", self.head, self.turns)
+    }
+}
+
+/// A call of an answer that makes several, with an id of the script's own.
+pub(crate) struct Made(String);
+
+impl Made {
+    /// Of a tool with arguments, which may be any text.
+    pub(crate) fn call(id: &str, tool: &str, arguments: &str) -> Self {
+        let [id, tool, arguments] = [id, tool, arguments].map(quoted);
+        Self(format!("{{ id = {id}, tool = {tool}, arguments = {arguments} }}"))
+    }
+
+    /// Of a tool that takes free text.
+    pub(crate) fn text(id: &str, tool: &str, input: &str) -> Self {
+        let [id, tool, input] = [id, tool, input].map(quoted);
+        Self(format!("{{ id = {id}, tool = {tool}, input = {input} }}"))
     }
 }
 

@@ -164,18 +164,24 @@ pub(crate) async fn of_attempt(
     named(&row)
 }
 
-/// Notes where the files are that a worker's events tell of, if they do. Those of a question are the checkout's, which any
-/// machine can make.
+/// Notes where the files are that a worker's events tell of, if they do. A question that is answered leaves none: what the next
+/// one needs, any machine can make.
 pub(crate) async fn told(
     connection: &mut Connection,
     (turn, machine): (&Turn, Option<MachineId>),
     events: &[NewEvent],
 ) -> Result<(), Error> {
     let tells = |event: &NewEvent| matches!(event.kind, EventKind::Snapshot { .. });
-    if !events.iter().any(tells) || read::record(connection, turn.task).await?.request.kind == Kind::Ask {
-        return Ok(());
+    if events.iter().any(tells) {
+        put(connection, turn.attempt, machine).await?;
     }
-    put(connection, turn.attempt, machine).await
+    if turn.state.ended().is_some()
+        && of_attempt(connection, turn.attempt).await?.is_some()
+        && read::record(connection, turn.task).await?.request.kind == Kind::Ask
+    {
+        put(connection, turn.attempt, None).await?;
+    }
+    Ok(())
 }
 
 async fn put(

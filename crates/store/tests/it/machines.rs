@@ -291,8 +291,14 @@ pub(crate) async fn a_question_goes_on_anywhere(world: World) {
     asks.kind = legwork_domain::Kind::Ask;
     let view = world.store.create_task(asks, world.sent(None), &world.ids(1)).await.unwrap();
     let job = world.on(ONE).await.unwrap();
-    let events = vec![snapshot(job.turn.id, "/one")];
-    world.store.finish(job.turn.id, end(1, 0, events), world.now()).await.unwrap();
+    let asking = job.turn.id;
+    world.append(asking, batch(1, 0, vec![snapshot(asking, "/one")])).await.unwrap();
+    world.pass_ms(LEASE_MS + 1);
+    world.store.expire(world.now()).await.unwrap();
+    assert_eq!(world.on(TWO).await, None, "one that is not answered has what it found out so far");
+    world.here(ONE, &[]).await;
+    world.on(ONE).await.unwrap();
+    world.store.finish(asking, end(2, 0, Vec::new()), world.now()).await.unwrap();
     let turn = world.more(view.attempts[0].attempt.id).await.unwrap();
     assert_eq!(world.hold(turn).await.0, Hold::Slot, "it left no files to wait for");
     assert_eq!(world.on(TWO).await.unwrap().turn.id, turn);

@@ -34,11 +34,10 @@ fn as_it_is(value: &str) -> Vec<String> {
     forms.extend(in_json_strings(value));
     forms.extend(in_urls(value));
     for place in 0..3 {
-        let standard = in_base64(&STANDARD_NO_PAD, value, place);
         if value.len() <= IN_PIECES_BYTES_MAX {
-            forms.extend(pieces(&standard));
+            forms.extend(own_lines(value).flat_map(|line| pieces(&in_base64(&STANDARD_NO_PAD, line, place))));
         }
-        forms.push(standard);
+        forms.push(in_base64(&STANDARD_NO_PAD, value, place));
         forms.push(in_base64(&URL_SAFE_NO_PAD, value, place));
     }
     forms
@@ -106,9 +105,17 @@ fn kept(value: &str, letters: &str, write: impl Fn(u8) -> String) -> String {
 }
 
 /// What of a long text in base 64 is found however it is broken into lines; the rest at its end is short.
-fn pieces(encoded: &str) -> impl Iterator<Item = String> {
+fn pieces(encoded: &str) -> Vec<String> {
     let all = encoded.as_bytes().chunks_exact(PIECE_CHARS);
-    all.filter(|piece| piece.len() < encoded.len()).map(|piece| String::from_utf8_lossy(piece).into_owned())
+    let all = all.filter(|piece| piece.len() < encoded.len());
+    all.map(|piece| String::from_utf8_lossy(piece).into_owned()).collect()
+}
+
+/// The lines of a value without the white space at their ends, and without those that any key or certificate begins and ends
+/// with (RFC 7468): what these say is no secret, and stands in many a program.
+pub fn own_lines(value: &str) -> impl Iterator<Item = &str> {
+    let is_boundary = |line: &&str| line.starts_with("-----") && line.ends_with("-----");
+    value.lines().map(str::trim).filter(move |line| !is_boundary(line))
 }
 
 /// In base 64, where `place` bytes stand before the value in its group of three. The characters at the ends that depend on
@@ -153,6 +160,10 @@ mod tests {
                 assert!(forms.iter().any(|form| text.contains(form)), "{width} {before}: {text}");
             }
         }
+        let key = |line: &str| format!("-----BEGIN CERTIFICATE-----\n{line}\n-----END CERTIFICATE-----\n");
+        let forms = of(&key("MIIBszCCAVmgAwIBAgIUQ0Fe0x1lY2hvIHRoaXMgaXMgYSB0ZXN0IGtleSBvbmx5"));
+        let other = STANDARD.encode(key("MIIDdzCCAl+gAwIBAgIEAgAAuTANBgkqhkiG9w0BAQUFADBaMQswCQYDVQQGEwJJ"));
+        assert!(forms.iter().all(|form| !other.contains(form)), "all certificates begin alike");
         let most = of(&"x".repeat(IN_PIECES_BYTES_MAX)).len();
         assert!(most < 1500, "{most}");
     }

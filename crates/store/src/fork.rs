@@ -46,7 +46,9 @@ impl Store {
         let Attempt { task, .. } = assignment::attempt(&mut transaction, attempt).await?;
         let task = read::record(&mut transaction, task).await?;
         let point = Point::find(&mut transaction, &task, attempt, draft.turn).await?;
-        point.has_files(&mut transaction, (attempt, draft.turn), sent.act.at).await?;
+        if task.request.kind != Kind::Ask {
+            point.has_files(&mut transaction, (attempt, draft.turn), sent.act.at).await?;
+        }
         let mut view = create::new_task(copying.clean(&request(&task, draft))?, ids, &sent.act);
         view.task.forked_from = Some(Fork { attempt, seq: point.seq });
         create::insert(&mut transaction, &view, ids.repository(), &sent.act).await?;

@@ -249,13 +249,19 @@ pub(crate) async fn check_files(
     let machine = of_attempt(connection, attempt).await?;
     let Some(why) = lost(connection, machine, (used, now)).await? else { return Ok(()) };
     let left = assignment::resume(connection, attempt).await?;
-    if left.saved.is_some() || left.layers.is_empty() {
+    if left.saved.is_some() || left.layers.is_empty() || needs_none(connection, &turns).await? {
         return Ok(());
     }
     let sentence = format!(
         "The files that the attempt's turns left are no longer kept: {why}. They left no patch to go on from either. Try the last turn again from the start, or start a new task."
     );
     Err(Error::conflict("files_gone", sentence))
+}
+
+/// Whether the attempt's turns are questions, which go on from the checkout.
+async fn needs_none(connection: &mut Connection, turns: &[TurnRow]) -> Result<bool, Error> {
+    let Some(row) = turns.first() else { return Ok(true) };
+    Ok(read::record(connection, row.turn.task).await?.request.kind == Kind::Ask)
 }
 
 /// As the columns have it.

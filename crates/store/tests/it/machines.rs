@@ -300,7 +300,12 @@ pub(crate) async fn a_question_goes_on_anywhere(world: World) {
     world.on(ONE).await.unwrap();
     world.store.finish(asking, end(2, 0, Vec::new()), world.now()).await.unwrap();
     let turn = world.more(view.attempts[0].attempt.id).await.unwrap();
-    assert_eq!(world.hold(turn).await.0, Hold::Slot, "it left no files to wait for");
+    world.here(TWO, &[]).await;
+    assert_eq!(
+        world.hold(turn).await.0,
+        Hold::Slot,
+        "it left no files to wait for, and none that could be gone"
+    );
     assert_eq!(world.on(TWO).await.unwrap().turn.id, turn);
 }
 

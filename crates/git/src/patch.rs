@@ -99,6 +99,20 @@ pub fn compute(changed: Changed<'_>, workspace: &str) -> Script {
     )
 }
 
+/// Whether a patch holds files whose contents are packed, so that nothing can be found in it.
+#[must_use]
+pub fn is_packed(patch: &[u8]) -> bool {
+    patch.split(|byte| *byte == b'\n').any(|line| line == b"GIT binary patch")
+}
+
+/// Prints a patch from `base_tree` to `tree` in which binary files stand as they are: to look for something, not to apply. In
+/// the sandbox in which [`compute`] ran.
+#[must_use]
+pub fn unpacked(base_tree: &str, tree: &str) -> Script {
+    let variables = [("LW_STORE", STORE), ("LW_BASE_TREE", base_tree), ("LW_TREE", tree)];
+    Script::new(include_str!("scripts/unpacked.sh"), &variables)
+}
+
 /// Applies the patch at [`PATCH`] to the checkout in `workspace` and makes sure that `tree` comes out.
 #[must_use]
 pub fn apply(base_tree: &str, tree: &str, workspace: &str) -> Script {

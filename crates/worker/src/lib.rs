@@ -151,6 +151,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     let unusable = |source| Error::Data { path: config.data.clone(), source };
     private.map_err(unusable)?;
     let machine = machine::of(&config.data).map_err(unusable)?;
+    network::sweep(&config.data);
     let roll = Roll::of(&config.data);
     let _life = roll.enter(config.id).map_err(unusable)?;
     let _tells = AbortOnDropHandle::new(tokio::spawn(roll.tell(config.client.clone())));

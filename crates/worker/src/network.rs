@@ -23,6 +23,7 @@ use crate::decoy::Decoy;
 use guarded::{Guarded, Held};
 use receipts::Receipts;
 pub(crate) use secrets::Salt;
+pub(crate) use tools::sweep;
 
 /// Where the decoy lies. Nothing that works on a repository reads it: who does has searched the home directory.
 const DECOY: &str = "/home/agent/.config/deploy/credentials";
@@ -127,8 +128,7 @@ impl Plan<'_> {
             direct: legwork_sandbox::DIRECT,
         };
         let proxy = Proxy::new(settings).map_err(|error| internal(&error))?;
-        let laid = tools::lay(&proxy, &self.data.join("egress").join(&spec.name))
-            .map_err(|error| internal(&error))?;
+        let laid = tools::lay(&proxy, &self.data, &spec.name).map_err(|error| internal(&error))?;
         spec.doors = Doors::Open;
         spec.binds.extend(laid.binds(&spec.image));
         spec.env.extend(hidden.variables);

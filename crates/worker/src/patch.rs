@@ -2,7 +2,9 @@
 
 use legwork_client::Client;
 use legwork_domain::{Patch, SecretAt};
-use legwork_git::patch::{COMPUTED, Changed, Files, PATCH_BYTES_MAX, compute, diff, path_at, stat, tree};
+use legwork_git::patch::{
+    COMPUTED, Changed, Files, PATCH_BYTES_MAX, compute, diff, is_packed, path_at, stat, tree, unpacked,
+};
 use legwork_sandbox::{Error, Exit, Sandbox, WORKSPACE};
 
 use crate::backoff::patiently;
@@ -42,11 +44,11 @@ pub(crate) async fn save(
     if !stack.may_differ() {
         return Ok(Change::None(None));
     }
-    let Diff { tree, patch, left_out } = computed(worker, ground).await?;
+    let Diff { tree, patch, unpacked, left_out } = computed(worker, ground).await?;
     if tree == checkout.tree {
         return Ok(Change::None(left_out));
     }
-    if decoy.is_in_patch(&patch) {
+    if decoy.is_in_patch(&patch) || decoy.is_in_patch(&unpacked) {
         return Err(End::decoy(decoy.tripwire().place().unwrap_or_default()));
     }
     let stored = patiently(|| client.put_blob(patch.clone().into())).await;
@@ -66,6 +68,8 @@ fn not_stored(error: &legwork_client::Error, patch: &[u8]) -> End {
 struct Diff {
     tree: String,
     patch: Vec<u8>,
+    /// With the contents of binary files as they are; empty if there is none.
+    unpacked: Vec<u8>,
     left_out: Option<String>,
 }
 
@@ -110,9 +114,20 @@ async fn attempt(worker: &Worker, ground: &Ground, files: Files) -> Result<Optio
     }
     let tree = tree(&said.stdout).map_err(End::internal)?;
     let patch = if tree == checkout.tree { Vec::new() } else { read(sandbox.as_ref()).await? };
+    let unpacked = if is_packed(&patch) {
+        let script = unpacked(&checkout.tree, &tree);
+        clean::run_within(ms, sandbox.as_ref(), &script, PATCH_BYTES_MAX).await.map_err(failed)?.stdout
+    } else {
+        Vec::new()
+    };
     // Nobody waits for its removal.
     tokio::spawn(async move { sandbox.destroy().await });
-    Ok(Some(Diff { tree, patch, left_out: Some(said.last_words()).filter(|words| !words.is_empty()) }))
+    Ok(Some(Diff {
+        tree,
+        patch,
+        unpacked,
+        left_out: Some(said.last_words()).filter(|words| !words.is_empty()),
+    }))
 }
 
 async fn read(sandbox: &dyn Sandbox) -> Result<Vec<u8>, End> {

@@ -1,13 +1,14 @@
 //! What is laid into a sandbox so that tools find their way out by themselves: proxy variables, and the certificates to
 //! trust, in the forms and at the places where each tool looks.
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, File, Metadata};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use legwork_egress::{Proxy, STORE_PASSWORD};
 use legwork_sandbox::{Bind, Error, Image, PROXY, Sandbox};
+use rustix::fs::{FlockOperation, flock};
 
 use super::ToolConfig;
 
@@ -33,21 +34,58 @@ const BUNDLES: [&str; 3] = [
     "/etc/ssl/cert.pem",
 ];
 
+/// Below the data directory, a directory for each sandbox.
+const LAID: &str = "egress";
+
+/// Tries to have a directory before somebody takes it for one that was left behind. Once is rare.
+const TRIES_MAX: usize = 10;
+
 /// The files of one sandbox on the host; they go when this does.
-pub(super) struct Laid(PathBuf);
+pub(super) struct Laid {
+    directory: PathBuf,
+    /// Held while it lives: the kernel lets go of it when this process dies, however that is.
+    _lock: File,
+}
 
 impl Drop for Laid {
     fn drop(&mut self) {
-        // What stays costs a little disk: the next worker on this machine does not use it.
-        let _ = std::fs::remove_dir_all(&self.0);
+        // What stays is removed when the next worker starts.
+        let _ = std::fs::remove_dir_all(&self.directory);
     }
 }
 
-/// Writes the files for a proxy.
-pub(super) fn lay(proxy: &Proxy, directory: &Path) -> io::Result<Laid> {
-    // A sandbox reads them as an ordinary user; above it, only this user may enter.
-    DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
-    let laid = Laid(directory.to_owned());
+/// Removes what processes that are dead have laid in this data directory.
+pub(crate) fn sweep(data: &Path) {
+    let entries = std::fs::read_dir(data.join(LAID)).into_iter().flatten().flatten();
+    for directory in entries.map(|entry| entry.path()) {
+        let Ok(file) = File::open(&directory) else { continue };
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            // Under the lock, so that nobody begins to lay there meanwhile; what stays is tried again.
+            let _ = std::fs::remove_dir_all(&directory);
+        }
+    }
+}
+
+/// Makes a directory that is ours until the lock is dropped.
+fn claim(directory: &Path) -> io::Result<File> {
+    for _ in 0..TRIES_MAX {
+        // A sandbox reads it as an ordinary user; above it, only this user may enter.
+        DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
+        let Ok(file) = File::open(directory) else { continue };
+        let locked = flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
+        let is_it = |there: Metadata| file.metadata().is_ok_and(|ours| ours.ino() == there.ino());
+        if locked && std::fs::metadata(directory).is_ok_and(is_it) {
+            return Ok(file);
+        }
+    }
+    Err(io::Error::other(format!("{} is removed again and again", directory.display())))
+}
+
+/// Writes the files for a proxy of the sandbox of that name.
+pub(super) fn lay(proxy: &Proxy, data: &Path, name: &str) -> io::Result<Laid> {
+    let directory = data.join(LAID).join(name);
+    let laid = Laid { _lock: claim(&directory)?, directory };
+    let directory = &laid.directory;
     let files: [(&str, Vec<u8>); 3] = [
         (BUNDLE, proxy.bundle_pem().into_bytes()),
         (AUTHORITY, proxy.authority_pem().into_bytes()),
@@ -65,11 +103,11 @@ impl Laid {
     /// Shows them inside. Where the bundle of a foreign image lies, and what of its path is a link, is not known here: there the
     /// variables lead to it.
     pub(super) fn binds(&self, image: &Image) -> Vec<Bind> {
-        let whole = Bind { host: self.0.clone(), inside: INSIDE.into() };
+        let whole = Bind { host: self.directory.clone(), inside: INSIDE.into() };
         let bundles = BUNDLES
             .iter()
             .filter(|place| std::fs::symlink_metadata(place).is_ok_and(|found| found.is_file()));
-        let over = bundles.map(|place| Bind { host: self.0.join(BUNDLE), inside: place.into() });
+        let over = bundles.map(|place| Bind { host: self.directory.join(BUNDLE), inside: place.into() });
         let over = over.filter(|_| *image == Image::Host);
         std::iter::once(whole).chain(over).collect()
     }
@@ -125,4 +163,23 @@ pub(super) async fn lay_files(sandbox: &dyn Sandbox, tools: &ToolConfig) -> Resu
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_dead_have_laid_is_swept_and_what_the_living_have_is_not() {
+        let data = tempfile::tempdir().unwrap();
+        let at = |name: &str| data.path().join(LAID).join(name);
+        let held = claim(&at("living")).unwrap();
+        drop(claim(&at("dead")).unwrap());
+        std::fs::write(at("dead").join(BUNDLE), "x").unwrap();
+        sweep(data.path());
+        assert!(at("living").exists() && !at("dead").exists());
+        drop(held);
+        sweep(data.path());
+        assert!(!at("living").exists());
+    }
 }

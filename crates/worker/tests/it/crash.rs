@@ -78,6 +78,32 @@ fn is_whole(run: &Run) {
     assert_eq!(open, [], "every item has its end");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_it_laid_for_its_sandboxes_is_gone_once_another_starts() {
+    let world = World::without_worker().await;
+    let repository = world.repository(&[("a", "a\n")]);
+    let task = world.task(&repository, world.script(SCRIPT));
+    let mut worker = world.start_process();
+    let view = world.client.create_task(&task, "k").await.unwrap();
+    until(
+        &world,
+        &view,
+        |kind| matches!(kind, EventKind::ItemUpdated { delta, .. } if delta.contains("ready")),
+    )
+    .await;
+    let laid = world.directory.path().join("worker/egress");
+    let names = || std::fs::read_dir(&laid).unwrap().map(|entry| entry.unwrap().path());
+    let left: Vec<_> = names().collect();
+    assert!(left.iter().any(|directory| directory.join("ca-bundle.pem").exists()), "{left:?}");
+    worker.kill();
+    assert!(left.iter().any(|directory| directory.exists()), "nobody could tidy up");
+    world.leases_lapse().await;
+    let _another = world.start_process();
+    is_whole(&world.follow(&view).await);
+    let still: Vec<_> = left.iter().filter(|directory| directory.exists()).collect();
+    assert!(still.is_empty(), "{still:?}");
+}
+
 /// Whether the context grows by an entry of this kind that holds this text.
 fn tells(kind: &EventKind, entry: &str, text: &str) -> bool {
     let EventKind::Context { context, .. } = kind else { return false };

@@ -69,6 +69,9 @@ pub struct Assignment {
     pub history: Vec<serde_json::Value>,
     /// The commit that the attempt's patches are against, once a turn has made the checkout.
     pub base_commit: Option<String>,
+    /// The digest of the base image that the attempt stands on, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_image: Option<String>,
     /// The frozen layers that the attempt's last snapshot names, lowest first.
     #[serde(default)]
     pub layers: Vec<String>,

@@ -43,6 +43,10 @@ pub enum EventKind {
         /// What the user asked for, when it was a name.
         #[serde(skip_serializing_if = "Option::is_none")]
         name: Option<String>,
+        /// The digest of the base image that all of the attempt stands on, whatever its name stands for later; none: the
+        /// worker's own system.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        image: Option<String>,
     },
     /// An item began.
     ItemStarted {

@@ -89,6 +89,46 @@ impl Store {
         }
     }
 
+    /// The image that this name stood for when its digest was this one, wherever the name leads by now.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] if it is neither here nor at its registry any more, and all of [`Store::get`].
+    pub async fn pinned(&self, name: &str, digest: &str) -> Result<Image, Error> {
+        let exact = |reference: Reference| -> Result<Reference, Error> {
+            let digest = digest.parse().map_err(|why: &str| Error::Name {
+                name: name.to_owned(),
+                why: format!("in its digest, {why}"),
+            })?;
+            Ok(Reference { digest: Some(digest), ..reference })
+        };
+        match self.settings.named.get(name) {
+            Some(Named::Path(_)) => self.unpacked(name, digest),
+            Some(Named::Reference(reference)) => self.remote(name, &exact(reference.parse()?)?).await,
+            None => {
+                let reference: Reference = name.parse()?;
+                self.demand_allowed(&reference)?;
+                self.remote(name, &exact(reference)?).await
+            }
+        }
+    }
+
+    /// What a path held when it was last read like this. Nobody else has it.
+    fn unpacked(&self, name: &str, digest: &str) -> Result<Image, Error> {
+        let place = digest.parse::<Digest>().ok().map(|digest| self.layer(digest.digits()));
+        let place = place.filter(|place| place.is_dir()).ok_or_else(|| Error::Missing {
+            image: format!("{name} ({digest})"),
+            why: "what the worker's operator had there before is not kept".to_owned(),
+        })?;
+        Ok(Image {
+            name: name.to_owned(),
+            digest: digest.to_owned(),
+            layers: vec![place],
+            env: Vec::new(),
+            origin: Origin::Kept,
+            left_out: 0,
+        })
+    }
+
     /// Removes a layer's tree that nothing uses any more. `false`: it is none of this store's.
     pub fn discard(&self, tree: &Path) -> bool {
         if tree.parent() != Some(&self.path("layers")) || tree.file_name().is_none() {
@@ -103,6 +143,10 @@ impl Store {
 
     fn path(&self, part: &str) -> PathBuf {
         self.settings.directory.join(part)
+    }
+
+    fn known(&self, key: &str) -> PathBuf {
+        self.path("names").join(format!("{key}.json"))
     }
 
     fn layer(&self, digits: &str) -> PathBuf {
@@ -153,9 +197,9 @@ impl Store {
     }
 
     async fn remote(&self, name: &str, reference: &Reference) -> Result<Image, Error> {
-        let key = key(&format!("{} {reference}", architecture()));
+        let key = known_by(reference);
         let _lock = self.lock(&key).await?;
-        let file = self.path("names").join(format!("{key}.json"));
+        let file = self.known(&key);
         let kept = std::fs::read(&file).ok().and_then(|bytes| serde_json::from_slice::<Kept>(&bytes).ok());
         let kept = kept.filter(|kept| kept.layers.iter().all(|layer| self.layer(layer).is_dir()));
         if let Some(kept) = kept.clone().filter(|kept| reference.digest.is_some() || kept.is_young()) {
@@ -163,11 +207,12 @@ impl Store {
         }
         match self.pull(reference).await {
             Ok(Found { kept, origin }) => {
-                let fresh = file.with_extension("new");
-                let json = serde_json::to_vec(&kept).map_err(io::Error::other).step("note an image")?;
-                std::fs::write(&fresh, json)
-                    .and_then(|()| std::fs::rename(&fresh, &file))
-                    .step("note an image")?;
+                kept.write(&file).step("note an image")?;
+                // Who wants it by its digest need not ask again.
+                if let Ok(digest) = kept.digest.parse() {
+                    let exact = Reference { digest: Some(digest), ..reference.clone() };
+                    kept.write(&self.known(&known_by(&exact))).step("note an image")?;
+                }
                 Ok(self.image(name, kept, origin))
             }
             Err(error @ Error::Unreachable { .. }) => match kept {
@@ -282,6 +327,13 @@ impl Store {
 }
 
 impl Kept {
+    /// Replaces the file in one step. Whoever else writes it at the same time writes the same.
+    fn write(&self, file: &Path) -> io::Result<()> {
+        let fresh = file.with_extension(format!("{:016x}", fastrand::u64(..)));
+        std::fs::write(&fresh, serde_json::to_vec(self)?)?;
+        std::fs::rename(&fresh, file)
+    }
+
     fn is_young(&self) -> bool {
         seconds().checked_sub(self.asked_at).is_some_and(|age| age < TAG_KEPT.as_secs())
     }
@@ -312,6 +364,10 @@ impl Registry {
     pub fn private(url: String) -> Self {
         Self { url: Some(url), is_private: true, credentials: None }
     }
+}
+
+fn known_by(reference: &Reference) -> String {
+    key(&format!("{} {reference}", architecture()))
 }
 
 fn key(text: &str) -> String {

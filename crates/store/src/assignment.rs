@@ -11,6 +11,7 @@ use crate::{Connection, Error, messages, read};
 pub(crate) struct Resume {
     pub(crate) history: Vec<serde_json::Value>,
     base_commit: Option<String>,
+    base_image: Option<String>,
     pub(crate) layers: Vec<String>,
     pub(crate) layers_at: u64,
     pub(crate) live: Option<String>,
@@ -29,7 +30,7 @@ pub(crate) async fn build(
     let turn = row.turn;
     let task = read::record(connection, turn.task).await?;
     let attempt = attempt(connection, turn.attempt).await?;
-    let Resume { history, base_commit, layers, layers_at, live, saved, saved_at } =
+    let Resume { history, base_commit, base_image, layers, layers_at, live, saved, saved_at } =
         resume(connection, turn.attempt).await?;
     let messages = messages::to_hear(connection, turn.id).await?;
     let next_item = next_item(connection, turn.attempt).await?;
@@ -40,6 +41,7 @@ pub(crate) async fn build(
         turn,
         history,
         base_commit,
+        base_image,
         layers,
         layers_at,
         live,
@@ -100,8 +102,10 @@ impl Resume {
                 context.apply(&mut self.history);
             }
             // The first base holds: later patches are against it.
-            EventKind::Base { commit, .. } => {
-                self.base_commit.get_or_insert(commit);
+            EventKind::Base { commit, image, .. } => {
+                if self.base_commit.is_none() {
+                    (self.base_commit, self.base_image) = (Some(commit), image);
+                }
             }
             EventKind::Snapshot { layers, live, saved, .. } => {
                 self.layers_at = self.history.len() as u64;

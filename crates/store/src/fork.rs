@@ -89,6 +89,7 @@ struct Pinned {
     commit: String,
     tree: String,
     name: Option<String>,
+    image: Option<String>,
 }
 
 impl Point {
@@ -120,8 +121,9 @@ impl Point {
             if matches!(event.kind, EventKind::Snapshot { .. }) {
                 (left, point.seq) = (Some(turn), event.seq);
             }
-            if let (None, EventKind::Base { commit, tree, name, .. }) = (&point.base, &event.kind) {
-                point.base = Some(Pinned { commit: commit.clone(), tree: tree.clone(), name: name.clone() });
+            if let (None, EventKind::Base { commit, tree, name, image, .. }) = (&point.base, &event.kind) {
+                let (commit, tree) = (commit.clone(), tree.clone());
+                point.base = Some(Pinned { commit, tree, name: name.clone(), image: image.clone() });
             }
             point.resume.apply(event.kind);
         }
@@ -176,11 +178,12 @@ impl Point {
         let known = saved.as_ref().map_or(seen, |_| entries(*saved_at).min(seen));
         let snapshot =
             |live, saved| EventKind::Snapshot { turn: turn.id, layers: layers.clone(), live, saved };
-        let base = self.base.clone().map(|Pinned { commit, tree, name }| EventKind::Base {
+        let base = self.base.clone().map(|Pinned { commit, tree, name, image }| EventKind::Base {
             turn: turn.id,
             commit,
             tree,
             name,
+            image,
         });
         let mut kinds: Vec<EventKind> = base.into_iter().collect();
         kinds.extend(chunks(&history[..known], turn.id)?);

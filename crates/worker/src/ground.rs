@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use legwork_agent::{Brief, Files};
-use legwork_domain::{Environment, EventKind, Failure, Kind, Level, Phase, Saved};
+use legwork_domain::{Assignment, Environment, EventKind, Failure, Kind, Level, Phase, Saved};
 use legwork_environment::Detected;
 use legwork_sandbox::{Access, IfLost, LAYERS_MAX, Layer, Sandbox};
 
-use crate::checkout::{self, Checkout};
+use crate::checkout::{self, Checkout, Ready};
 use crate::end::End;
 use crate::layers::{self, Stack};
 use crate::root::{self, Root};
@@ -70,9 +70,9 @@ fn set_up_as(detected: &Detected) -> Vec<String> {
 
 impl Turn {
     pub(crate) async fn prepare(&self) -> Result<Ground, End> {
-        let checkout = self.checkout().await?;
-        let (mut environment, detected) = self.recipe(&checkout).await?;
-        let root = root::get(&self.worker, &self.timeline, &environment).await?;
+        let ready = self.checkout().await?;
+        let (mut environment, detected) = self.recipe(&ready.checkout).await?;
+        let (checkout, root) = self.stand(ready, &environment).await?;
         let (clean, notes) = self.set_up((&checkout, &root), &mut environment, detected.as_ref()).await?;
         let made = match &detected {
             Some(_) => made::by_setup(&self.worker, &clean).await?,
@@ -84,14 +84,24 @@ impl Turn {
         Ok(Ground { checkout, environment, root, notes, made, clean, stack, files })
     }
 
-    /// The checkout that the turn starts from, told to the log.
-    pub(crate) async fn checkout(&self) -> Result<Checkout, End> {
+    /// The checkout that the turn starts from.
+    pub(crate) async fn checkout(&self) -> Result<Ready, End> {
         let pinned = self.assignment.base_commit.as_deref();
-        let ready = checkout::get(&self.worker, &self.assignment.task.request.source, pinned).await?;
-        if pinned.is_none() {
-            self.tell_base(&ready.checkout, ready.name).await;
+        checkout::get(&self.worker, &self.assignment.task.request.source, pinned).await
+    }
+
+    /// The root below the checkout: what the attempt stands on from now on, told to the log.
+    pub(crate) async fn stand(
+        &self,
+        ready: Ready,
+        environment: &Environment,
+    ) -> Result<(Checkout, Root), End> {
+        let Assignment { base_commit, base_image, .. } = &self.assignment;
+        let root = root::get(&self.worker, &self.timeline, environment, base_image.as_deref()).await?;
+        if base_commit.is_none() {
+            self.tell_base(&ready, &root).await;
         }
-        Ok(ready.checkout)
+        Ok((ready.checkout, root))
     }
 
     /// What is asked for, then what the repository says, and where both say nothing what its files look like.
@@ -147,9 +157,10 @@ impl Turn {
     }
 
     /// Tells what later patches are against, and what of the repository is not in the checkout.
-    async fn tell_base(&self, checkout: &Checkout, name: Option<String>) {
-        let (commit, tree) = (checkout.commit.clone(), checkout.tree.clone());
-        self.timeline.tell(EventKind::Base { turn: self.timeline.turn(), commit, tree, name }).await;
+    async fn tell_base(&self, Ready { checkout, name }: &Ready, root: &Root) {
+        let (turn, commit, tree) = (self.timeline.turn(), checkout.commit.clone(), checkout.tree.clone());
+        let (name, image) = (name.clone(), root.pin().map(str::to_owned));
+        self.timeline.tell(EventKind::Base { turn, commit, tree, name, image }).await;
         let mut missing = Vec::new();
         if checkout.submodules > 0 {
             missing.push(format!("submodules that are empty directories: {}", checkout.submodules));

@@ -33,6 +33,11 @@ impl Root {
         self.image.as_ref().map_or(HOST, |image| &image.digest)
     }
 
+    /// What later turns of the attempt ask for, so that their layers stand on what they were made on.
+    pub(crate) fn pin(&self) -> Option<&str> {
+        self.image.as_ref().map(|image| image.digest.as_str())
+    }
+
     /// Whether git and what else our own scripts need are in it.
     pub(crate) const fn has_our_programs(&self) -> bool {
         self.image.is_none()
@@ -81,13 +86,14 @@ pub(crate) async fn get(
     worker: &Worker,
     timeline: &Timeline,
     environment: &Environment,
+    pinned: Option<&str>,
 ) -> Result<Root, End> {
     let name = environment.image.as_str();
     if name == HOST {
         return Ok(Root::default());
     }
     let started = Instant::now();
-    let mut getting = std::pin::pin!(worker.config.images.get(name));
+    let mut getting = std::pin::pin!(named(worker, timeline, name, pinned));
     let got = tokio::select! {
         got = &mut getting => got,
         () = tokio::time::sleep(PATIENCE) => {
@@ -99,6 +105,27 @@ pub(crate) async fn get(
     worker.shelf.used(image.layers.iter().map(std::path::PathBuf::as_path));
     tell(timeline, &image, started.elapsed()).await;
     Ok(Root { image: Some(image) })
+}
+
+/// What the attempt began on, if that can still be had; else what the name stands for now, with a warning.
+async fn named(
+    worker: &Worker,
+    timeline: &Timeline,
+    name: &str,
+    pinned: Option<&str>,
+) -> Result<Image, Error> {
+    let images = &worker.config.images;
+    let Some(digest) = pinned else { return images.get(name).await };
+    match images.pinned(name, digest).await {
+        Err(Error::Missing { why, .. }) => {
+            let text = format!(
+                "The attempt began on {name} as it was then ({digest}), which cannot be had any more: {why}. It goes on with what {name} stands for now, so what was installed may not fit."
+            );
+            timeline.notice(Level::Warning, text).await;
+            images.get(name).await
+        }
+        got => got,
+    }
 }
 
 async fn tell(timeline: &Timeline, image: &Image, took: Duration) {

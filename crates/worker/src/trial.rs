@@ -11,7 +11,6 @@ use crate::checks::Room;
 use crate::end::End;
 use crate::layers::Stack;
 use crate::open::ENVIRONMENT;
-use crate::root;
 use crate::setup::{self, Fault, SetUp};
 use crate::turn::{Left, Turn};
 
@@ -21,13 +20,13 @@ impl Turn {
     /// # Errors
     /// The turn's end, where no verdict could be come to.
     pub(crate) async fn try_out(&self, left: &mut Left) -> Result<End, End> {
-        let checkout = self.checkout().await?;
-        let (environment, detected) = self.recipe(&checkout).await?;
+        let ready = self.checkout().await?;
+        let (environment, detected) = self.recipe(&ready.checkout).await?;
         if detected.as_ref().is_some_and(Detected::is_empty) {
             return Err(End::failed(Failure::Setup, NOTHING));
         }
         self.tell_environment(&environment).await?;
-        let root = root::get(&self.worker, &self.timeline, &environment).await?;
+        let (checkout, root) = self.stand(ready, &environment).await?;
         let set_up = setup::layers(&self.worker, &self.timeline, &checkout, &environment, &root).await?;
         let stack = match set_up {
             SetUp::Done(stack) => stack,

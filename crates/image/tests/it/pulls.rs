@@ -189,3 +189,24 @@ async fn what_opens_a_registry_goes_to_it_alone() {
     let there = elsewhere.asked();
     assert!(!there.is_empty() && there.iter().all(|(_, key)| key.is_none()), "{there:?}");
 }
+
+#[tokio::test]
+async fn what_a_tag_stood_for_can_be_had_after_it_has_moved() {
+    let (world, registry) = (World::new(), Registry::start(Ways::default()).await);
+    registry.image("1", &layers());
+    let first = store(&world, &registry, None).get("registry.test/x:1").await.unwrap();
+    registry.image("1", &layers()[..1]);
+    let another = World::new();
+    let store = store(&another, &registry, None);
+    let pinned = store.pinned("registry.test/x:1", &first.digest).await.unwrap();
+    assert_eq!((&pinned.digest, pinned.layers.len()), (&first.digest, 2));
+    assert_ne!(store.get("registry.test/x:1").await.unwrap().digest, first.digest);
+    registry.set(|ways| ways.is_down = true);
+    let kept = store.pinned("registry.test/x:1", &first.digest).await.unwrap();
+    assert_eq!(kept.origin, Origin::Kept);
+    registry.set(|ways| ways.is_down = false);
+    let gone = store.pinned("registry.test/x:1", &format!("sha256:{}", "0".repeat(64))).await;
+    assert!(matches!(gone, Err(Error::Missing { .. })), "{gone:?}");
+    let none = store.pinned("registry.test/x:1", "sha256:x").await;
+    assert!(matches!(none, Err(Error::Name { .. })), "{none:?}");
+}

@@ -235,8 +235,9 @@ pub(crate) async fn the_next_worker_gets_what_the_log_holds(world: World) {
         let entries = words.iter().map(|word| serde_json::json!({ "word": word })).collect();
         tell(EventKind::Context { turn, context: Context { change, entries } })
     };
-    let base =
-        |commit: &str| tell(EventKind::Base { turn, commit: commit.into(), tree: "t".into(), name: None });
+    let base = |commit: &str| {
+        tell(EventKind::Base { turn, commit: commit.into(), tree: "t".into(), name: None, image: None })
+    };
     let layers = |name: &str, live: Option<&str>| {
         let layers = vec!["base".into(), name.into()];
         tell(EventKind::Snapshot { turn, layers, live: live.map(Into::into), saved: None })

@@ -11,7 +11,7 @@ use crate::world::{Run, World, git_in};
 
 impl World {
     /// Another turn of the attempt, to its end.
-    async fn goes_on(&self, view: &TaskView) -> Run {
+    pub(crate) async fn goes_on(&self, view: &TaskView) -> Run {
         let next = FollowUp { input: "More".into(), images: Vec::new() };
         let before = self.client.attempt(view.attempts[0].attempt.id).await.unwrap().turns.len();
         self.client.follow_up(view.attempts[0].attempt.id, &next, &before.to_string()).await.unwrap();

@@ -106,3 +106,30 @@ async fn packages_that_cannot_be_installed_end_the_set_up_with_a_sentence() {
         assert!(ended.sentence.contains(words), "{words}: {}", ended.sentence);
     }
 }
+
+/// What installs on one system need not run on the next, so an attempt stays on the one that it began on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_attempt_stays_on_the_image_that_it_began_on() {
+    let world = World::without_worker().await;
+    let place = world.directory.path().join("roots/mine");
+    distribution(&place);
+    world.start_worker();
+    let repository = world.repository(&[("a", "a\n")]);
+    let script = "[[turn]]\ncalls = [{ tool = \"exec_command\", arguments = { cmd = \"cat /etc/os-release\" } }]\n[[turn]]\ntext = \"Seen.\"\n";
+    let mut task = world.task(&repository, world.script(&script.repeat(3)));
+    task.environment.image = "mine".into();
+    let view = world.client.create_task(&task, "k").await.unwrap();
+    assert_eq!(world.follow(&view).await.output(), "ID=foreign\n");
+
+    std::fs::write(place.join("etc/os-release"), "ID=newer\n").unwrap();
+    let run = world.goes_on(&view).await;
+    assert_eq!(run.output(), "ID=foreign\n".repeat(2), "{}", run.notices());
+
+    let layers = std::fs::read_dir(world.directory.path().join("images/layers")).unwrap();
+    for layer in layers {
+        std::fs::remove_dir_all(layer.unwrap().path()).unwrap();
+    }
+    let run = world.goes_on(&view).await;
+    assert_eq!(run.output(), "ID=foreign\nID=foreign\nID=newer\n", "{}", run.ended.sentence);
+    assert!(run.notices().contains("which cannot be had any more"), "{}", run.notices());
+}

@@ -2,20 +2,25 @@
 //!
 //! They are programs that print figures and not timed tests: a figure on a busy machine is a fact about the machine.
 
+use std::process::Command;
+
 use anyhow::{Result, ensure};
 
 use crate::house;
-use crate::shell::{run_cargo, say};
+use crate::shell::{run, run_cargo, say};
 
 const PREFIX: &str = "bench_";
 
 /// Runs the benchmarks whose name holds `wanted`.
-pub(crate) fn run(wanted: &str) -> Result<()> {
+pub(crate) fn run_all(wanted: &str) -> Result<()> {
     let benches = benches(wanted)?;
     ensure!(!benches.is_empty(), "no example called {PREFIX}*{wanted}* in the workspace");
+    // All in one build: package by package cargo chooses other features each time and compiles most libraries again.
+    run_cargo(&["build", "--release", "--workspace", "--bins", "--examples"])?;
+    let examples = house::metadata()?.target_directory.join("release/examples");
     for (package, name) in benches {
         say(&format!("\n== {name} ({package})"));
-        run_cargo(&["run", "--quiet", "--release", "-p", &package, "--example", &name])?;
+        run(Command::new(examples.join(&name)).current_dir(house::root()), &name)?;
     }
     Ok(())
 }

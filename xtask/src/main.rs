@@ -21,8 +21,8 @@ fn main() -> ExitCode {
     let done = match arguments.as_slice() {
         ["tidy"] => tidy::run(),
         ["schema"] => schema::write(),
-        ["bench"] => bench::run(""),
-        ["bench", name] => bench::run(name),
+        ["bench"] => bench::run_all(""),
+        ["bench", name] => bench::run_all(name),
         ["dist"] => dist::run(),
         ["env-corpus"] => corpus::run(corpus::Depth::Detect),
         ["env-corpus", "--run"] => corpus::run(corpus::Depth::Run),

@@ -21,9 +21,14 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
 pub(crate) fn run_cargo(arguments: &[&str]) -> Result<()> {
     let line = format!("cargo {}", arguments.join(" "));
     say(&format!("$ {line}"));
-    let status = cargo(arguments).status().with_context(|| format!("could not start {line}"))?;
+    run(&mut cargo(arguments), &line)
+}
+
+/// Runs a program with the terminal as its own and fails if it fails.
+pub(crate) fn run(program: &mut Command, name: &str) -> Result<()> {
+    let status = program.status().with_context(|| format!("could not start {name}"))?;
     if !status.success() {
-        bail!("{line} failed ({status})");
+        bail!("{name} failed ({status})");
     }
     Ok(())
 }

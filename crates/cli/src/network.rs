@@ -54,6 +54,7 @@ pub(crate) fn row(connection: &Connection) -> Vec<Line> {
         Way::Tunnel => "tls",
         Way::Https | Way::Http => "http",
         Way::Name => "name",
+        Way::Direct => "direct",
     });
     vec![
         Line::default().with(style, word),

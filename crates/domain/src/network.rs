@@ -222,6 +222,8 @@ pub enum Way {
     Http,
     /// A question for a host's name.
     Name,
+    /// Past the proxy, to an address without a name. No route leads there; which address it was is not known.
+    Direct,
 }
 
 /// What became of it.

@@ -23,7 +23,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-pub use outlet::{Caller, Connection, DIRECT, Door, Doors, NAMES, Outlet, PROXY, Query, Stream};
+pub use outlet::{COUNTERS, Caller, Connection, DIRECT, Door, Doors, NAMES, Outlet, PROXY, Query, Stream};
 pub use probe::{PRIVILEGES, Probe, Status, probe};
 pub use spec::{Access, Bind, IMAGE_TREES_MAX, IfLost, Image, LAYERS_MAX, Layer, Limits, Spec, WORKSPACE};
 pub use toolchains::{Toolchains, toolchains};
@@ -73,7 +73,8 @@ pub trait Sandbox: Send + Sync {
     /// process group is killed).
     async fn exec(&self, command: Command) -> Result<Process, Error>;
 
-    /// Reads a regular file without following a link in any part of `path`. More than `bytes_max` is an error.
+    /// Reads a regular file without following a link in any part of `path`. More than `bytes_max` is an error. Of `/proc` it
+    /// reads [`COUNTERS`] alone.
     async fn read(&self, path: &Path, bytes_max: u64) -> Result<File, Error>;
 
     /// Writes a whole file through a temporary one beside it; parents are made. Keeps the mode of a file that exists

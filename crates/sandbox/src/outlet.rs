@@ -14,6 +14,10 @@ use tokio::sync::{mpsc, oneshot};
 /// Where programs that know proxies find one: a port that nothing inside may take, for it is below 1024.
 pub const PROXY: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 801);
 
+/// What the kernel has counted in the sandbox's own network (`proc_pid_net(5)`), for IPv4 and for IPv6: among it, what had no
+/// route. Nothing inside can change it.
+pub const COUNTERS: [&str; 2] = ["/proc/1/net/snmp", "/proc/1/net/snmp6"];
+
 /// Where programs that ask for names do so.
 pub const NAMES: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 53);
 

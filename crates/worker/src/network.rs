@@ -6,6 +6,7 @@
 mod guarded;
 mod policy;
 mod receipts;
+mod routes;
 mod secrets;
 mod tools;
 

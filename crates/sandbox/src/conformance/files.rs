@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Outcome;
 use super::world::{PLENTY, create, ensure, read, run, same, say, spec, write};
-use crate::{Access, Backend, Bind, Error, Exit, Sandbox, Spec};
+use crate::{Access, Backend, Bind, COUNTERS, Error, Exit, Sandbox, Spec};
 
 pub(super) async fn a_file_comes_back_as_it_was_written(backend: Arc<dyn Backend>) -> Outcome {
     let sandbox = create(&backend, "file_back").await?;
@@ -80,6 +80,10 @@ pub(super) async fn only_regular_files_are_read(backend: Arc<dyn Backend>) -> Ou
         paths.into_iter().chain(["/workspace/unreadable", "/workspace/missing", "/workspace/fifo/below"])
     {
         is_refused(&sandbox, path).await?;
+    }
+    for path in COUNTERS {
+        let text = sandbox.read(Path::new(path), 1 << 16).await?.contents;
+        ensure(String::from_utf8_lossy(&text).contains("OutNoRoutes"), || format!("{path}: {text:?}"))?;
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::receipts::Receipts;
+use super::routes::Routes;
 use super::tools::Laid;
 use crate::decoy::Decoy;
 
@@ -25,6 +26,7 @@ pub(super) struct Guarded {
     inner: Arc<dyn Sandbox>,
     decoy: Arc<Decoy>,
     receipts: Arc<Receipts>,
+    routes: Arc<Routes>,
     _looks: AbortOnDropHandle<()>,
     held: Held,
 }
@@ -43,7 +45,8 @@ impl Guarded {
         (receipts, looks): (Arc<Receipts>, AbortOnDropHandle<()>),
         held: Held,
     ) -> Self {
-        Self { inner, decoy, receipts, _looks: looks, held }
+        let routes = Arc::new(Routes::of(&inner));
+        Self { inner, decoy, receipts, routes, _looks: looks, held }
     }
 }
 
@@ -85,12 +88,12 @@ impl Sandbox for Guarded {
         let mut ears = Ears::of(&self.decoy, &command);
         let (mut process, control) = self.inner.exec(command).await?.into_parts();
         let (output, outputs) = mpsc::channel(OUTPUT_MAX);
-        let receipts = Arc::clone(&self.receipts);
+        let (receipts, routes) = (Arc::clone(&self.receipts), Arc::clone(&self.routes));
         tokio::spawn(async move {
             while let Some(said) = process.recv().await {
                 ears.hear(&said);
                 let words = match &said {
-                    Output::Exited(_) => receipts.words().await,
+                    Output::Exited(_) => receipts.words(routes.fresh().await).await,
                     Output::Stdout(_) | Output::Stderr(_) | Output::Omitted(_) => None,
                 };
                 if let Some(words) = words

@@ -62,13 +62,12 @@ impl Receipts {
     /// Tells the log what was collected since the last look.
     pub(super) async fn look(&self) {
         for receipt in self.proxy.ledger().take() {
-            let Some(event) = self.note(receipt) else { continue };
+            let Some(event) = self.note(connection(receipt, self.phase)) else { continue };
             self.timeline.tell(event).await;
         }
     }
 
-    fn note(&self, receipt: Receipt) -> Option<EventKind> {
-        let connection = connection(receipt, self.phase);
+    fn note(&self, connection: Connection) -> Option<EventKind> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if connection.outcome != Passage::Allowed {
             let line = line(&connection, self.policy);
@@ -83,9 +82,15 @@ impl Receipts {
         (state.events <= EVENTS_MAX).then(|| EventKind::Connection { turn: self.timeline.turn(), connection })
     }
 
-    /// What a command that ends now is told: what was kept from leaving while it ran, each once.
-    pub(super) async fn words(&self) -> Option<String> {
+    /// What a command that ends now is told: what was kept from leaving while it ran, each once; and that something was `direct`ly
+    /// tried, so many times.
+    pub(super) async fn words(&self, direct: u64) -> Option<String> {
         self.look().await;
+        if direct > 0
+            && let Some(event) = self.note(past_the_proxy(direct, self.phase))
+        {
+            self.timeline.tell(event).await;
+        }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let lines = std::mem::take(&mut state.waiting);
         if lines.is_empty() {
@@ -117,6 +122,24 @@ fn line(connection: &Connection, policy: &str) -> String {
         format!(" (network policy: {policy})")
     };
     format!("{what}: {}{wanted}: {}{named}", connection.place(), connection.reason)
+}
+
+/// Tries that the proxy never saw.
+fn past_the_proxy(count: u64, phase: Phase) -> Connection {
+    Connection {
+        host: "an address".to_owned(),
+        port: 0,
+        way: Way::Direct,
+        method: None,
+        outcome: Passage::Denied,
+        reason: "there is no route to an address without a name; names go through the proxy".to_owned(),
+        count,
+        sent_bytes: 0,
+        received_bytes: 0,
+        process: None,
+        command_line: None,
+        phase,
+    }
 }
 
 fn connection(receipt: Receipt, phase: Phase) -> Connection {

@@ -220,3 +220,18 @@ async fn who_touches_the_decoy_ends_the_task() {
     assert!(frozen, "its files are kept");
     assert!(!run.output().contains("still here"), "{}", run.output());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_tries_an_address_past_the_proxy_is_counted_and_told() {
+    let world = World::without_worker().await;
+    world.start_worker_on(Network::default());
+    let repository = world.repository(&[("a", "a\n")]);
+    let tries = "for port in 80 443; do bash -c \"exec 3<>/dev/tcp/192.0.2.1/$port\"; done; echo x > /dev/udp/192.0.2.1/53";
+    let model = world.model(&[tries, "echo nothing more"]);
+    let run = world.run(&world.task(&repository, model)).await;
+    let outputs = run.outputs(Phase::Agent);
+    let told = "[network] blocked: an address: there is no route to an address without a name";
+    assert!(outputs[0].1.contains(told) && !outputs[1].1.contains("[network]"), "{outputs:?}");
+    let seen: Vec<_> = connections(&run).into_iter().map(|one| (one.way, one.outcome, one.count)).collect();
+    assert_eq!(seen, [(Way::Direct, Passage::Denied, 3)]);
+}

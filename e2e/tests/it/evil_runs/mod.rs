@@ -43,13 +43,15 @@ pub(crate) enum Verdict {
     Says(String),
     /// The proxy refuses this host: the command fails, and there is a receipt.
     Blocked(String),
+    /// The command fails and names the thing, which no route leads to, and a receipt counts it.
+    Unrouted(String),
     /// The tool refuses in words that hold this; the item of the call has failed.
     Refused(String),
     /// It may do what it does, inside: the case is in what is looked at in the end.
     Inside,
 }
 
-use Verdict::{Blocked, Fails, Inside, Refused, Says};
+use Verdict::{Blocked, Fails, Inside, Refused, Says, Unrouted};
 
 fn exec(name: &str, command: impl Into<String>, verdict: Verdict) -> Case {
     Case { name: name.to_owned(), call: Call::Exec(command.into()), verdict }
@@ -121,6 +123,7 @@ fn judged(stage: &Stage, log: &Log, number: usize, case: &Case) -> Option<String
             let host = stage.fill(host);
             failed && log.is_denied(&host)
         }
+        Unrouted(named) => failed && output.contains(&stage.fill(named)) && log.is_denied("an address"),
         Refused(words) => status == "failed" && told.contains(&stage.fill(words)),
         Inside => true,
     };

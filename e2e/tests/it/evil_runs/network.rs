@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use super::{Blocked, Case, Fails, Inside, Says, exec};
+use super::{Blocked, Case, Fails, Inside, Says, Unrouted, exec};
 
 /// Through the proxy, whatever a program is told of exceptions.
 const ASK: &str = "curl -sS -f -m 20 --noproxy ''";
@@ -88,14 +88,20 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// Sockets that nobody answers: a name, a command, and what it says.
+/// Sockets of the sandbox's own loopback, at which nobody answers.
 const SILENT: &[(&str, &str)] = &[
     ("loopback", "exec 3<>/dev/tcp/127.0.0.1/@PORT@"),
     ("loopback_6", "exec 3<>/dev/tcp/::1/@PORT@"),
     ("server", "exec 3<>/dev/tcp/127.0.0.1/@APIPORT@"),
+];
+
+/// Addresses past the proxy.
+const UNROUTED: &[(&str, &str)] = &[
     ("anywhere", "exec 3<>/dev/tcp/1.1.1.1/443"),
+    ("anywhere_6", "exec 3<>/dev/tcp/2606:4700:4700::1111/443"),
     ("metadata", "exec 3<>/dev/tcp/169.254.169.254/80"),
     ("gateway", "exec 3<>/dev/tcp/172.17.0.1/80"),
+    ("name_server", "echo x > /dev/udp/8.8.8.8/53"),
 ];
 
 pub(super) fn cases() -> Vec<Case> {
@@ -121,6 +127,10 @@ pub(super) fn cases() -> Vec<Case> {
         let port = command.rsplit('/').next().unwrap_or_default();
         exec(&format!("connect_to_{name}"), format!("timeout 10 bash -c '{command}'"), Fails(port.to_owned()))
     });
+    let unrouted = UNROUTED.iter().map(|(name, command)| {
+        let host = command.rsplit('/').nth(1).unwrap_or_default();
+        exec(&format!("route_to_{name}"), format!("bash -c '{command}'"), Unrouted(host.to_owned()))
+    });
     let tasks = "http://127.0.0.1:@APIPORT@/v1/tasks";
     let others = [
         exec("server_directly", format!("curl -sS -m 20 {tasks}/@TASK@"), Fails("@APIPORT@".into())),
@@ -129,7 +139,6 @@ pub(super) fn cases() -> Vec<Case> {
             format!("curl -sS -m 20 -X POST {tasks}/@TASK@/cancel"),
             Fails("@APIPORT@".into()),
         ),
-        exec("udp", "echo x > /dev/udp/8.8.8.8/53", Fails("8.8.8.8".into())),
         exec("icmp", "ping -c1 -W1 1.1.1.1 || { echo no ping to 1.1.1.1; exit 1; }", Fails("1.1.1.1".into())),
         exec(
             "engine_of_the_story",
@@ -157,7 +166,7 @@ pub(super) fn cases() -> Vec<Case> {
             Blocked("words.example:80".into()),
         ),
     ];
-    hosts.chain(loot).chain(programs).chain(silent).chain(others).collect()
+    hosts.chain(loot).chain(programs).chain(silent).chain(unrouted).chain(others).collect()
 }
 
 /// Whether this machine has the program of a command line.

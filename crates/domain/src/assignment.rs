@@ -53,6 +53,17 @@ impl LeaseRequest {
     }
 }
 
+/// What an attempt stands on, once a turn has made the checkout: its later turns stand on the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Pins {
+    /// The commit that the attempt's patches are against.
+    #[serde(rename = "base_commit")]
+    pub commit: Option<String>,
+    /// The digest of the base image, if it is one.
+    #[serde(default, rename = "base_image", skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+}
+
 /// Everything that a worker needs to run one turn; there are no further look-ups but blobs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Assignment {
@@ -67,11 +78,9 @@ pub struct Assignment {
     /// The model's context so far, rebuilt from the log.
     #[schema(value_type = Vec<Object>)]
     pub history: Vec<serde_json::Value>,
-    /// The commit that the attempt's patches are against, once a turn has made the checkout.
-    pub base_commit: Option<String>,
-    /// The digest of the base image that the attempt stands on, if it is one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub base_image: Option<String>,
+    /// What the attempt stands on.
+    #[serde(flatten)]
+    pub pins: Pins,
     /// The frozen layers that the attempt's last snapshot names, lowest first.
     #[serde(default)]
     pub layers: Vec<String>,

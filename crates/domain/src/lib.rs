@@ -36,7 +36,9 @@ pub use access::{
     RepositoryList, Role, RoleChoice, Scope, SecretDraft, SessionDraft, Token, TokenDraft, TokenList,
     TokenMade, User, UserDraft, UserList, UserView, Visible,
 };
-pub use assignment::{Accepted, Assignment, Bounds, Directive, EventBatch, Finish, LeaseRequest, NewEvent};
+pub use assignment::{
+    Accepted, Assignment, Bounds, Directive, EventBatch, Finish, LeaseRequest, NewEvent, Pins,
+};
 pub use audit::{Actor, AuditEntry, AuditFault, AuditPage, AuditVerdict, Via};
 pub use budget::{
     Allowance, Budget, BudgetList, Period, Reservation, Reserved, Spender, Spending, UsageBy, UsageReport,

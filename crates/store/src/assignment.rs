@@ -1,6 +1,6 @@
 //! Everything that a worker needs, rebuilt from the log.
 
-use legwork_domain::{Assignment, Attempt, AttemptId, ContextChange, Event, EventKind, Lease, Saved};
+use legwork_domain::{Assignment, Attempt, AttemptId, ContextChange, Event, EventKind, Lease, Pins, Saved};
 
 use crate::budgets::{self, Spenders};
 use crate::turn_row::{TurnRow, json, number};
@@ -10,8 +10,7 @@ use crate::{Connection, Error, messages, read};
 #[derive(Default)]
 pub(crate) struct Resume {
     pub(crate) history: Vec<serde_json::Value>,
-    base_commit: Option<String>,
-    base_image: Option<String>,
+    pins: Pins,
     pub(crate) layers: Vec<String>,
     pub(crate) layers_at: u64,
     pub(crate) live: Option<String>,
@@ -30,7 +29,7 @@ pub(crate) async fn build(
     let turn = row.turn;
     let task = read::record(connection, turn.task).await?;
     let attempt = attempt(connection, turn.attempt).await?;
-    let Resume { history, base_commit, base_image, layers, layers_at, live, saved, saved_at } =
+    let Resume { history, pins, layers, layers_at, live, saved, saved_at } =
         resume(connection, turn.attempt).await?;
     let messages = messages::to_hear(connection, turn.id).await?;
     let next_item = next_item(connection, turn.attempt).await?;
@@ -40,8 +39,7 @@ pub(crate) async fn build(
         attempt,
         turn,
         history,
-        base_commit,
-        base_image,
+        pins,
         layers,
         layers_at,
         live,
@@ -103,8 +101,8 @@ impl Resume {
             }
             // The first base holds: later patches are against it.
             EventKind::Base { commit, image, .. } => {
-                if self.base_commit.is_none() {
-                    (self.base_commit, self.base_image) = (Some(commit), image);
+                if self.pins.commit.is_none() {
+                    self.pins = Pins { commit: Some(commit), image };
                 }
             }
             EventKind::Snapshot { layers, live, saved, .. } => {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use legwork_agent::{Brief, Files};
-use legwork_domain::{Assignment, Environment, EventKind, Failure, Kind, Level, Phase, Saved};
+use legwork_domain::{Environment, EventKind, Failure, Kind, Level, Phase, Pins, Saved};
 use legwork_environment::Detected;
 use legwork_sandbox::{Access, IfLost, LAYERS_MAX, Layer, Sandbox};
 
@@ -86,7 +86,7 @@ impl Turn {
 
     /// The checkout that the turn starts from.
     pub(crate) async fn checkout(&self) -> Result<Ready, End> {
-        let pinned = self.assignment.base_commit.as_deref();
+        let pinned = self.assignment.pins.commit.as_deref();
         checkout::get(&self.worker, &self.assignment.task.request.source, pinned).await
     }
 
@@ -96,9 +96,9 @@ impl Turn {
         ready: Ready,
         environment: &Environment,
     ) -> Result<(Checkout, Root), End> {
-        let Assignment { base_commit, base_image, .. } = &self.assignment;
-        let root = root::get(&self.worker, &self.timeline, environment, base_image.as_deref()).await?;
-        if base_commit.is_none() {
+        let Pins { commit, image } = &self.assignment.pins;
+        let root = root::get(&self.worker, &self.timeline, environment, image.as_deref()).await?;
+        if commit.is_none() {
             self.tell_base(&ready, &root).await;
         }
         Ok((ready.checkout, root))

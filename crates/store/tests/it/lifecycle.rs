@@ -121,7 +121,7 @@ pub(crate) async fn a_fresh_retry_has_neither_files_nor_history(world: World) {
     let view = world.failed().await;
     let again = world.retry(&view, RetryFrom::Fresh, None).await.unwrap();
     let job = world.lease().await.unwrap();
-    assert_eq!((job.turn.id, job.base_commit.as_deref()), (again, Some("c")));
+    assert_eq!((job.turn.id, job.pins.commit.as_deref()), (again, Some("c")));
     assert!(job.history.is_empty() && job.layers.is_empty() && job.live.is_none());
     world.check(view.attempts[0].attempt.id).await;
     assert_eq!(world.store.violations(world.now(), 9).await.unwrap(), []);
@@ -259,7 +259,7 @@ pub(crate) async fn a_fork_starts_with_what_its_turn_ended_with(world: World) {
     world.purge().await;
     let job = world.lease_of(Some(first.task.id)).await.unwrap();
     assert_eq!(
-        (job.turn.number, job.turn.input.as_str(), job.base_commit.as_deref()),
+        (job.turn.number, job.turn.input.as_str(), job.pins.commit.as_deref()),
         (1, "Another way", Some("c"))
     );
     assert_eq!((job.history.len(), job.layers_at, job.layers[0].as_str(), job.live), (1, 1, "/l", None));

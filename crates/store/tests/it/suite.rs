@@ -257,7 +257,7 @@ pub(crate) async fn the_next_worker_gets_what_the_log_holds(world: World) {
     world.store.expire(world.now()).await.unwrap();
     let next = world.lease().await.unwrap();
     assert_eq!(next.history, ["a", "b", "c"].map(|word| serde_json::json!({ "word": word })));
-    assert_eq!(next.base_commit.as_deref(), Some("c1"));
+    assert_eq!(next.pins.commit.as_deref(), Some("c1"));
     assert_eq!(next.layers, ["base", "two"]);
     assert_eq!((next.layers_at, next.live.as_deref()), (2, Some("sandbox")));
     assert_eq!((next.next_item, next.lease.epoch, next.turn.tries), (8, 2, 2));

@@ -84,7 +84,7 @@ pub(crate) async fn a_follow_up_waits_for_the_turns_before_it_and_goes_on_from_t
     assert!(!world.store.log_end(attempt).await.unwrap().finished);
     let next = world.lease().await.unwrap();
     assert_eq!((next.turn.id, next.turn.input.as_str()), (third.id, "third"));
-    assert_eq!((next.history.len(), next.base_commit.as_deref()), (1, Some("c")));
+    assert_eq!((next.history.len(), next.pins.commit.as_deref()), (1, Some("c")));
     world.store.finish(next.turn.id, end(1, 0, Vec::new()), world.now()).await.unwrap();
     // One more on an attempt that was over is ready at once.
     let last = world.follow_up(attempt, "last").await.unwrap();

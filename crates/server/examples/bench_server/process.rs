@@ -34,7 +34,9 @@ pub(crate) async fn is_server() -> Result<bool, Failed> {
         return Err("an address and a directory".into());
     };
     let listener = tokio::net::TcpListener::bind(address.parse::<SocketAddr>()?).await?;
-    let config = Config { lease: LEASE, ..Config::new(data.into(), TOKEN.to_owned()) };
+    // All tasks are of one person here.
+    let user_queue_max = u32::MAX;
+    let config = Config { lease: LEASE, user_queue_max, ..Config::new(data.into(), TOKEN.to_owned()) };
     legwork_server::serve(listener, config, CancellationToken::new()).await?;
     Ok(true)
 }

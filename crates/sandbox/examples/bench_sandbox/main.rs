@@ -9,6 +9,8 @@
 )]
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]
 
+mod neighbours;
+
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsRawFd, FromRawFd};
@@ -69,7 +71,8 @@ async fn measure() -> Outcome<()> {
     compare(&local).await?;
     processor(&local).await?;
     in_one_sandbox(&local).await?;
-    layers(&local).await
+    layers(&local).await?;
+    neighbours::measure(&local).await
 }
 
 async fn compare(local: &Arc<dyn Backend>) -> Outcome<()> {
@@ -226,14 +229,7 @@ async fn fresh(local: &Arc<dyn Backend>, name: &str, layers: &[&Layer]) -> Outco
 }
 
 async fn echo(sandbox: &Arc<dyn Sandbox>, argv: &[&str]) -> Outcome<usize> {
-    let mut process = sandbox
-        .exec(Command {
-            argv: argv.iter().map(|&part| part.to_owned()).collect(),
-            workdir: "/workspace".to_owned(),
-            output_bytes_max: u64::MAX,
-            ..Command::default()
-        })
-        .await?;
+    let mut process = sandbox.exec(command(argv)).await?;
     let mut bytes = 0;
     while let Some(output) = process.next().await {
         if let Output::Stdout(piece) = output {
@@ -241,6 +237,15 @@ async fn echo(sandbox: &Arc<dyn Sandbox>, argv: &[&str]) -> Outcome<usize> {
         }
     }
     Ok(bytes)
+}
+
+fn command(argv: &[&str]) -> Command {
+    Command {
+        argv: argv.iter().map(|&part| part.to_owned()).collect(),
+        workdir: "/workspace".to_owned(),
+        output_bytes_max: u64::MAX,
+        ..Command::default()
+    }
 }
 
 fn timed(work: impl FnOnce() -> Outcome<()>) -> Outcome<Duration> {
@@ -298,9 +303,13 @@ fn pipe() -> Outcome<(File, File)> {
 }
 
 fn median(times: &[Duration]) -> Duration {
+    at(times, 50)
+}
+
+fn at(times: &[Duration], percent: usize) -> Duration {
     let mut sorted = times.to_vec();
     sorted.sort_unstable();
-    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+    sorted.get(sorted.len() * percent / 100).copied().unwrap_or_default()
 }
 
 /// Memory of this program's guests, shared pages counted in part.

@@ -85,12 +85,7 @@ async fn what_it_laid_for_its_sandboxes_is_gone_once_another_starts() {
     let task = world.task(&repository, world.script(SCRIPT));
     let mut worker = world.start_process();
     let view = world.client.create_task(&task, "k").await.unwrap();
-    until(
-        &world,
-        &view,
-        |kind| matches!(kind, EventKind::ItemUpdated { delta, .. } if delta.contains("ready")),
-    )
-    .await;
+    until(&world, &view, |kind| prints(kind, "ready")).await;
     let laid = world.directory.path().join("worker/egress");
     let names = || std::fs::read_dir(&laid).unwrap().map(|entry| entry.unwrap().path());
     let left: Vec<_> = names().collect();
@@ -102,6 +97,11 @@ async fn what_it_laid_for_its_sandboxes_is_gone_once_another_starts() {
     is_whole(&world.follow(&view).await);
     let still: Vec<_> = left.iter().filter(|directory| directory.exists()).collect();
     assert!(still.is_empty(), "{still:?}");
+}
+
+/// Whether a command prints this.
+pub(crate) fn prints(kind: &EventKind, text: &str) -> bool {
+    matches!(kind, EventKind::ItemUpdated { delta, .. } if delta.contains(text))
 }
 
 /// Whether the context grows by an entry of this kind that holds this text.
@@ -126,9 +126,7 @@ async fn between_an_answer_and_its_command() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn during_a_command() {
-    let (world, run) =
-        killed_at(|kind| matches!(kind, EventKind::ItemUpdated { delta, .. } if delta.contains("ready")))
-            .await;
+    let (world, run) = killed_at(|kind| prints(kind, "ready")).await;
     is_whole(&run);
     assert_eq!(requests(&world), 4);
     assert!(run.notices().contains("goes on"), "{}", run.notices());
@@ -176,10 +174,6 @@ pub(crate) async fn until(world: &World, view: &TaskView, is_the_moment: impl Fn
     while !is_the_moment(&events.next().await.expect("the moment comes").unwrap().kind) {}
 }
 
-fn is_ready(kind: &EventKind) -> bool {
-    matches!(kind, EventKind::ItemUpdated { delta, .. } if delta.contains("ready"))
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_is_told_to_stop_gives_its_turn_back() {
     let world = World::without_worker().await;
@@ -189,7 +183,7 @@ async fn a_worker_that_is_told_to_stop_gives_its_turn_back() {
     let stop = CancellationToken::new();
     let worker = world.start_worker_until(stop.clone());
     let view = world.client.create_task(&task, "k").await.unwrap();
-    until(&world, &view, is_ready).await;
+    until(&world, &view, |kind| prints(kind, "ready")).await;
     let told = Instant::now();
     stop.cancel();
     worker.await.unwrap().unwrap();
@@ -213,7 +207,7 @@ async fn a_server_that_is_away_for_twenty_seconds_costs_nothing() {
     let long = "echo one >> log; echo ready; sleep 15; echo two >> log";
     let task = world.task(&repository, world.model(&[long, "echo three >> log"]));
     let view = world.client.create_task(&task, "k").await.unwrap();
-    until(&world, &view, is_ready).await;
+    until(&world, &view, |kind| prints(kind, "ready")).await;
     world.server_is_away(Duration::from_secs(20)).await;
     let run = world.follow(&view).await;
     assert_eq!(run.ended.outcome, Outcome::Succeeded, "{}", run.ended.sentence);

@@ -6,7 +6,7 @@ use legwork_domain::{
     Spender, State, Steer, TaskView, Waiting,
 };
 
-use crate::crash::until;
+use crate::crash::{prints, until};
 use crate::world::{Run, World};
 
 const ASKS: &str = r#"
@@ -137,19 +137,9 @@ text = "Done."
     let task = world.task(&repository, world.script(script));
     let mut worker = world.start_process();
     let view = world.client.create_task(&task, "k").await.unwrap();
-    until(
-        &world,
-        &view,
-        |kind| matches!(kind, EventKind::ItemUpdated { delta, .. } if delta.contains("ready")),
-    )
-    .await;
+    until(&world, &view, |kind| prints(kind, "ready")).await;
     world.client.steer(attempt(&view), &Steer { text: "and the docs".into() }, "steer").await.unwrap();
-    until(
-        &world,
-        &view,
-        |kind| matches!(kind, EventKind::ItemUpdated { delta, .. } if delta.contains("heard")),
-    )
-    .await;
+    until(&world, &view, |kind| prints(kind, "heard")).await;
     worker.kill();
     world.leases_lapse().await;
     let _another = world.start_process();

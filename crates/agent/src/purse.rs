@@ -17,10 +17,13 @@ pub struct Wish {
 
 /// Who holds a budget.
 ///
-/// `reserve` comes before each request and takes the place of what was reserved before; it may wait. Dropping it half-way
-/// is allowed.
+/// `reserve` comes before each request and takes the place of what was reserved before, once the log has what the last
+/// answer cost; it may wait. Dropping it half-way is allowed.
 #[async_trait]
 pub trait Purse: Send + Sync {
+    /// Whether a budget bounds the turn now; nothing is reserved as long as none does.
+    fn is_bounded(&self) -> bool;
+
     /// Asks for a request's money.
     async fn reserve(&self, wish: Wish) -> Grant;
 }
@@ -50,13 +53,20 @@ impl Turn {
     /// tokens that its answer may have, if that is limited.
     pub(crate) async fn reserve(&mut self, tokens: u64) -> Result<Option<u64>, Stop> {
         let room = self.budget.reserve_request(tokens, self.model.info())?;
-        let Some(purse) = &self.purse else { return Ok(room) };
+        let Some(purse) = self.purse.as_ref().filter(|purse| purse.is_bounded()) else { return Ok(room) };
         let info = self.model.info();
         let answer = room.unwrap_or(info.output_max).min(info.output_max);
+        let grant = async {
+            // A log that takes no more is a turn that was taken away, whose cancel token ends the wait below.
+            if self.scene.timeline.kept().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            purse.reserve(Wish::of(tokens, answer, info)).await
+        };
         let grant = tokio::select! {
             biased;
             () = self.stop.cancelled() => return Err(self.ended()),
-            grant = purse.reserve(Wish::of(tokens, answer, info)) => grant,
+            grant = grant => grant,
         };
         match grant {
             Grant::Given => Ok(room),

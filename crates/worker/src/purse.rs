@@ -25,10 +25,11 @@ impl Purse {
 
 #[async_trait]
 impl legwork_agent::Purse for Purse {
+    fn is_bounded(&self) -> bool {
+        self.budgeted.is_cancelled()
+    }
+
     async fn reserve(&self, wish: Wish) -> Grant {
-        if !self.budgeted.is_cancelled() {
-            return Grant::Given;
-        }
         let Lease { id, epoch, .. } = self.lease;
         let Wish { tokens, cost_microusd } = wish;
         let wish = Reservation { epoch, lease: Some(id), tokens, cost_microusd };

@@ -9,6 +9,7 @@
     reason = "a broken world ends the test; other variants are not what a test looks for"
 )]
 
+mod purse;
 mod scenes;
 mod wires;
 mod world;

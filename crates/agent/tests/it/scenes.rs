@@ -1,7 +1,7 @@
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use legwork_agent::{Grant, Stop, Telling, Wish};
+use legwork_agent::{Stop, Telling};
 use legwork_domain::{
     Author, ChangeKind, Check, Decision, EventKind, ItemBody, ItemStatus, Kind, Limit, Limits, MessageBody,
     TestClaim, TurnId, Usage, Waiting,
@@ -10,19 +10,12 @@ use legwork_model::{Delta, EditTool, Entry, Error as ModelError, Info, Part, Sto
 use serde_json::json;
 use tokio::sync::Notify;
 
-use crate::world::{Act, Scene, call, done, end, patch, retrying, run, say, stable};
+use crate::world::{Act, Scene, answer, call, done, end, patch, retrying, run, say, stable};
 
 /// Results are told in the order in which they come.
 fn sorted(mut lines: Vec<String>) -> Vec<String> {
     lines.sort();
     lines
-}
-
-fn answer(stop: &Stop) -> String {
-    match stop {
-        Stop::EndTurn { answer } => answer.clone(),
-        other => format!("{other:?}"),
-    }
 }
 
 #[tokio::test]
@@ -732,36 +725,4 @@ async fn a_command_that_needs_a_yes_runs_with_it_and_not_without() {
     lost.job.past.history.push(json!({"origin": "approved", "call": "c1"}));
     let played = lost.play().await;
     assert!(played.told().contains("c1 = Interrupted"), "{}", played.told());
-}
-
-/// Holds a budget.
-struct Purse(Mutex<Vec<Grant>>);
-
-#[async_trait::async_trait]
-impl legwork_agent::Purse for Purse {
-    async fn reserve(&self, _wish: Wish) -> Grant {
-        self.0.lock().unwrap().pop().unwrap()
-    }
-}
-
-#[tokio::test]
-async fn an_empty_purse_parks_the_turn_and_a_fuller_one_goes_on() {
-    let purse = |mut grants: Vec<Grant>| {
-        grants.reverse();
-        Some(Arc::new(Purse(Mutex::new(grants))) as Arc<dyn legwork_agent::Purse>)
-    };
-    let mut scene = Scene::new(&[], vec![vec![run("c1", "echo once >> log"), done(10)]]);
-    scene.job.purse = purse(vec![Grant::Given, Grant::NotYet("The budget is used up.".into())]);
-    let player = scene.player.clone();
-    let played = scene.play().await;
-    assert!(matches!(played.report.stop, Stop::Parked { on: Waiting::Budget }), "{:?}", played.report.stop);
-    assert_eq!(played.report.usage.model_requests, 1);
-    assert_eq!(player.requests.lock().unwrap().len(), 1, "nothing is sent that is not paid for");
-
-    let mut next = Scene::new(&[], vec![vec![say("ok"), done(20)]]);
-    (next.job.past.history, next.job.past.spent) = (played.history(), played.report.usage);
-    next.job.purse = purse(vec![Grant::Given]);
-    let played = next.play().await;
-    assert_eq!(answer(&played.report.stop), "ok");
-    assert_eq!(played.report.usage.model_requests, 2);
 }

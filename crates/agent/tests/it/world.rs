@@ -333,6 +333,14 @@ impl Scene {
     }
 }
 
+/// What the agent said at the end, or why there is no such thing.
+pub fn answer(stop: &legwork_agent::Stop) -> String {
+    match stop {
+        legwork_agent::Stop::EndTurn { answer } => answer.clone(),
+        other => format!("{other:?}"),
+    }
+}
+
 impl Played {
     /// The model's context as the log has it.
     pub fn history(&self) -> Vec<Value> {

@@ -215,6 +215,18 @@ impl Running {
         }
     }
 
+    /// Reads, by byte, what is drawn on a terminal until it ends with this text; what is drawn later is not read.
+    pub(crate) fn wait_for_text(&mut self, wanted: &str) {
+        let mut drawn = Vec::new();
+        while !drawn.ends_with(wanted.as_bytes()) {
+            let mut byte = [0];
+            let read = self.lines.read(&mut byte).unwrap();
+            assert!(read > 0, "the program ended before {wanted:?}\n{}", String::from_utf8_lossy(&drawn));
+            drawn.extend_from_slice(&byte);
+        }
+        self.stdout.push_str(&String::from_utf8_lossy(&drawn));
+    }
+
     /// Ctrl-C.
     pub(crate) fn interrupt(&self) {
         self.signal(Signal::INT);

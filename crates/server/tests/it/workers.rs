@@ -23,7 +23,7 @@ async fn a_waiting_worker_hears_of_a_new_task_at_once() {
         assert_eq!(job.unwrap().unwrap().task.id, view.task.id);
     }
     // Without the bell each of the ten waits for the next look, about a second.
-    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
 }
 
 #[tokio::test]

@@ -25,7 +25,9 @@ use tokio::sync::mpsc;
 
 pub use outlet::{COUNTERS, Caller, Connection, DIRECT, Door, Doors, NAMES, Outlet, PROXY, Query, Stream};
 pub use probe::{PRIVILEGES, Probe, Status, probe};
-pub use spec::{Access, Bind, IMAGE_TREES_MAX, IfLost, Image, LAYERS_MAX, Layer, Limits, Spec, WORKSPACE};
+pub use spec::{
+    Access, Bind, IMAGE_TREES_MAX, IfLost, Image, LAYERS_MAX, Layer, Limits, PATH, Spec, WORKSPACE,
+};
 pub use toolchains::{Toolchains, toolchains};
 
 /// Makes sandboxes.

@@ -5,6 +5,9 @@ use crate::Doors;
 /// Where the checkout stands inside every sandbox.
 pub const WORKSPACE: &str = "/workspace";
 
+/// Where programs are looked for, if a [`Spec`] does not say.
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// Layers of one sandbox. Overlayfs takes 500, but the names of all must fit into one page of mount options.
 pub const LAYERS_MAX: usize = 64;
 

@@ -118,6 +118,7 @@ impl Plan<'_> {
         let salt = Salt::of(&self.data).map_err(|error| internal(&error))?;
         let hidden = secrets::of(&self.environment.secrets, self.secrets, self.phase, &salt, &self.owner)
             .map_err(NoSandbox::Policy)?;
+        let logins = secrets::git_logins(&self.environment.secrets, &hidden, &spec.env);
         let settings = Settings {
             policy,
             secrets: hidden.secrets,
@@ -132,7 +133,7 @@ impl Plan<'_> {
         let laid = tools::lay(&proxy, &self.data, &spec.name).map_err(|error| internal(&error))?;
         spec.doors = Doors::Open;
         spec.binds.extend(laid.binds(&spec.image));
-        spec.env.extend(hidden.variables);
+        spec.env.extend(hidden.variables.into_iter().chain(logins));
         spec.env = tools::environment(spec.env, &self.network.tools);
         let sandbox = backend.create(spec).await.map_err(NoSandbox::Sandbox)?;
         lay_decoy(sandbox.as_ref(), self.decoy.text()).await.map_err(NoSandbox::Sandbox)?;

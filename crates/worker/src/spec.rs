@@ -1,7 +1,10 @@
 //! What a sandbox for commands of the repository or the agent is made of.
 
 use legwork_domain::Environment;
-use legwork_sandbox::{Access, Bind, Doors, IfLost, Image, Layer, Limits, Spec};
+use legwork_sandbox::{Access, Bind, Doors, IfLost, Image, Layer, Limits, PATH, Spec};
+
+/// Where package managers put programs that are a user's own.
+const OWN_PROGRAMS: [&str; 3] = ["/home/agent/.local/bin", "/home/agent/.cargo/bin", "/home/agent/go/bin"];
 
 /// What lies below the layers of a sandbox, and is shown beside them.
 pub(crate) struct Below {
@@ -15,6 +18,7 @@ pub(crate) struct Below {
 pub(crate) fn spec(name: String, below: Below, layers: Vec<Layer>, environment: &Environment) -> Spec {
     let resources = environment.resources;
     let Below { image, binds, env } = below;
+    let env = with_own_programs(env);
     let chosen = legwork_environment::toolchain_variables(&environment.toolchains);
     let variables: Vec<(String, String)> = environment
         .variables
@@ -39,6 +43,17 @@ pub(crate) fn spec(name: String, below: Below, layers: Vec<Layer>, environment: 
         if_lost: IfLost::Removed,
         doors: Doors::Closed,
     }
+}
+
+/// Programs that commands install for themselves (`pip install --user`, `cargo install`, `go install`) are found like all
+/// others, before them.
+fn with_own_programs(mut env: Vec<(String, String)>) -> Vec<(String, String)> {
+    let own = OWN_PROGRAMS.join(":");
+    match env.iter_mut().find(|(name, _)| name == "PATH") {
+        Some((_, path)) => *path = format!("{own}:{path}"),
+        None => env.push(("PATH".to_owned(), format!("{own}:{PATH}"))),
+    }
+    env
 }
 
 /// `$PATH` in a value of `PATH` is the sandbox's own; in all else a dollar is a dollar.

@@ -27,7 +27,23 @@ const CARGO: [&str; 1] = ["CARGO_REGISTRIES_CRATES_IO_INDEX"];
 const PIP_KEYS: [(&str, &str); 4] =
     [("index-url", PIP[0]), ("extra-index-url", PIP[1]), ("find-links", PIP[2]), ("trusted-host", PIP[3])];
 
-/// What the operator's tools are told of registries.
+/// Where pyenv looks for hooks inside, and the one that it finds there, by their places below the home directory.
+const PYENV_HOOKS: &str = ".config/pyenv.d";
+const PYENV_HOOK: &str = ".config/pyenv.d/exec/shims-stay.bash";
+
+/// pyenv writes its shims anew after `pip install`, and ends it with an error where they are read-only, as they are inside.
+/// pip puts programs elsewhere there, so there is nothing to write: this goes straight to the program.
+const SHIMS_STAY: &str = r#"case "${PYENV_COMMAND##*/} $*" in
+pip* | *' -m pip '*)
+  if [ ! -w "$PYENV_ROOT/shims" ]; then
+    case "$PYENV_BIN_PATH" in "$PYENV_ROOT"/*) export PATH="$PYENV_BIN_PATH:$PATH" ;; esac
+    exec "$PYENV_COMMAND_PATH" "${@:2}"
+  fi
+  ;;
+esac
+"#;
+
+/// What the operator's tools are told of registries, and what their version managers need inside.
 pub(crate) fn tools(home: &Path, vars: Vars<'_>) -> ToolConfig {
     let mut variables: BTreeMap<String, String> = BTreeMap::new();
     let text = |name: &str| read(&home.join(name));
@@ -50,8 +66,13 @@ pub(crate) fn tools(home: &Path, vars: Vars<'_>) -> ToolConfig {
     if let Some(index) = variables.get(PIP[0]).cloned().filter(|_| !variables.contains_key(UV[2])) {
         variables.entry(UV[0].to_owned()).or_insert(index);
     }
+    let is_shimmed = home.join(".pyenv/shims").is_dir();
+    if is_shimmed {
+        variables.insert("PYENV_HOOK_PATH".to_owned(), format!("/home/agent/{PYENV_HOOKS}"));
+    }
     let scopes: String = registries.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
     let files = [
+        (PYENV_HOOK, is_shimmed.then(|| SHIMS_STAY.to_owned())),
         (".npmrc", Some(scopes).filter(|text| text.contains('@'))),
         (
             ".cargo/config.toml",
@@ -307,6 +328,13 @@ mod tests {
         let composer = r#"{"repositories":[{"type":"composer","url":"https://php.corp.example"},{"packagist.org":false}]}"#;
         assert_eq!(file(&config, ".config/composer/config.json"), Some(composer));
         assert!(!format!("{config:?}").contains("hunter2"), "{config:?}");
+    }
+
+    #[test]
+    fn pyenv_is_told_to_leave_its_shims_where_it_is() {
+        let config = of(&[(".pyenv/shims/pip", "#!/bin/sh\n")], &[]);
+        let hooks = variable(&config, "PYENV_HOOK_PATH").unwrap().strip_prefix("/home/agent/").unwrap();
+        assert!(file(&config, &format!("{hooks}/exec/shims-stay.bash")).is_some(), "{config:?}");
     }
 
     #[test]

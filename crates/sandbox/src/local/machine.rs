@@ -24,7 +24,7 @@ use crate::guest::{HOME, USER};
 use crate::protocol::{CHUNK_BYTES, Request, Setup, Start, Writing};
 use crate::{
     Access, Command, Doors, Error, File, IMAGE_TREES_MAX, IfLost, Image, LAYERS_MAX, Layer, Limits, Outlet,
-    Output, Process, Sandbox, Spec, Stdin,
+    Output, PATH, Process, Sandbox, Spec, Stdin,
 };
 
 /// Commands and transfers at the same time; an agent has a handful. It bounds what the guest holds for us.
@@ -44,9 +44,6 @@ const CONTROL_MAX: usize = 16;
 
 /// A tmpfs lives in memory: no more of it than a quarter of what the sandbox may have, and no more than this.
 const TMP_BYTES_MAX: u64 = 4 << 30;
-
-/// Where programs are found inside if the spec says nothing else.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A live sandbox of this backend.
 pub(super) struct Machine {

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use legwork_domain::{HandedSecret, Phase, SecretPhase, SecretUse};
-use legwork_egress::{Place, Secret};
+use legwork_egress::{Pattern, Place, Secret};
 use sha2::{Digest as _, Sha256};
 
 use crate::once;
@@ -15,6 +15,12 @@ const SALT_BYTES: usize = 32;
 
 /// Bytes of a placeholder's random part: nobody guesses 128 bits, or has them by chance.
 const RANDOM_BYTES: usize = 16;
+
+/// How many pairs of key and value git finds in its variables.
+const GIT_CONFIG_COUNT: &str = "GIT_CONFIG_COUNT";
+
+/// The user beside a token: hosts take any (GitLab, Gitea, Azure) or want this one (GitHub).
+const GIT_USER: &str = "x-access-token";
 
 /// The secrets of a phase, and the variables that hold their placeholders.
 pub(super) struct Hidden {
@@ -68,6 +74,49 @@ pub(super) fn of(
     Ok(hidden)
 }
 
+/// A helper that git asks for logins (gitcredentials(7)), in variables as git(1) has them, so that it says these secrets to
+/// their hosts by itself: `git clone`, and package managers that call git, need nothing in a URL. `known` are the variables
+/// that are set already.
+pub(super) fn git_logins(
+    uses: &[SecretUse],
+    hidden: &Hidden,
+    known: &[(String, String)],
+) -> Vec<(String, String)> {
+    let at = known.iter().find(|(name, _)| name == GIT_CONFIG_COUNT);
+    let at: usize = at.and_then(|(_, count)| count.parse().ok()).unwrap_or_default();
+    let of = |secret: &Secret| {
+        let one = uses.iter().find(|one| one.name == secret.name)?;
+        let hosts: Vec<_> = secret.hosts.iter().map(shell_pattern).collect();
+        secret
+            .places
+            .contains(&Place::Basic)
+            .then(|| format!("{}) v=${};; ", hosts.join("|"), one.variable()))
+    };
+    let cases: String = hidden.secrets.iter().filter_map(of).collect();
+    if cases.is_empty() {
+        return Vec::new();
+    }
+    let helper = format!(
+        "!f() {{ test \"$1\" = get || return 0; p= h= v=; while read -r l; do case $l in protocol=*) p=${{l#*=}};; \
+         host=*) h=${{l#*=}};; esac; done; case \"$p ${{h%:[0-9]*}}\" in {cases}*) return 0;; esac; \
+         printf 'username={GIT_USER}\\npassword=%s\\n' \"$v\"; }}; f"
+    );
+    vec![
+        (format!("GIT_CONFIG_KEY_{at}"), "credential.helper".to_owned()),
+        (format!("GIT_CONFIG_VALUE_{at}"), helper),
+        (GIT_CONFIG_COUNT.to_owned(), (at + 1).to_string()),
+    ]
+}
+
+/// What a host of a secret is as a pattern of the shell, after the protocol.
+fn shell_pattern(host: &Pattern) -> String {
+    let text = host.to_string();
+    if let Some(name) = text.strip_prefix("**.") {
+        return format!("'https {name}'|'https '*'.{name}'");
+    }
+    text.strip_prefix("*.").map_or_else(|| format!("'https {text}'"), |name| format!("'https '*'.{name}'"))
+}
+
 fn wrong(name: &str, host: &str) -> String {
     format!("The secret {name} names {host:?}, which is no host.")
 }
@@ -84,6 +133,9 @@ fn place_of(text: &str) -> Option<Place> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+    use std::process::Stdio;
+
     use legwork_domain::SecretValue;
 
     use super::*;
@@ -103,5 +155,53 @@ mod tests {
         let agent = of(&uses, &handed, Phase::Agent, &Salt::of(data.path()).unwrap(), "env").unwrap();
         assert_eq!(agent.variables, setup.variables[..1], "the same again, and the set-up's own is gone");
         assert_ne!(of(&uses, &[], Phase::Agent, &salt, "other").unwrap().variables, agent.variables);
+    }
+
+    /// What git would say to a host.
+    fn login(variables: &[(String, String)], asked: &str) -> String {
+        let mut git = std::process::Command::new("git");
+        git.args(["credential", "fill"]).env("GIT_TERMINAL_PROMPT", "0").env("HOME", "/nowhere");
+        git.envs(variables.iter().map(|(name, value)| (name, value)));
+        let mut git = git.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        git.stdin.take().unwrap().write_all(asked.as_bytes()).unwrap();
+        let said = String::from_utf8(git.wait_with_output().unwrap().stdout).unwrap();
+        said.lines().filter(|line| line.starts_with("password=")).collect()
+    }
+
+    #[test]
+    fn git_says_a_placeholder_to_the_hosts_of_its_secret_alone() {
+        let data = tempfile::tempdir().unwrap();
+        let salt = Salt::of(data.path()).unwrap();
+        let uses: Vec<SecretUse> = serde_json::from_str(
+            r#"[{"name":"ONE","hosts":["one.example"]},{"name":"TWO","variable":"V2","hosts":["*.two.example","**.three.example"]},
+                {"name":"HEADER","hosts":["four.example"],"places":["header"]},{"name":"NONE","hosts":["five.example"]}]"#,
+        )
+        .unwrap();
+        let handed = ["ONE", "TWO", "HEADER"]
+            .map(|name| HandedSecret { name: name.into(), value: SecretValue(format!("hunter-{name}")) });
+        let hidden = of(&uses, &handed, Phase::Agent, &salt, "env").unwrap();
+        let own = [("GIT_CONFIG_COUNT", "1"), ("GIT_CONFIG_KEY_0", "user.name"), ("GIT_CONFIG_VALUE_0", "a")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let mut variables = own.to_vec();
+        variables.extend(hidden.variables.clone());
+        variables.extend(git_logins(&uses, &hidden, &own));
+        assert!(!format!("{variables:?}").contains("hunter"));
+        let placeholder = |variable: &str| {
+            let found = hidden.variables.iter().find(|(name, _)| name == variable).unwrap();
+            format!("password={}", found.1)
+        };
+        for (asked, said) in [
+            ("protocol=https\nhost=one.example\n", placeholder("ONE")),
+            ("protocol=https\nhost=one.example:8443\npath=a/b\n", placeholder("ONE")),
+            ("protocol=https\nhost=a.b.two.example\n", placeholder("V2")),
+            ("protocol=https\nhost=three.example\n", placeholder("V2")),
+            ("protocol=https\nhost=two.example\n", String::new()),
+            ("protocol=http\nhost=one.example\n", String::new()),
+            ("protocol=https\nhost=one.example.evil.example\n", String::new()),
+            ("protocol=https\nhost=four.example\n", String::new()),
+            ("protocol=https\nhost=five.example\n", String::new()),
+        ] {
+            assert_eq!(login(&variables, asked), said, "{asked}");
+        }
     }
 }

@@ -144,6 +144,8 @@ pub(super) fn environment(own: Vec<(String, String)>, tools: &ToolConfig) -> Vec
         ("NODE_EXTRA_CA_CERTS", &bundle),
         ("NODE_USE_ENV_PROXY", &"1".to_owned()),
         ("JAVA_TOOL_OPTIONS", &java),
+        // Nobody is there to type a password, also where a command has a terminal.
+        ("GIT_TERMINAL_PROMPT", &"0".to_owned()),
     ]
     .map(|(name, value)| (name.to_owned(), value.clone()));
     let laid = laid.into_iter().chain(tools.variables.iter().cloned());

@@ -160,8 +160,6 @@ async fn a_secret_is_used_and_never_seen() {
     let (port, roots) = echo("good.example").await;
     world.start_worker_on(network(roots));
     let repository = world.repository(&[("a", "a\n")]);
-    let url = repository.path.to_str().unwrap().to_owned();
-    let record = world.client.create_repository(&legwork_domain::RepositoryDraft { url }).await.unwrap();
     let secret: legwork_domain::SecretUse =
         serde_json::from_str(r#"{"name":"TOKEN","hosts":["good.example"]}"#).unwrap();
     let recipe = legwork_domain::Environment {
@@ -169,20 +167,13 @@ async fn a_secret_is_used_and_never_seen() {
         secrets: vec![secret],
         ..legwork_domain::Environment::default()
     };
-    let draft = legwork_domain::EnvironmentDraft {
-        name: "main".into(),
-        recipe,
-        audience: legwork_domain::Audience::Team,
-    };
-    let environment = world.client.create_environment(record.id, &draft).await.unwrap();
-    let value = legwork_domain::SecretDraft { value: "hunter2-hunter2".into() };
-    world.client.put_secret(environment.id, "TOKEN", &value).await.unwrap();
+    let environment = world.keep(&repository, recipe, &[("TOKEN", "hunter2-hunter2")]).await;
     let model = world.model(&[
         &format!("curl -sS -H \"Authorization: Bearer $TOKEN\" https://good.example:{port}/"),
         "env | grep TOKEN; grep -rs hunter2 /etc /home /tmp /proc/self/environ || echo nowhere",
     ]);
     let mut task = world.task(&repository, model);
-    task.environment_id = Some(environment.id);
+    task.environment_id = Some(environment);
     // What the task itself says of secrets and network does not count.
     task.environment.network = NetworkPolicy::All;
     let run = world.run(&task).await;

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use legwork_domain::{AllowedHost, AllowedMethods, CustomPolicy, NetworkPolicy, Passage, Way};
+use legwork_domain::{AllowedHost, AllowedMethods, CustomPolicy, Environment, NetworkPolicy, Passage, Way};
 use legwork_egress::{Opened, Roots};
 use legwork_worker::{Network, ToolConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -19,6 +19,11 @@ use crate::world::{Run, World};
 
 /// A server of the files below a directory; a directory is its `index.html`. Its port, and whom to trust.
 async fn files(name: &str, below: &Path) -> (u16, Roots) {
+    files_for(name, below, None).await
+}
+
+/// The same for who says this in an `Authorization`.
+async fn files_for(name: &str, below: &Path, login: Option<&'static str>) -> (u16, Roots) {
     let (config, certificate) = tls(name);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -40,7 +45,9 @@ async fn files(name: &str, below: &Path) -> (u16, Roots) {
                 if path.is_dir() {
                     path.push("index.html");
                 }
+                let is_in = login.is_none_or(|login| head.contains(login));
                 let (status, body) = match std::fs::read(path) {
+                    _ if !is_in => ("401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"all\"", Vec::new()),
                     Ok(body) => ("200 OK", body),
                     Err(_) => ("404 Not Found", Vec::new()),
                 };
@@ -92,8 +99,10 @@ echo '<a href="demo-1.0-py3-none-any.whl">demo-1.0-py3-none-any.whl</a>' > index
         r#"mkdir -p package npm; echo '{"name":"demo","version":"1.0.0"}' > package/package.json; echo "module.exports = 'from-npm'" > package/index.js; tar -czf npm/demo.tgz package"#,
     );
     let tarball = format!("{url}/npm/demo.tgz");
+    let sum = sh(at, "sha1sum npm/demo.tgz | cut -d' ' -f1");
+    let sum = sum.trim();
     let packument = format!(
-        r#"{{"name":"demo","dist-tags":{{"latest":"1.0.0"}},"versions":{{"1.0.0":{{"name":"demo","version":"1.0.0","dist":{{"tarball":"{tarball}"}}}}}}}}"#
+        r#"{{"name":"demo","dist-tags":{{"latest":"1.0.0"}},"versions":{{"1.0.0":{{"name":"demo","version":"1.0.0","dist":{{"tarball":"{tarball}","shasum":"{sum}"}}}}}}}}"#
     );
     std::fs::write(at.join("npm/demo"), packument).unwrap();
     sh(
@@ -107,6 +116,22 @@ echo '<a href="demo-1.0-py3-none-any.whl">demo-1.0-py3-none-any.whl</a>' > index
         sum.trim()
     );
     std::fs::write(at.join("index/de/mo/demo"), entry).unwrap();
+}
+
+/// A module of Go as its proxy protocol has it.
+fn fill_go(at: &Path) {
+    if has("python3") {
+        sh(
+            at,
+            r#"mkdir -p go/good.example/demo/@v; cd go/good.example/demo/@v; python3 - <<'P'
+import zipfile
+with zipfile.ZipFile('v1.0.0.zip', 'w') as zip:
+    zip.writestr('good.example/demo@v1.0.0/go.mod', 'module good.example/demo\n')
+    zip.writestr('good.example/demo@v1.0.0/demo.go', 'package demo\n\nconst Said = "from-go"\n')
+P
+echo 'module good.example/demo' > v1.0.0.mod; echo '{"Version":"v1.0.0","Time":"2026-01-01T00:00:00Z"}' > v1.0.0.info; echo v1.0.0 > list"#,
+        );
+    }
 }
 
 fn has(program: &str) -> bool {
@@ -127,14 +152,17 @@ fn mirrors(url: &str) -> ToolConfig {
     ToolConfig {
         variables: vec![
             ("PIP_INDEX_URL".into(), format!("{url}/simple/")),
+            ("UV_DEFAULT_INDEX".into(), format!("{url}/simple/")),
             ("NPM_CONFIG_REGISTRY".into(), format!("{url}/npm/")),
+            ("GOPROXY".into(), format!("{url}/go")),
+            ("GONOSUMDB".into(), "good.example".into()),
         ],
         files: vec![(".cargo/config.toml".into(), cargo)],
     }
 }
 
 /// Program, line, what it prints if all went well.
-const TOOLS: [(&str, &str, &str); 8] = [
+const TOOLS: [(&str, &str, &str); 12] = [
     ("curl", "curl -sS $URL/", "welcome"),
     ("git", "git clone -q $URL/repo.git /tmp/cloned && cat /tmp/cloned/file", "from-git"),
     (
@@ -164,6 +192,26 @@ const TOOLS: [(&str, &str, &str); 8] = [
         "from-npm",
     ),
     (
+        "yarn",
+        "mkdir -p /tmp/yarn && cd /tmp/yarn && echo '{}' > package.json && yarn add --silent --non-interactive demo && node -p 'require(\"demo\")'",
+        "from-npm",
+    ),
+    (
+        "pnpm",
+        "mkdir -p /tmp/pnpm && cd /tmp/pnpm && echo '{}' > package.json && pnpm add --silent demo && node -p 'require(\"demo\")'",
+        "from-npm",
+    ),
+    (
+        "uv",
+        "uv venv -q /tmp/uv && VIRTUAL_ENV=/tmp/uv uv pip install -q demo && /tmp/uv/bin/python -c 'import demo; print(demo.said)'",
+        "from-pip",
+    ),
+    (
+        "go",
+        "mkdir -p /tmp/go && cd /tmp/go && printf 'module x\\n\\ngo 1.18\\n' > go.mod && go get good.example/demo@v1.0.0 2>&1 && cat $(go env GOMODCACHE)/good.example/demo@v1.0.0/demo.go",
+        "from-go",
+    ),
+    (
         "cargo",
         "cargo init -q --vcs none --name x /tmp/x && cd /tmp/x && echo 'demo = \"1\"' >> Cargo.toml && cargo fetch -q && cat $CARGO_HOME/registry/src/*/demo-1.0.0/src/lib.rs",
         "from-cargo",
@@ -177,6 +225,7 @@ async fn battery(methods: AllowedMethods, way: Way) {
     let (port, roots) = files("good.example", &served).await;
     let url = format!("https://good.example:{port}");
     fill(&served, &url);
+    fill_go(&served);
     let network = Network {
         resolver: Arc::new(Names(HashMap::from([("good.example".into(), Ipv4Addr::LOCALHOST.into())]))),
         opened: Opened { networks: vec!["127.0.0.0/8".parse().unwrap()], hosts: Vec::new() },
@@ -215,6 +264,43 @@ async fn tools_work_where_connections_are_passed_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn tools_work_where_connections_are_looked_into() {
     battery(AllowedMethods::Read, Way::Https).await;
+}
+
+/// `x-access-token:hunter2-hunter2`, as a basic authorization has it.
+const LOGIN: &str = "Basic eC1hY2Nlc3MtdG9rZW46aHVudGVyMi1odW50ZXIy";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn git_logs_in_by_itself_with_a_secret_that_it_never_has() {
+    let world = World::without_worker().await;
+    let served = world.directory.path().join("served");
+    let (port, roots) = files_for("good.example", &served, Some(LOGIN)).await;
+    let url = format!("https://good.example:{port}");
+    fill(&served, &url);
+    world.start_worker_on(Network {
+        resolver: Arc::new(Names(HashMap::from([("good.example".into(), Ipv4Addr::LOCALHOST.into())]))),
+        opened: Opened { networks: vec!["127.0.0.0/8".parse().unwrap()], hosts: Vec::new() },
+        roots,
+        ..Network::default()
+    });
+    let repository = world.repository(&[("a", "a\n")]);
+    let host = AllowedHost::Any(format!("good.example:{port}"));
+    let recipe = Environment {
+        network: NetworkPolicy::Custom(CustomPolicy { allow: vec![host], ..CustomPolicy::default() }),
+        secrets: vec![serde_json::from_str(r#"{"name":"TOKEN","hosts":["good.example"]}"#).unwrap()],
+        ..Environment::default()
+    };
+    let environment = world.keep(&repository, recipe, &[("TOKEN", "hunter2-hunter2")]).await;
+    let clone = format!(
+        "git clone -q {url}/repo.git /tmp/cloned && cat /tmp/cloned/file; git config --get-all credential.helper; env"
+    );
+    let without = format!("TOKEN=guess git clone -q {url}/repo.git /tmp/again; echo exit $?");
+    let mut task = world.task(&repository, world.model(&[&clone, &without]));
+    task.environment_id = Some(environment);
+    let run = world.run(&task).await;
+    let ran = run.commands();
+    assert!(ran[0].2.starts_with("from-git\n"), "{ran:?}");
+    assert!(ran[1].2.contains("exit 128"), "{ran:?}");
+    assert!(!format!("{:?}", run.events).contains("hunter2-hunter2"));
 }
 
 /// What asks for a name itself, and what has an address already: neither waits for an answer that never comes.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use futures::StreamExt;
 use legwork_client::Client;
 use legwork_domain::{
-    Check, Ended, Event, EventKind, Item, ItemBody, LocalChanges, NewTask, Phase, Source, State, TaskView,
-    Timestamp, WorkerId,
+    Audience, Check, Ended, Environment, EnvironmentDraft, EnvironmentId, Event, EventKind, Item, ItemBody,
+    LocalChanges, NewTask, Phase, RepositoryDraft, SecretDraft, Source, State, TaskView, Timestamp, WorkerId,
 };
 use legwork_model::{Catalog, Settings};
 use legwork_sandbox::Toolchains;
@@ -256,6 +256,24 @@ impl World {
     }
 
     /// Runs a task to its end.
+    /// Keeps a team's recipe for the repository, with values for its secrets.
+    pub(crate) async fn keep(
+        &self,
+        repository: &Repository,
+        recipe: Environment,
+        secrets: &[(&str, &str)],
+    ) -> EnvironmentId {
+        let url = repository.path.to_str().unwrap().to_owned();
+        let record = self.client.create_repository(&RepositoryDraft { url }).await.unwrap();
+        let draft = EnvironmentDraft { name: "main".into(), recipe, audience: Audience::Team };
+        let environment = self.client.create_environment(record.id, &draft).await.unwrap().id;
+        for (name, value) in secrets {
+            let value = SecretDraft { value: (*value).into() };
+            self.client.put_secret(environment, name, &value).await.unwrap();
+        }
+        environment
+    }
+
     pub(crate) async fn run(&self, task: &NewTask) -> Run {
         let view = self.client.create_task(task, &format!("{:?}", task.prompt)).await.unwrap();
         self.follow(&view).await

@@ -148,7 +148,10 @@ pub(super) fn environment(own: Vec<(String, String)>, tools: &ToolConfig) -> Vec
         ("GIT_TERMINAL_PROMPT", &"0".to_owned()),
     ]
     .map(|(name, value)| (name.to_owned(), value.clone()));
-    let laid = laid.into_iter().chain(tools.variables.iter().cloned());
+    // `npm install -g` goes where the user may write. nvm has prefixes of its own and refuses any other.
+    let prefix = own.iter().all(|(name, _)| name != "NVM_DIR").then(|| format!("{HOME}/.local"));
+    let prefix = prefix.map(|prefix| ("NPM_CONFIG_PREFIX".to_owned(), prefix));
+    let laid = laid.into_iter().chain(prefix).chain(tools.variables.iter().cloned());
     let mut all: Vec<_> = laid.filter(|(name, _)| own.iter().all(|(known, _)| known != name)).collect();
     all.extend(own);
     all

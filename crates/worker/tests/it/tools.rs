@@ -96,13 +96,13 @@ echo '<a href="demo-1.0-py3-none-any.whl">demo-1.0-py3-none-any.whl</a>' > index
     }
     sh(
         at,
-        r#"mkdir -p package npm; echo '{"name":"demo","version":"1.0.0"}' > package/package.json; echo "module.exports = 'from-npm'" > package/index.js; tar -czf npm/demo.tgz package"#,
+        r#"mkdir -p package npm; echo '{"name":"demo","version":"1.0.0","bin":"index.js"}' > package/package.json; printf '#!/usr/bin/env node\nmodule.exports = "from-npm"\n' > package/index.js; tar -czf npm/demo.tgz package"#,
     );
     let tarball = format!("{url}/npm/demo.tgz");
     let sum = sh(at, "sha1sum npm/demo.tgz | cut -d' ' -f1");
     let sum = sum.trim();
     let packument = format!(
-        r#"{{"name":"demo","dist-tags":{{"latest":"1.0.0"}},"versions":{{"1.0.0":{{"name":"demo","version":"1.0.0","dist":{{"tarball":"{tarball}","shasum":"{sum}"}}}}}}}}"#
+        r#"{{"name":"demo","dist-tags":{{"latest":"1.0.0"}},"versions":{{"1.0.0":{{"name":"demo","version":"1.0.0","bin":{{"demo":"index.js"}},"dist":{{"tarball":"{tarball}","shasum":"{sum}"}}}}}}}}"#
     );
     std::fs::write(at.join("npm/demo"), packument).unwrap();
     sh(
@@ -188,7 +188,7 @@ const TOOLS: [(&str, &str, &str); 12] = [
     ),
     (
         "npm",
-        "mkdir -p /tmp/npm && cd /tmp/npm && npm install --silent --no-audit --no-fund demo && node -p 'require(\"demo\")'",
+        "mkdir -p /tmp/npm && cd /tmp/npm && npm install --silent --no-audit --no-fund demo && node -p 'require(\"demo\")' && npm install -g --silent demo && demo",
         "from-npm",
     ),
     (

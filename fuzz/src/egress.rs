@@ -47,7 +47,8 @@ pub(crate) fn proxy(bytes: &[u8]) {
     let door = [Door::Proxy, Door::Https, Door::Http, Door::Names][usize::from(door % 4)];
     crate::tools::within(async {
         let (mut program, stream) = tokio::io::duplex(1 << 16);
-        let serves = PROXY.serve(Visit { door, stream: Box::new(stream), program: None });
+        let visit = Visit { door, stream: Box::new(stream), program: None };
+        let serves = async { PROXY.serve(visit, PROXY.room().await).await };
         let speaks = async {
             // One that is not heard to the end has its answer.
             let _ = program.write_all(said).await;

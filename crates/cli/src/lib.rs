@@ -11,6 +11,7 @@ pub mod clean;
 pub mod completions;
 pub mod config;
 pub mod demo;
+pub mod descriptors;
 pub mod diff;
 pub mod doctor;
 pub mod env;

@@ -7,8 +7,8 @@ use legwork_cli::config::{self, Config};
 use legwork_cli::exit::{Exit, Trouble, code_of};
 use legwork_cli::serve::{server, up, worker};
 use legwork_cli::{
-    Life, Told, admin, apply_patch, completions, demo, doctor, env, log, login, man, run, runtime, task,
-    token, user,
+    Life, Told, admin, apply_patch, completions, demo, descriptors, doctor, env, log, login, man, run,
+    runtime, task, token, user,
 };
 
 /// Hands a task on a repository to a coding agent in an isolated sandbox and brings back a reviewed, evidenced patch.
@@ -128,6 +128,7 @@ fn main() -> ExitCode {
 fn perform(work: Work) -> anyhow::Result<Exit> {
     let config = Config::read()?;
     let vars = &config::process;
+    descriptors::raise();
     let life = work.life();
     let wishes = log::Wishes {
         filter: vars("LEGWORK_LOG"),

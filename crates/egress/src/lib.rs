@@ -29,7 +29,7 @@ mod tunnel;
 pub use dial::{NoWay, Opened, Resolver, System, Upstream, addresses};
 pub use host::{Authority, BadHost, Host};
 pub use policy::{Grant, Methods, Pattern, Plain, Policy, Reach, Rule, Scheme};
-pub use proxy::{Door, Proxy, Settings, Visit};
+pub use proxy::{Door, Proxy, Room, Settings, Visit};
 pub use receipt::{Ledger, Outcome, Program, Receipt, Way};
 pub use secret::{Place, Secret};
 pub use stream::Stream;

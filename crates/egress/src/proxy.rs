@@ -14,7 +14,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::Error;
 use crate::body::{Body, full};
@@ -109,7 +109,13 @@ pub struct Proxy {
     pub(crate) ledger: Ledger,
     roots: Roots,
     direct: Ipv4Addr,
-    room: Semaphore,
+    room: Arc<Semaphore>,
+}
+
+/// Room for one connection of a proxy; there is as much again once the last clone is gone.
+#[derive(Clone, Debug)]
+pub struct Room {
+    _permit: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 impl Proxy {
@@ -142,7 +148,7 @@ impl Proxy {
             ledger: Ledger::default(),
             roots,
             direct,
-            room: Semaphore::new(CONNECTIONS_MAX),
+            room: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
         }))
     }
 
@@ -170,12 +176,18 @@ impl Proxy {
         trust::java_store(self.roots.iter().chain([self.authority.certificate()]))
     }
 
+    /// Room for one more connection, once there is some: ask before one is taken, so that those that wait cost this process
+    /// nothing.
+    pub async fn room(&self) -> Room {
+        // The semaphore is never closed.
+        Room { _permit: Arc::clone(&self.room).acquire_owned().await.ok().map(Arc::new) }
+    }
+
     /// Serves a connection to its end.
-    pub async fn serve(self: &Arc<Self>, visit: Visit) {
-        let Ok(_room) = self.room.acquire().await else { return };
+    pub async fn serve(self: &Arc<Self>, visit: Visit, room: Room) {
         let Visit { door, stream, program } = visit;
         match door {
-            Door::Proxy | Door::Http => self.serve_http(door, stream, program).await,
+            Door::Proxy | Door::Http => self.serve_http(door, stream, (program, room)).await,
             Door::Https => self.serve_tls(stream, program).await,
             Door::Names => self.serve_names(stream, program).await,
         }
@@ -219,10 +231,17 @@ impl Proxy {
         drop(Entry::new(&self.ledger, matter));
     }
 
-    async fn serve_http(self: &Arc<Self>, door: Door, stream: Box<dyn Stream>, program: Option<Program>) {
+    async fn serve_http(
+        self: &Arc<Self>,
+        door: Door,
+        stream: Box<dyn Stream>,
+        (program, room): (Option<Program>, Room),
+    ) {
         let proxy = Arc::clone(self);
-        let service = service_fn(move |request| {
+        let service = service_fn(move |mut request: Request<Incoming>| {
             let (proxy, program) = (Arc::clone(&proxy), program.clone());
+            // A tunnel lives on when this has ended.
+            request.extensions_mut().insert(room.clone());
             async move { proxy.on_request(door, request, program).await }
         });
         let served = http1::Builder::new()
@@ -322,7 +341,9 @@ impl Proxy {
                 }
             }
         };
+        let room = request.extensions().get::<Room>().cloned();
         tokio::spawn(async move {
+            let _room = room;
             if let Ok(upgraded) = hyper::upgrade::on(request).await {
                 self.tunnel(tunnel, TokioIo::new(upgraded), upstream).await;
             }

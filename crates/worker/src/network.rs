@@ -155,12 +155,14 @@ async fn attend(outlet: Outlet, proxy: Arc<Proxy>) {
     let Outlet { mut connections, mut queries } = outlet;
     let mut work = JoinSet::new();
     loop {
+        // What there is no room for waits in the sandbox's own kernel queues.
+        let next = async { (proxy.room().await, connections.recv().await) };
         tokio::select! {
-            connection = connections.recv() => match connection {
+            (room, connection) = next => match connection {
                 Some(Connection { door, stream, caller }) => {
                     let visit = Visit { door: door_of(door), stream: Box::new(stream), program: program(caller) };
                     let proxy = Arc::clone(&proxy);
-                    work.spawn(async move { proxy.serve(visit).await });
+                    work.spawn(async move { proxy.serve(visit, room).await });
                 }
                 None => return,
             },
@@ -189,4 +191,48 @@ const fn door_of(door: legwork_sandbox::Door) -> Door {
 
 fn program(caller: Option<Caller>) -> Option<Program> {
     caller.map(|Caller { process, command_line }| Program { process, command_line })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_there_is_no_room_for_is_not_taken() {
+        const FLOOD: usize = 2000;
+        let settings = Settings {
+            policy: legwork_egress::Policy::default(),
+            secrets: Vec::new(),
+            tripwire: legwork_egress::Tripwire::new("nobody-has-this-decoy").unwrap(),
+            resolver: Arc::new(legwork_egress::System),
+            opened: Opened::default(),
+            upstream: None,
+            roots: Roots::of(Vec::new()),
+            direct: legwork_sandbox::DIRECT,
+        };
+        let (offers, connections) = mpsc::channel(16);
+        let (_questions, queries) = mpsc::channel(1);
+        let proxy = Proxy::new(settings).unwrap();
+        let work = tokio::spawn(attend(Outlet { connections, queries }, proxy));
+        let mut inside = Vec::new();
+        let offer = async {
+            for _ in 0..FLOOD {
+                let (near, far) = tokio::io::duplex(1);
+                let stream = Box::new(far);
+                offers
+                    .send(Connection { door: legwork_sandbox::Door::Proxy, stream, caller: None })
+                    .await
+                    .unwrap();
+                inside.push(near);
+            }
+        };
+        // Nothing is said at any of them, so each is kept for a while.
+        let all_are_taken = tokio::time::timeout(Duration::from_secs(1), offer).await.is_ok();
+        assert!(!all_are_taken && (1..FLOOD / 3).contains(&inside.len()), "{} are taken", inside.len());
+        work.abort();
+    }
 }

@@ -9,5 +9,6 @@
 
 mod attacks;
 mod credentials;
+mod floods;
 mod passes;
 mod world;

@@ -239,7 +239,10 @@ impl Inside {
         let (inside, outside) = tokio::io::duplex(64 << 10);
         let proxy = Arc::clone(&self.proxy);
         let program = Some(Program { process: "curl".into(), command_line: "curl x".into() });
-        tokio::spawn(async move { proxy.serve(Visit { door, stream: Box::new(outside), program }).await });
+        tokio::spawn(async move {
+            let room = proxy.room().await;
+            proxy.serve(Visit { door, stream: Box::new(outside), program }, room).await;
+        });
         inside
     }
 

@@ -15,6 +15,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 
 use crate::Error;
 use crate::body::{Body, full};
@@ -34,7 +35,10 @@ use crate::trust::{self, Roots};
 use crate::tunnel::{Tunnel, refuse};
 
 /// Connections of one sandbox at the same time: package managers open some tens.
-const CONNECTIONS_MAX: usize = 256;
+const CONNECTIONS_MAX: u32 = 256;
+
+/// How long the end of a proxy waits for the ends of its connections, which have nothing to wait for.
+const CLOSE_TIME: Duration = Duration::from_secs(1);
 
 /// The head of a request: what nginx and Apache take (8 KiB a line), with room for large cookies.
 pub(crate) const HEAD_BYTES_MAX: usize = 64 << 10;
@@ -110,6 +114,8 @@ pub struct Proxy {
     roots: Roots,
     direct: Ipv4Addr,
     room: Arc<Semaphore>,
+    /// Nothing is served any more.
+    over: CancellationToken,
 }
 
 /// Room for one connection of a proxy; there is as much again once the last clone is gone.
@@ -148,7 +154,8 @@ impl Proxy {
             ledger: Ledger::default(),
             roots,
             direct,
-            room: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            room: Arc::new(Semaphore::new(CONNECTIONS_MAX as usize)),
+            over: CancellationToken::new(),
         }))
     }
 
@@ -186,11 +193,24 @@ impl Proxy {
     /// Serves a connection to its end.
     pub async fn serve(self: &Arc<Self>, visit: Visit, room: Room) {
         let Visit { door, stream, program } = visit;
-        match door {
-            Door::Proxy | Door::Http => self.serve_http(door, stream, (program, room)).await,
-            Door::Https => self.serve_tls(stream, program).await,
-            Door::Names => self.serve_names(stream, program).await,
+        let work = async {
+            match door {
+                Door::Proxy | Door::Http => self.serve_http(door, stream, (program, room)).await,
+                Door::Https => self.serve_tls(stream, program).await,
+                Door::Names => self.serve_names(stream, program).await,
+            }
+        };
+        tokio::select! {
+            () = work => {}
+            () = self.over.cancelled() => {}
         }
+    }
+
+    /// Ends every connection, so that the ledger has them all. For when the sandbox has ended.
+    pub async fn close(&self) {
+        self.over.cancel();
+        // One that does not end in time is told without what it still does, which is nothing: its program is dead.
+        let _ = tokio::time::timeout(CLOSE_TIME, self.room.acquire_many(CONNECTIONS_MAX)).await;
     }
 
     /// The answer to a question for a name. `None`: it was none.
@@ -344,8 +364,14 @@ impl Proxy {
         let room = request.extensions().get::<Room>().cloned();
         tokio::spawn(async move {
             let _room = room;
-            if let Ok(upgraded) = hyper::upgrade::on(request).await {
-                self.tunnel(tunnel, TokioIo::new(upgraded), upstream).await;
+            let work = async {
+                if let Ok(upgraded) = hyper::upgrade::on(request).await {
+                    self.tunnel(tunnel, TokioIo::new(upgraded), upstream).await;
+                }
+            };
+            tokio::select! {
+                () = work => {}
+                () = self.over.cancelled() => {}
             }
         });
         Response::new(full(""))

@@ -82,3 +82,14 @@ async fn tunnels_have_room_too_and_leave_it_when_they_end() {
     tunnels.pop();
     waits.await;
 }
+
+#[tokio::test]
+async fn what_is_open_at_the_end_is_written_down() {
+    let world = World::new().await;
+    let inside = world.proxy(&["good.example"]);
+    let _open = inside.tls(&world.at("good.example"), "good.example", &["http/1.1"]).await.unwrap();
+    assert!(inside.proxy.ledger().take().is_empty(), "it is under way");
+    inside.proxy.close().await;
+    let [receipt] = &inside.proxy.ledger().take()[..] else { panic!("not one") };
+    assert!(receipt.sent > 0 && receipt.received > 0, "{receipt:?}");
+}

@@ -50,6 +50,14 @@ impl Guarded {
     }
 }
 
+impl Guarded {
+    /// Tells of what was still open: every process in it is dead.
+    async fn finish(&self) {
+        self.held.work.abort();
+        self.receipts.close().await;
+    }
+}
+
 impl Drop for Guarded {
     fn drop(&mut self) {
         self.held.work.abort();
@@ -127,13 +135,13 @@ impl Sandbox for Guarded {
 
     async fn snapshot(&self) -> Result<Layer, Error> {
         let frozen = self.inner.snapshot().await;
-        self.receipts.look().await;
+        self.finish().await;
         frozen
     }
 
     async fn destroy(&self) -> Result<(), Error> {
         let destroyed = self.inner.destroy().await;
-        self.receipts.look().await;
+        self.finish().await;
         destroyed
     }
 }

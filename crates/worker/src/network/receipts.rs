@@ -1,7 +1,7 @@
 //! From the proxy's ledger to the log, and to the programs that wanted what they did not get.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use legwork_agent::Timeline;
@@ -12,7 +12,8 @@ use tokio_util::task::AbortOnDropHandle;
 /// Between two looks at the ledger: what repeats in between is one event.
 const PERIOD: Duration = Duration::from_secs(2);
 
-/// Events of one sandbox: a program that opens connections without end fills no log.
+/// Events of one sandbox that each tell of one thing. After them there is one at each look, of all together: a program that
+/// opens connections without end fills no log and hides none.
 const EVENTS_MAX: usize = 2000;
 
 /// Lines that a command is told when it ends.
@@ -32,11 +33,71 @@ pub(super) struct Receipts {
 
 #[derive(Default)]
 struct State {
-    events: usize,
+    /// What was allowed has a page of its own: who is refused without end hides nothing by it.
+    allowed: Page,
+    refused: Page,
     /// What the next command that ends is told.
     waiting: Vec<String>,
     /// What was told already.
     told: HashSet<String>,
+}
+
+/// Events of one kind.
+#[derive(Default)]
+struct Page {
+    events: usize,
+    /// What came when the page was full.
+    rest: Option<Connection>,
+}
+
+impl Page {
+    /// The event, or nothing if it is told with the rest.
+    fn note(&mut self, connection: Connection) -> Option<Connection> {
+        if self.events < EVENTS_MAX {
+            self.events += 1;
+            return Some(connection);
+        }
+        match &mut self.rest {
+            Some(rest) => {
+                rest.count += connection.count;
+                rest.sent_bytes = rest.sent_bytes.saturating_add(connection.sent_bytes);
+                rest.received_bytes = rest.received_bytes.saturating_add(connection.received_bytes);
+            }
+            none => *none = Some(one_of_many(connection)),
+        }
+        None
+    }
+}
+
+impl State {
+    fn note(&mut self, connection: Connection, policy: &str) -> Option<Connection> {
+        if connection.outcome == Passage::Allowed {
+            return self.allowed.note(connection);
+        }
+        let line = line(&connection, policy);
+        if self.waiting.len() < WAITING_MAX && self.told.len() < EVENTS_MAX && self.told.insert(line.clone())
+        {
+            self.waiting.push(line);
+        }
+        self.refused.note(connection)
+    }
+
+    fn rest(&mut self) -> Vec<Connection> {
+        [&mut self.allowed, &mut self.refused].into_iter().filter_map(|page| page.rest.take()).collect()
+    }
+}
+
+/// What is left to say of one that is told with others.
+fn one_of_many(connection: Connection) -> Connection {
+    Connection {
+        host: "(others)".to_owned(),
+        port: 0,
+        method: None,
+        reason: format!("after {EVENTS_MAX} events of a sandbox they are told together"),
+        process: None,
+        command_line: None,
+        ..connection
+    }
 }
 
 impl Receipts {
@@ -62,37 +123,43 @@ impl Receipts {
     /// Tells the log what was collected since the last look.
     pub(super) async fn look(&self) {
         for receipt in self.proxy.ledger().take() {
-            let Some(event) = self.note(connection(receipt, self.phase)) else { continue };
-            self.timeline.tell(event).await;
+            self.tell(connection(receipt, self.phase)).await;
+        }
+        let rest = self.state().rest();
+        for connection in rest {
+            self.timeline.tell(self.event(connection)).await;
         }
     }
 
-    fn note(&self, connection: Connection) -> Option<EventKind> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if connection.outcome != Passage::Allowed {
-            let line = line(&connection, self.policy);
-            if state.waiting.len() < WAITING_MAX
-                && state.told.len() < EVENTS_MAX
-                && state.told.insert(line.clone())
-            {
-                state.waiting.push(line);
-            }
+    async fn tell(&self, connection: Connection) {
+        let noted = self.state().note(connection, self.policy);
+        if let Some(connection) = noted {
+            self.timeline.tell(self.event(connection)).await;
         }
-        state.events += 1;
-        (state.events <= EVENTS_MAX).then(|| EventKind::Connection { turn: self.timeline.turn(), connection })
+    }
+
+    fn event(&self, connection: Connection) -> EventKind {
+        EventKind::Connection { turn: self.timeline.turn(), connection }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the log of all that was under way, which ends with this. For when the sandbox has ended.
+    pub(super) async fn close(&self) {
+        self.proxy.close().await;
+        self.look().await;
     }
 
     /// What a command that ends now is told: what was kept from leaving while it ran, each once; and that something was `direct`ly
     /// tried, so many times.
     pub(super) async fn words(&self, direct: u64) -> Option<String> {
         self.look().await;
-        if direct > 0
-            && let Some(event) = self.note(past_the_proxy(direct, self.phase))
-        {
-            self.timeline.tell(event).await;
+        if direct > 0 {
+            self.tell(past_the_proxy(direct, self.phase)).await;
         }
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let lines = std::mem::take(&mut state.waiting);
+        let lines = std::mem::take(&mut self.state().waiting);
         if lines.is_empty() {
             return None;
         }
@@ -171,5 +238,25 @@ fn connection(receipt: Receipt, phase: Phase) -> Connection {
         process,
         command_line,
         phase,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(outcome: Passage) -> Connection {
+        Connection { outcome, sent_bytes: 7, ..past_the_proxy(1, Phase::Agent) }
+    }
+
+    #[test]
+    fn a_flood_is_told_together_and_hides_nothing_else() {
+        let mut state = State::default();
+        let told = (0..EVENTS_MAX + 500).filter_map(|_| state.note(one(Passage::Denied), "none")).count();
+        assert_eq!(told, EVENTS_MAX);
+        assert!(state.note(one(Passage::Allowed), "none").is_some(), "what left is told by itself");
+        let [rest] = &state.rest()[..] else { panic!("not one") };
+        assert_eq!((rest.count, rest.sent_bytes, rest.outcome), (500, 3500, Passage::Denied));
+        assert!(state.rest().is_empty());
     }
 }

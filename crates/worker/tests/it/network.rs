@@ -226,3 +226,30 @@ async fn what_tries_an_address_past_the_proxy_is_counted_and_told() {
     let seen: Vec<_> = connections(&run).into_iter().map(|one| (one.way, one.outcome, one.count)).collect();
     assert_eq!(seen, [(Way::Direct, Passage::Denied, 3)]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_is_open_when_the_turn_ends_is_on_the_receipt() {
+    let world = World::without_worker().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (config, certificate) = tls("good.example");
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let server = tokio::spawn(async move {
+        let mut stream = acceptor.accept(listener.accept().await.unwrap().0).await.unwrap();
+        // It listens to all and never answers.
+        while stream.read(&mut [0; 1024]).await.is_ok_and(|read| read > 0) {}
+    });
+    world.start_worker_on(network(Roots::of(vec![certificate])));
+    let repository = world.repository(&[("a", "a\n")]);
+    let script = format!(
+        "[[turn]]\ncalls = [{{ tool = \"exec_command\", arguments = {{ cmd = \"curl -sSv https://good.example:{port}/ 2>&1\", yield_time_ms = 5000 }} }}]\n[[turn]]\ntext = \"Done.\"\n"
+    );
+    let mut task = world.task(&repository, world.script(&script));
+    task.environment.network = custom(&[format!("good.example:{port}")]);
+    let run = world.run(&task).await;
+    let seen = connections(&run);
+    assert_eq!(seen.len(), 1, "{seen:?}");
+    assert_eq!((seen[0].host.as_str(), seen[0].outcome), ("good.example", Passage::Allowed));
+    assert!(seen[0].sent_bytes > 0, "{seen:?}");
+    server.await.unwrap();
+}

@@ -44,7 +44,8 @@ enum Verb {
     Test(trial::TrialArgs),
     /// Opens a terminal in the prepared sandbox.
     Shell(shell::Args),
-    /// Forgets what set-ups made on this machine, so that the next one starts anew.
+    /// Forgets what set-ups made on this machine, so that the next one starts anew; with --repo what all workers of a server
+    /// keep of that repository.
     Reset,
     #[command(flatten)]
     Kept(Kept),
@@ -120,7 +121,14 @@ pub async fn run(args: Args, config: &Config, vars: Vars<'_>) -> anyhow::Result<
                 .with(config, vars, async |call| shell::run(&args, repo.as_deref(), call).await)
                 .await;
         }
-        Verb::Reset => return reset::run(config),
+        Verb::Reset if repo.is_none() => return reset::run(config),
+        Verb::Reset => {
+            return call
+                .with(config, vars, async |call| {
+                    reset::at_server(of(repo.as_deref(), call).await?, call).await
+                })
+                .await;
+        }
         Verb::Kept(Kept::Show { name: None, .. }) => {
             return call.with(config, vars, async |call| show::run(repo.as_deref(), call).await).await;
         }

@@ -112,6 +112,10 @@ pub struct OrderArgs {
     /// Which of your queued tasks goes first: low, normal, high.
     #[arg(long, value_name = "PRIORITY", default_value = "normal", value_parser = priority)]
     pub priority: Priority,
+    /// The words or commits are those of somebody who may not run tasks here, as a stranger's issue or pull request: no secrets,
+    /// and nothing that the task makes is used by another one.
+    #[arg(long, conflicts_with = "include_changes")]
+    pub outsider: bool,
 }
 
 fn priority(text: &str) -> Result<Priority, String> {

@@ -140,6 +140,15 @@ impl Client {
         self.transport.json("list repositories", self.transport.get(&path)).await
     }
 
+    /// Has the repository's next tasks make their set-ups anew.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with `not_found`, `forbidden`.
+    pub async fn reset_repository(&self, repository: RepositoryId) -> Result<(), Error> {
+        let path = format!("/v1/repositories/{repository}/reset");
+        self.transport.empty("reset what is kept of a repository", self.transport.post(&path)).await
+    }
+
     /// Stores a recipe for a repository.
     ///
     /// # Errors

@@ -53,7 +53,7 @@ impl LeaseRequest {
     }
 }
 
-/// What an attempt stands on, once a turn has made the checkout: its later turns stand on the same.
+/// What an attempt stands on: once a turn has made the checkout, its later turns stand on the same.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Pins {
     /// The commit that the attempt's patches are against.
@@ -62,6 +62,9 @@ pub struct Pins {
     /// The digest of the base image, if it is one.
     #[serde(default, rename = "base_image", skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
+    /// How often the caches of the repository were reset. What was made before the last time is not used.
+    #[serde(default)]
+    pub generation: u64,
 }
 
 /// Everything that a worker needs to run one turn; there are no further look-ups but blobs.

@@ -77,7 +77,7 @@ pub use queue::{Hold, QueuePlace, TurnView, WorkerList, WorkerRecord};
 pub use secret::{HandedSecret, SECRET_USES_MAX, SecretPhase, SecretUse, SecretValue};
 pub use task::{
     Attempt, Fork, Kind, LABEL_BYTES_MAX, LABELS_MAX, LocalChanges, NewTask, PROMPT_BYTES_MAX, Priority,
-    Source, Task, title_of,
+    Source, Task, Trust, title_of,
 };
 pub use time::Timestamp;
 pub use turn::{Ended, Failure, Lease, Outcome, Refused, State, TRIES_MAX, Transition, Turn, Waiting};

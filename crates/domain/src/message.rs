@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{BlobId, ItemId, MessageId, PROMPT_BYTES_MAX, Timestamp, TurnId, UserId};
+use crate::{BlobId, ItemId, MessageId, PROMPT_BYTES_MAX, Timestamp, Trust, TurnId, UserId};
 
 /// What a person said to a turn that had begun. It is delivered until the log shows that it was heard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -114,6 +114,9 @@ pub struct FollowUp {
     #[schema(max_items = 20)]
     #[serde(default)]
     pub images: Vec<BlobId>,
+    /// Whose words these are. An outsider's make the whole task an outsider's from now on; nothing makes it a member's again.
+    #[serde(default, skip_serializing_if = "Trust::is_usual")]
+    pub trust: Trust,
 }
 
 /// The body of `POST /v1/attempts/{attempt}/fork`: another way on from where a turn ended.
@@ -147,6 +150,12 @@ impl ForkDraft {
 pub const IMAGES_MAX: usize = 20;
 
 impl FollowUp {
+    /// A member's words.
+    #[must_use]
+    pub const fn new(input: String, images: Vec<BlobId>) -> Self {
+        Self { input, images, trust: Trust::Member }
+    }
+
     /// Says in one sentence what is wrong with it, if anything is.
     ///
     /// # Errors

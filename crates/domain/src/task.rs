@@ -44,6 +44,36 @@ pub enum Kind {
     Prepare,
 }
 
+/// How far those are trusted who brought a task about. A worker keeps what an outsider's task makes apart, in a place that no
+/// other task reads, and it gets no secrets. It falls and never rises: forks and retries have their task's, and a follow-up can
+/// only lower it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Trust {
+    /// Those who may run tasks on the repository.
+    #[default]
+    Member,
+    /// Somebody else, whose words or commits a member or a program hands over: a stranger's issue, comment or pull request.
+    Outsider,
+}
+
+impl Trust {
+    /// What holds where two have their hands in it.
+    #[must_use]
+    pub const fn lowered_by(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Member, Self::Member) => Self::Member,
+            (Self::Outsider, _) | (_, Self::Outsider) => Self::Outsider,
+        }
+    }
+
+    /// Whether it need not be said.
+    #[must_use]
+    pub const fn is_usual(&self) -> bool {
+        matches!(self, Self::Member)
+    }
+}
+
 /// Whether uncommitted changes of a local repository belong to the base.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -111,6 +141,9 @@ pub struct NewTask {
     /// What all turns of the task together may spend. It becomes the task's budget, which can be raised later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Allowance>,
+    /// Whose words and commits these are. Whoever creates the task may lower it.
+    #[serde(default, skip_serializing_if = "Trust::is_usual")]
+    pub trust: Trust,
 }
 
 const fn one() -> u8 {
@@ -141,6 +174,7 @@ impl NewTask {
             priority: Priority::default(),
             labels: Vec::new(),
             budget: None,
+            trust: Trust::default(),
         }
     }
 
@@ -169,6 +203,9 @@ impl NewTask {
             return Err("No repository was named.".to_owned());
         }
         check_no_login(&self.source.repository)?;
+        if self.trust == Trust::Outsider && self.source.local_changes == LocalChanges::Include {
+            return Err("An outsider's task takes no uncommitted changes: they are not the outsider's. Start it from a commit.".to_owned());
+        }
         if self.kind != Kind::Prepare && !self.model.contains('/') {
             return Err(format!("The model {:?} is not of the form provider/model.", self.model));
         }
@@ -285,6 +322,23 @@ pub fn title_of(prompt: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn trust_only_falls() {
+        use Trust::{Member, Outsider};
+        assert_eq!(Member.lowered_by(Member), Member);
+        for (one, other) in [(Member, Outsider), (Outsider, Member), (Outsider, Outsider)] {
+            assert_eq!(one.lowered_by(other), Outsider);
+        }
+    }
+
+    #[test]
+    fn an_outsider_takes_no_uncommitted_changes() {
+        let source = Source { repository: "/r".into(), base: None, local_changes: LocalChanges::Include };
+        let task = NewTask::new("x".into(), source, "a/b".into());
+        assert_eq!(task.validate(), Ok(()));
+        assert!(NewTask { trust: Trust::Outsider, ..task }.validate().is_err());
+    }
 
     #[test]
     fn a_title_is_the_first_line_cut_at_a_word() {

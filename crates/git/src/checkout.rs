@@ -127,11 +127,11 @@ const HISTORY_MAX: &str = "200";
 /// The largest answer to [`history_script`]: as many ids of SHA-256.
 pub const HISTORY_BYTES_MAX: u64 = 64 * 1024;
 
-/// The script that lists the commits before one, the newest first; [`history`] reads it.
+/// The script that lists the commits before one, the newest first; [`history`] reads it. Of a merge only the side that was merged
+/// into: what was merged was accepted as a whole, and its single commits by nobody.
 #[must_use]
 pub fn history_script(commit: &str) -> Script {
-    const TEXT: &str =
-        "exec git --git-dir=\"$LW_STORE\" rev-list --skip=1 --max-count=\"$LW_COUNT\" \"$LW_COMMIT\" --";
+    const TEXT: &str = "exec git --git-dir=\"$LW_STORE\" rev-list --first-parent --skip=1 --max-count=\"$LW_COUNT\" \"$LW_COMMIT\" --";
     Script::new(TEXT, &[("LW_STORE", STORE), ("LW_COUNT", HISTORY_MAX), ("LW_COMMIT", commit)])
 }
 

@@ -95,7 +95,7 @@ async fn go_on(store: &Store, clock: &mut Clock, view: &TaskView, machine: Machi
     store.finish(turn, finish, clock.now()).await?;
     let actor = Actor { user: view.task.created_by, ..Actor::PROCESS };
     let (id, act) = (TurnId::from_u128(clock.next()), Act { actor, at: clock.now() });
-    let more = FollowUp { input: "More".to_owned(), images: Vec::new() };
+    let more = FollowUp::new("More".to_owned(), Vec::new());
     store.follow_up(attempt, id, more, Sent { act, key: None, queued_max: None }).await.map(drop)
 }
 

@@ -4,7 +4,7 @@ use legwork_domain::{Assignment, Attempt, AttemptId, ContextChange, Event, Event
 
 use crate::budgets::{self, Spenders};
 use crate::turn_row::{TurnRow, json, number};
-use crate::{Connection, Error, messages, read};
+use crate::{Connection, Error, access, messages, read};
 
 /// What a log says to the next worker.
 #[derive(Default)]
@@ -29,8 +29,9 @@ pub(crate) async fn build(
     let turn = row.turn;
     let task = read::record(connection, turn.task).await?;
     let attempt = attempt(connection, turn.attempt).await?;
-    let Resume { history, pins, layers, layers_at, live, saved, saved_at } =
+    let Resume { history, mut pins, layers, layers_at, live, saved, saved_at } =
         resume(connection, turn.attempt).await?;
+    pins.generation = access::generation(connection, &task.request.source.repository).await?;
     let messages = messages::to_hear(connection, turn.id).await?;
     let next_item = next_item(connection, turn.attempt).await?;
     Ok(Assignment {
@@ -102,7 +103,7 @@ impl Resume {
             // The first base holds: later patches are against it.
             EventKind::Base { commit, image, .. } => {
                 if self.pins.commit.is_none() {
-                    self.pins = Pins { commit: Some(commit), image };
+                    self.pins = Pins { commit: Some(commit), image, ..Pins::default() };
                 }
             }
             EventKind::Snapshot { layers, live, saved, .. } => {

@@ -2,15 +2,18 @@
 
 use legwork_domain::{
     AttemptId, EventKind, Failure, FollowUp, NewEvent, Outcome, PROMPT_BYTES_MAX, State, Task, Timestamp,
-    Transition, Turn, TurnId, Usage, UserId,
+    Transition, Trust, Turn, TurnId, Usage, UserId,
 };
 
 use crate::audit::Act;
 use crate::dialect::{Lock, locking};
 use crate::idempotency::{Call, taken_meanwhile};
-use crate::turn_row::{Ready, TurnRow, parsed};
+use crate::turn_row::{Ready, TurnRow, parsed, text};
 use crate::turns::pass;
-use crate::{Connection, Error, Sent, Store, blobs, listing, log, machines, messages, queue, read};
+use crate::{
+    Connection, Error, Sent, Store, assignment, blobs, lifecycle, listing, log, machines, messages, queue,
+    read,
+};
 
 /// Turns of one attempt that may wait in its queue.
 pub const FOLLOW_UPS_MAX: usize = 16;
@@ -37,6 +40,7 @@ impl Store {
         }
         queue::room(&mut transaction, &sent, 1).await?;
         machines::check_files(&mut transaction, attempt, sent.act.at).await?;
+        lower(&mut transaction, attempt, request.trust).await?;
         let next = add(&mut transaction, attempt, turn, request, Asked::by(&sent.act)).await?;
         if !call.keep(&mut transaction, next.task, &turn, sent.act.at).await? {
             return Err(taken_meanwhile());
@@ -75,6 +79,22 @@ impl Asked {
     }
 }
 
+/// Makes an outsider's of a task that an outsider has a say in. Before the locks of its turns, as everywhere.
+async fn lower(connection: &mut Connection, attempt: AttemptId, trust: Trust) -> Result<(), Error> {
+    if trust == Trust::Member {
+        return Ok(());
+    }
+    let attempt = assignment::attempt(connection, attempt).await?;
+    let mut task = lifecycle::locked(connection, attempt.task).await?;
+    task.request.trust = task.request.trust.lowered_by(trust);
+    sqlx::query("UPDATE tasks SET body = $2 WHERE id = $1")
+        .bind(task.id.to_string())
+        .bind(text(&task)?)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 /// Adds a turn after the attempt's last one.
 pub(crate) async fn add(
     connection: &mut Connection,
@@ -96,7 +116,7 @@ pub(crate) async fn add(
         return Err(Error::conflict("too_many_turns", sentence));
     }
     let task = read::record(connection, last.turn.task).await?;
-    let FollowUp { input, images } = request;
+    let FollowUp { input, images, .. } = request;
     let turn =
         Turn { id, number: last.turn.number + 1, input, images, ..first_form(&task, attempt, asked.at) };
     blobs::of_task(connection, task.id, &turn.images).await?;
@@ -152,7 +172,7 @@ pub(crate) async fn after(connection: &mut Connection, ended: &Turn, now: Timest
         && let Some((message, by, mut words)) = messages::too_late(connection, ended).await?
     {
         words.truncate(words.floor_char_boundary(PROMPT_BYTES_MAX));
-        let request = FollowUp { input: words, images: Vec::new() };
+        let request = FollowUp::new(words, Vec::new());
         // Its first message's number: nobody here can draw one.
         add(connection, ended.attempt, TurnId::from_u128(message.number()), request, Asked { by, at: now })
             .await?;

@@ -84,7 +84,7 @@ impl Store {
 }
 
 /// The task, locked for the transaction.
-async fn locked(connection: &mut Connection, id: TaskId) -> Result<Task, Error> {
+pub(crate) async fn locked(connection: &mut Connection, id: TaskId) -> Result<Task, Error> {
     const TASK: &str = "SELECT body FROM tasks WHERE id = $1 AND deleted_at IS NULL";
     let row = sqlx::query(locking(connection, TASK, Lock::Wait))
         .bind(id.to_string())

@@ -68,7 +68,7 @@ async fn again(connection: &mut Connection, attempt: AttemptId) -> Result<Follow
             return Err(Error::conflict("nothing_to_retry", sentence));
         }
     }
-    Ok(FollowUp { input: last.turn.input, images: last.turn.images })
+    Ok(FollowUp::new(last.turn.input, last.turn.images))
 }
 
 /// The log's words for a turn that starts from the checkout: no history, and no layers.

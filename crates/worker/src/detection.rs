@@ -12,6 +12,7 @@ use legwork_sandbox::{Error, WORKSPACE};
 use crate::cache;
 use crate::checkout::Checkout;
 use crate::clean;
+use crate::compartment::Compartment;
 use crate::end::End;
 use crate::worker::Worker;
 
@@ -19,11 +20,17 @@ use crate::worker::Worker;
 ///
 /// # Errors
 /// The turn's end, if a sandbox cannot be made. A tree that cannot be listed says nothing.
-pub(crate) async fn of(worker: &Worker, checkout: &Checkout) -> Result<Detected, End> {
-    let key = cache::key(&[checkout.tree.as_bytes(), legwork_environment::VERSION.as_bytes()]);
-    if let Some(known) = worker.detections.read(&key) {
+pub(crate) async fn of(
+    worker: &Worker,
+    checkout: &Checkout,
+    compartment: &Compartment,
+) -> Result<Detected, End> {
+    let version = legwork_environment::VERSION.as_bytes();
+    let name = cache::key(&[checkout.tree.as_bytes(), version, &compartment.generation()]);
+    if let Some(known) = compartment.names(&name).find_map(|name| worker.detections.read(&name)) {
         return Ok(known);
     }
+    let key = compartment.own(&name);
     let detected = look(worker, checkout).await.map_err(|error| End::sandbox(&error))?;
     let maker = worker.detections.lock(&key).await.map_err(End::internal)?;
     worker.detections.write(&key, &detected, &maker).map_err(End::internal)?;

@@ -13,6 +13,7 @@ use legwork_environment::Detected;
 use legwork_sandbox::{Access, IfLost, LAYERS_MAX, Layer, Sandbox};
 
 use crate::checkout::{self, Checkout, Ready};
+use crate::compartment::Compartment;
 use crate::end::End;
 use crate::layers::{self, Stack};
 use crate::root::{self, Root};
@@ -75,7 +76,7 @@ impl Turn {
         let (checkout, root) = self.stand(ready, &environment).await?;
         let (clean, notes) = self.set_up((&checkout, &root), &mut environment, detected.as_ref()).await?;
         let made = match &detected {
-            Some(_) => made::by_setup(&self.worker, &clean).await?,
+            Some(_) => made::by_setup(&self.worker, &clean, &self.compartment()).await?,
             None => Vec::new(),
         };
         let (mut stack, files) = self.earlier_work((&checkout, &clean)).await?;
@@ -87,7 +88,13 @@ impl Turn {
     /// The checkout that the turn starts from.
     pub(crate) async fn checkout(&self) -> Result<Ready, End> {
         let pinned = self.assignment.pins.commit.as_deref();
-        checkout::get(&self.worker, &self.assignment.task.request.source, pinned).await
+        let source = &self.assignment.task.request.source;
+        checkout::get(&self.worker, source, pinned, &self.compartment()).await
+    }
+
+    /// Its place in the caches.
+    fn compartment(&self) -> Compartment {
+        Compartment::of(&self.assignment)
     }
 
     /// The root below the checkout: what the attempt stands on from now on, told to the log.
@@ -96,7 +103,7 @@ impl Turn {
         ready: Ready,
         environment: &Environment,
     ) -> Result<(Checkout, Root), End> {
-        let Pins { commit, image } = &self.assignment.pins;
+        let Pins { commit, image, .. } = &self.assignment.pins;
         let root = root::get(&self.worker, &self.timeline, environment, image.as_deref()).await?;
         if commit.is_none() {
             self.tell_base(&ready, &root).await;
@@ -116,7 +123,7 @@ impl Turn {
         if request.kind == Kind::Ask || !recipe::says_nothing(&environment) {
             return Ok((environment, None));
         }
-        let detected = detection::of(&self.worker, checkout).await?;
+        let detected = detection::of(&self.worker, checkout, &self.compartment()).await?;
         recipe::fill(&mut environment, detected.clone());
         Ok((environment, Some(detected)))
     }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use legwork_domain::{Assignment, HandedSecret, TurnId};
 
+use crate::compartment::Compartment;
 use crate::decoy::Decoy;
 
 /// What a turn was handed.
@@ -15,6 +16,9 @@ pub(crate) struct Handed {
     pub(crate) decoy: Arc<Decoy>,
     /// Whose they are: the stored recipe's, else the task's.
     pub(crate) owner: String,
+    pub(crate) compartment: Compartment,
+    /// Whether the attempt begins with it. Later turns stay on what the first one began on, however old that is.
+    pub(crate) begins: bool,
 }
 
 /// All turns'. Clones share it.
@@ -31,7 +35,13 @@ impl Keyring {
     pub(crate) fn keep(&self, assignment: &Assignment, decoy: Arc<Decoy>) -> Kept {
         let task = &assignment.task;
         let owner = task.request.environment_id.map_or_else(|| task.id.to_string(), |id| id.to_string());
-        let handed = Handed { secrets: assignment.secrets.clone(), decoy, owner };
+        let handed = Handed {
+            secrets: assignment.secrets.clone(),
+            decoy,
+            owner,
+            compartment: Compartment::of(assignment),
+            begins: assignment.pins.commit.is_none(),
+        };
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(assignment.turn.id, handed);
         Kept { keyring: self.clone(), turn: assignment.turn.id }
     }

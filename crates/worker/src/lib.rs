@@ -11,6 +11,7 @@ mod checkout;
 mod checks;
 mod clean;
 mod command;
+mod compartment;
 mod decoy;
 mod detection;
 mod end;
@@ -49,7 +50,6 @@ use std::sync::Arc;
 
 use legwork_client::Client;
 use legwork_domain::{TaskId, WorkerId};
-use legwork_git::Url;
 use legwork_model::Catalog;
 use legwork_sandbox::{Backend, Bind, Toolchains};
 use tokio_util::sync::CancellationToken;
@@ -57,6 +57,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use roll::Roll;
 
+pub use compartment::mirror_of;
 pub use network::{Network, ToolConfig};
 pub use open::{ENVIRONMENT, Opening, open};
 pub use remotes::{Reach, Remotes};
@@ -156,11 +157,4 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     let _life = roll.enter(config.id).map_err(unusable)?;
     let _tells = AbortOnDropHandle::new(tokio::spawn(roll.tell(config.client.clone())));
     lease::run(Arc::new(worker::Worker::new(config, machine)), shutdown).await
-}
-
-/// Our bare mirror of a remote repository below a worker's `data`; there once a turn has fetched it. A patch against one
-/// of its commits can be committed and pushed from there.
-#[must_use]
-pub fn mirror_of(data: &Path, url: &Url) -> PathBuf {
-    data.join("mirrors").join(format!("{}.git", cache::key(&[url.secret().as_bytes()])))
 }

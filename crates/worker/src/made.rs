@@ -9,6 +9,7 @@ use legwork_sandbox::WORKSPACE;
 
 use crate::cache;
 use crate::clean;
+use crate::compartment::Compartment;
 use crate::end::End;
 use crate::layers::Stack;
 use crate::worker::Worker;
@@ -17,14 +18,19 @@ use crate::worker::Worker;
 ///
 /// # Errors
 /// The turn's end, if a sandbox cannot be made.
-pub(crate) async fn by_setup(worker: &Worker, stack: &Stack) -> Result<Vec<String>, End> {
+pub(crate) async fn by_setup(
+    worker: &Worker,
+    stack: &Stack,
+    compartment: &Compartment,
+) -> Result<Vec<String>, End> {
     if !stack.may_differ() {
         return Ok(Vec::new());
     }
-    let key = cache::key(&[b"made", stack.names().join("\n").as_bytes()]);
-    if let Some(known) = worker.detections.read(&key) {
+    let name = cache::key(&[b"made", stack.names().join("\n").as_bytes()]);
+    if let Some(known) = compartment.names(&name).find_map(|name| worker.detections.read(&name)) {
         return Ok(known);
     }
+    let key = compartment.own(&name);
     let failed = |error| End::sandbox(&error);
     let backend = worker.config.backend.as_ref();
     let sandbox =

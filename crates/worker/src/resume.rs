@@ -29,14 +29,14 @@ pub(crate) struct Earlier {
     pub(crate) times: u32,
 }
 
-/// The newest of this history that was set up by the same recipe; `key` names what there is of a commit.
+/// The newest of this history that was set up by the same recipe; `names` says where there may be one of a commit.
 ///
 /// # Errors
 /// The turn's end, if a sandbox cannot be made. A history that cannot be listed has none.
-pub(crate) async fn find(
+pub(crate) async fn find<N: Iterator<Item = String>>(
     worker: &Worker,
     checkout: &Checkout,
-    key: impl Fn(&str) -> String,
+    names: impl Fn(&str) -> N,
 ) -> Result<Option<Earlier>, End> {
     let backend = worker.config.backend.as_ref();
     let failed = |error| End::sandbox(&error);
@@ -47,11 +47,21 @@ pub(crate) async fn find(
     let said = clean::run(sandbox.as_ref(), &script, HISTORY_BYTES_MAX).await.map_err(failed)?;
     tokio::spawn(async move { sandbox.destroy().await });
     let known = history(&said.stdout).into_iter().find_map(|commit| {
-        let done = worker.setups.read::<Done>(&key(&commit)).filter(|done| done.times < TIMES_MAX)?;
-        let stack = Stack::from_names(&done.layers)?.around(checkout.layers());
-        Some(Earlier { stack, commit, times: done.times })
+        names(&commit).find_map(|name| {
+            let done = worker.setups.read::<Done>(&name)?;
+            let stack = Stack::from_names(&done.layers)?.around(checkout.layers());
+            let earlier = Earlier { stack, commit: commit.clone(), times: done.times };
+            earlier.may_be_resumed().then_some(earlier)
+        })
     });
     Ok(known)
+}
+
+impl Earlier {
+    /// Whether it is not time to begin from nothing.
+    pub(crate) const fn may_be_resumed(&self) -> bool {
+        self.times < TIMES_MAX
+    }
 }
 
 /// What brings it up to date.

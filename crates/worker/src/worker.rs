@@ -76,7 +76,7 @@ impl Worker {
         environment: &Environment,
         phase: Phase,
     ) -> Result<Arc<dyn Sandbox>, End> {
-        let Some(Handed { secrets, decoy, owner }) = self.keyring.of(timeline.turn()) else {
+        let Some(Handed { secrets, decoy, owner, .. }) = self.keyring.of(timeline.turn()) else {
             return Err(End::internal("A sandbox was wanted for a turn that is over"));
         };
         let plan = Plan {

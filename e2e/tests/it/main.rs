@@ -25,6 +25,7 @@ mod a_task_waits_for_a_person;
 mod a_turn_goes_to_its_files;
 mod a_worker_is_killed_twice;
 mod agent_lies_about_tests;
+mod an_outsider_stays_apart;
 mod apply_and_branch;
 mod ask_changes_nothing;
 mod backup_and_restore;

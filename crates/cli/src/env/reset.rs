@@ -1,7 +1,9 @@
 //! `legwork env reset`: the next set-up starts from nothing.
 
 use anyhow::Context as _;
+use legwork_domain::RepositoryId;
 
+use crate::call::Call;
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::run::home;
@@ -35,4 +37,14 @@ pub(super) fn run(config: &Config) -> anyhow::Result<Exit> {
     let told = format!("{forgotten} set-ups of this machine are forgotten; ");
     home::write(&[Line::default().with(GOOD, &told).with(DIM, "the next task of each starts anew.")])?;
     Ok(Exit::Done)
+}
+
+/// The same for a repository and all workers of a server.
+///
+/// # Errors
+/// What the server says.
+pub(super) async fn at_server(repository: RepositoryId, call: &Call<'_>) -> anyhow::Result<Exit> {
+    call.client.reset_repository(repository).await?;
+    let told = Line::default().with(GOOD, "What workers keep of the repository is not used any more; ");
+    call.answer(&repository, &[told.with(DIM, "its next task starts anew.")])
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use bytes::Bytes;
 use legwork_client::Client;
-use legwork_domain::{Patch, Task};
+use legwork_domain::{Patch, Task, Trust};
 use legwork_git::{Repository, Url};
 
 use super::{Ends, Shown, TakeArgs, say};
@@ -189,7 +189,7 @@ impl Product<'_> {
         let Repository::Url(url) = Repository::parse(&task.request.source.repository)? else {
             return Ok(());
         };
-        let objects = Mine::open(&objects_of(&url, config)?, &config.git)?;
+        let objects = Mine::open(&objects_of(&url, self.task.request.trust, config)?, &config.git)?;
         let commit = objects.commit(patch, contents, &self.message())?;
         objects.push(&url, &commit, name)?;
         on_branch(&commit, name, url.public());
@@ -203,8 +203,8 @@ impl Product<'_> {
 }
 
 /// A repository on this machine that has the commits of `url`: the mirror of a worker here, else a clone of the user's.
-fn objects_of(url: &Url, config: &Config) -> anyhow::Result<PathBuf> {
-    let mirror = legwork_worker::mirror_of(&config.home, url);
+fn objects_of(url: &Url, trust: Trust, config: &Config) -> anyhow::Result<PathBuf> {
+    let mirror = legwork_worker::mirror_of(&config.home, url, trust);
     if mirror.is_dir() {
         return Ok(mirror);
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use legwork_domain::{
     Allowance, Check, Environment, Kind, Limits, LocalChanges, NetworkPolicy, NewTask, PROMPT_BYTES_MAX,
-    Source,
+    Source, Trust,
 };
 
 use super::{LimitArgs, OrderArgs, TakeArgs};
@@ -52,6 +52,7 @@ pub(super) fn of(
         labels: args.labels.clone(),
         budget: args.budget.map(|cost| Allowance { cost_microusd: Some(cost), ..Allowance::default() }),
         priority: args.priority,
+        trust: if args.outsider { Trust::Outsider } else { Trust::Member },
         ..NewTask::new(words(&args.prompt)?, source, model)
     };
     let usage = |what: String| Trouble::usage(what, "See legwork run --help.");

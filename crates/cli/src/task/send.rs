@@ -1,4 +1,4 @@
-use legwork_domain::{AttemptId, FollowUp, Steer, TaskView};
+use legwork_domain::{AttemptId, FollowUp, Steer, TaskView, Trust};
 use uuid::Uuid;
 
 use super::{Call, Which, find};
@@ -25,6 +25,9 @@ pub(super) struct Args {
     /// An image with it, which makes it a follow-up. May be given several times.
     #[arg(long = "image-input", value_name = "FILE")]
     images: Vec<std::path::PathBuf>,
+    /// These are the words of somebody who may not run tasks here: a follow-up, and the whole task is an outsider's from now on.
+    #[arg(long)]
+    outsider: bool,
 }
 
 pub(super) async fn run(args: &Args, call: &Call<'_>) -> anyhow::Result<Exit> {
@@ -32,7 +35,7 @@ pub(super) async fn run(args: &Args, call: &Call<'_>) -> anyhow::Result<Exit> {
     let view = find::task(&which, call.client).await?;
     let attempt = attempt(&which, &view, call).await?;
     let text = run::words(&args.text)?;
-    if !args.queue && args.images.is_empty() {
+    if !args.queue && !args.outsider && args.images.is_empty() {
         let steer = Steer { text: text.clone() };
         match call.client.steer(attempt, &steer, &Uuid::now_v7().to_string()).await {
             Ok(message) => {
@@ -44,7 +47,10 @@ pub(super) async fn run(args: &Args, call: &Call<'_>) -> anyhow::Result<Exit> {
             Err(error) => return Err(error.into()),
         }
     }
-    let mut follow_up = FollowUp { input: text, images: Vec::new() };
+    let mut follow_up = FollowUp::new(text, Vec::new());
+    if args.outsider {
+        follow_up.trust = Trust::Outsider;
+    }
     for image in run::images(&args.images)? {
         follow_up.images.push(call.client.put_blob(image.into()).await?);
     }

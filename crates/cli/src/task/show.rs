@@ -1,4 +1,4 @@
-use legwork_domain::TaskView;
+use legwork_domain::{TaskView, Trust};
 
 use super::{Call, Form, Which, find};
 use crate::choice::{self, Choice};
@@ -28,6 +28,10 @@ pub(super) async fn run(which: &Which, call: &Call<'_>) -> anyhow::Result<Exit> 
             .with(PLAIN, base.as_deref().unwrap_or("not checked out yet")),
         Line::default().with(DIM, "model       ").with(PLAIN, &request.model),
     ];
+    if request.trust == Trust::Outsider {
+        let told = "an outsider: no secrets, and what it makes is used by no other task";
+        lines.push(Line::default().with(DIM, "asked by    ").with(PLAIN, told));
+    }
     if record.ended.is_none() {
         lines.push(Line::default().with(DIM, "state       ").with(PLAIN, &state(&view, number)));
     }

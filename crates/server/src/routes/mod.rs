@@ -99,6 +99,7 @@ const EVENTS_BYTES_MAX: usize = 16 * 1024 * 1024;
         repositories::create,
         repositories::list,
         repositories::show,
+        repositories::reset,
         repositories::grants,
         repositories::set_grant,
         repositories::remove_grant,
@@ -171,6 +172,7 @@ fn access() -> Router<Arc<Server>> {
         .route("/v1/tokens/{token}", delete(tokens::revoke))
         .route("/v1/repositories", post(repositories::create).get(repositories::list))
         .route("/v1/repositories/{repository}", get(repositories::show))
+        .route("/v1/repositories/{repository}/reset", post(repositories::reset))
         .route("/v1/repositories/{repository}/grants", get(repositories::grants))
         .route(
             "/v1/repositories/{repository}/grants/{user}",

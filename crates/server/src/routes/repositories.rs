@@ -100,6 +100,27 @@ pub(super) async fn show(
     Ok(Json(server.store.repository(repository).await?))
 }
 
+/// Has the repository's next tasks make anew what workers keep: set-ups, and what was detected.
+///
+/// Tasks that run go on with what they stand on. What nobody uses any more is removed in time.
+#[utoipa::path(
+    post, path = "/v1/repositories/{repository}/reset", tag = "environments", operation_id = "reset_repository",
+    params(("repository" = RepositoryId, Path, description = "Which repository")),
+    responses(
+        (status = 204, description = "What was made so far is not used any more"),
+        (status = "default", description = "Any failure", body = Problem, content_type = MEDIA_TYPE),
+    ),
+)]
+pub(super) async fn reset(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Id(repository): Id<RepositoryId>,
+) -> Result<StatusCode, Failure> {
+    caller.may(&server.store, Action::Configure, Thing::Repository(repository)).await?;
+    server.store.reset_repository(repository, &caller.act()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// Lists who is what on a repository, beside those with a role on everything. For its owners.
 #[utoipa::path(
     get, path = "/v1/repositories/{repository}/grants", tag = "access", operation_id = "list_grants",

@@ -10,7 +10,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use legwork_domain::{
     Accepted, Assignment, BlobId, Bounds, Directive, EventBatch, Finish, HandedSecret, LABEL_BYTES_MAX,
-    LABELS_MAX, LeaseId, LeaseRequest, Problem, SecretValue, State as TurnState, Turn, TurnId, WorkerId,
+    LABELS_MAX, LeaseId, LeaseRequest, Problem, SecretValue, State as TurnState, Trust, Turn, TurnId,
+    WorkerId,
 };
 use legwork_store::{Claim, Presence, Recorded, SealedSecret};
 use tokio::time::Instant;
@@ -93,10 +94,13 @@ pub(super) async fn lease(
     }
 }
 
-/// Adds the values of the secrets that the task's stored recipe uses. One that does not open is left out; the worker says
+/// Adds the values of the secrets that the task's stored recipe uses; none to an outsider's. One that does not open is left out; the worker says
 /// which it was not given.
 async fn hand_secrets(server: &Server, assignment: &mut Assignment) -> Result<(), Failure> {
     let request = &assignment.task.request;
+    if request.trust == Trust::Outsider {
+        return Ok(());
+    }
     let uses = &request.environment.secrets;
     let Some(environment) = request.environment_id.filter(|_| !uses.is_empty()) else { return Ok(()) };
     let (_, sealed) = server.store.secrets().await?;

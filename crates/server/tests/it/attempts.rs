@@ -10,7 +10,7 @@ use legwork_domain::{
 use crate::world::{World, asks, batch, end, tell};
 
 fn more(input: &str) -> FollowUp {
-    FollowUp { input: input.into(), images: Vec::new() }
+    FollowUp::new(input.into(), Vec::new())
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! Users, roles, tokens and the audit log, over both databases.
 
 use legwork_domain::{
-    Grant, NewTask, RepositoryId, Role, Scope, TaskQuery, Timestamp, Token, TokenId, UserId, Visible,
+    FollowUp, Grant, NewTask, RepositoryId, Role, Scope, TaskQuery, Timestamp, Token, TokenId, Trust, TurnId,
+    UserId, Visible,
 };
 use legwork_store::{Error, Thing};
 
@@ -265,4 +266,39 @@ pub(crate) async fn a_kept_head_shows_a_cut_log(world: World) {
     let after = world.store.verify_audit().await.unwrap();
     assert_eq!(after.fault, None);
     assert_ne!(after.head, before.head);
+}
+
+pub(crate) async fn a_reset_is_told_with_every_later_lease(world: World) {
+    let view = world.create("one", None).await.unwrap();
+    assert_eq!(world.lease().await.unwrap().pins.generation, 0);
+    let repository =
+        world.store.repository_by_url(&view.task.request.source.repository).await.unwrap().unwrap();
+    world.store.reset_repository(repository.id, &world.act()).await.unwrap();
+    world.create("two", None).await.unwrap();
+    assert_eq!(world.lease().await.unwrap().pins.generation, 1);
+    world.store.create_task(on("/elsewhere"), world.sent(None), &world.ids(1)).await.unwrap();
+    assert_eq!(world.lease().await.unwrap().pins.generation, 0, "of that repository alone");
+    let told = world.store.audit(None).await.unwrap().entries;
+    assert!(told.iter().any(|entry| entry.action == "repository.reset"));
+    let nowhere = RepositoryId::from_u128(999);
+    assert!(matches!(world.store.reset_repository(nowhere, &world.act()).await, Err(Error::NotFound { .. })));
+}
+
+pub(crate) async fn trust_falls_and_never_rises(world: World) {
+    let outsiders = NewTask { trust: Trust::Outsider, ..on("/r") };
+    let view = world.store.create_task(outsiders, world.sent(None), &world.ids(1)).await.unwrap();
+    let follow = async |attempt, trust| {
+        let next = FollowUp { trust, ..FollowUp::new("more".into(), Vec::new()) };
+        let id = TurnId::from_u128(world.number());
+        world.store.follow_up(attempt, id, next, world.sent(None)).await.unwrap();
+    };
+    let trust = async |task| world.store.task(task).await.unwrap().task.request.trust;
+    follow(view.attempts[0].attempt.id, Trust::Member).await;
+    assert_eq!(trust(view.task.id).await, Trust::Outsider);
+    assert_eq!(world.lease().await.unwrap().task.request.trust, Trust::Outsider, "the lease says so");
+    let view = world.store.create_task(on("/r"), world.sent(None), &world.ids(1)).await.unwrap();
+    follow(view.attempts[0].attempt.id, Trust::Member).await;
+    assert_eq!(trust(view.task.id).await, Trust::Member);
+    follow(view.attempts[0].attempt.id, Trust::Outsider).await;
+    assert_eq!(trust(view.task.id).await, Trust::Outsider);
 }

@@ -73,7 +73,9 @@ over_both! {
         a_tokens_use_is_noted_once_a_minute
         each_change_is_told_once
         no_entry_can_be_tampered_with_unseen
-        a_kept_head_shows_a_cut_log;
+        a_kept_head_shows_a_cut_log
+        a_reset_is_told_with_every_later_lease
+        trust_falls_and_never_rises;
     list:
         a_row_follows_its_turns
         a_list_is_searched

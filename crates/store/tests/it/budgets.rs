@@ -203,7 +203,7 @@ pub(crate) async fn who_asks_for_a_turn_pays_for_it(world: World) {
     let bob = UserId::from_u128(7);
     let mut sent = world.sent(None);
     sent.act.actor.user = bob;
-    let more = FollowUp { input: "more".into(), images: Vec::new() };
+    let more = FollowUp::new("more".into(), Vec::new());
     let turn = TurnId::from_u128(world.number());
     world.store.follow_up(view.attempts[0].attempt.id, turn, more, sent).await.unwrap();
     let job = world.lease().await.unwrap();

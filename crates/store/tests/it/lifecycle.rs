@@ -328,7 +328,7 @@ pub(crate) async fn one_key_at_the_same_time_has_one_effect(world: World) {
     let retries = futures::future::join_all(retries).await;
     let first = retries[0].as_ref().unwrap();
     assert!(retries.iter().all(|turn| turn.as_ref().is_ok_and(|turn| turn.id == first.id)), "{retries:?}");
-    let more = FollowUp { input: "more".into(), images: Vec::new() };
+    let more = FollowUp::new("more".into(), Vec::new());
     let follow_ups = (0..8).map(|n| {
         let id = TurnId::from_u128(world.number());
         servers[n % 2].store.follow_up(attempt, id, more.clone(), world.sent(Some("follow")))

@@ -68,7 +68,7 @@ impl World {
     }
 
     async fn more(&self, attempt: AttemptId) -> Result<TurnId, Error> {
-        let more = FollowUp { input: "more".into(), images: Vec::new() };
+        let more = FollowUp::new("more".into(), Vec::new());
         let id = TurnId::from_u128(self.number());
         self.store.follow_up(attempt, id, more, self.sent(None)).await.map(|turn| turn.id)
     }
@@ -383,7 +383,7 @@ pub(crate) async fn people_take_turns_on_every_machine(world: World) {
     for (user, attempt) in &attempts {
         let mut sent = world.sent(None);
         sent.act.actor.user = *user;
-        let more = FollowUp { input: "more".into(), images: Vec::new() };
+        let more = FollowUp::new("more".into(), Vec::new());
         let id = TurnId::from_u128(world.number());
         wanted.push(world.store.follow_up(*attempt, id, more, sent).await.unwrap().id);
     }

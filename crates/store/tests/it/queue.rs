@@ -136,7 +136,7 @@ pub(crate) async fn a_waiting_person_is_told_why(world: World) {
     let places = world.store.places(&view, RULES, world.now()).await.unwrap();
     assert_eq!((places[0].turn, &places[0].hold), (last, &Hold::Slot));
     let attempt = view.attempts[0].attempt.id;
-    let more = legwork_domain::FollowUp { input: "more".into(), images: Vec::new() };
+    let more = legwork_domain::FollowUp::new("more".into(), Vec::new());
     let turn = TurnId::from_u128(world.number());
     world.store.follow_up(attempt, turn, more, world.sent(None)).await.unwrap();
     assert_eq!(world.reason(turn, None).await, "waiting for the attempt's earlier turn");

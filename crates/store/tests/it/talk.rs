@@ -10,7 +10,7 @@ use legwork_store::{Error, FOLLOW_UPS_MAX};
 use crate::world::{LEASE_MS, World, batch, completed, end, moving, started, tell};
 
 fn again(input: &str) -> FollowUp {
-    FollowUp { input: input.into(), images: Vec::new() }
+    FollowUp::new(input.into(), Vec::new())
 }
 
 impl World {

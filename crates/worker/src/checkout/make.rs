@@ -1,5 +1,7 @@
 //! Makes a checkout: fetch, and the script of [`legwork_git::checkout`] in a clean sandbox whose frozen layer is the result.
 
+use std::path::Path;
+
 use legwork_domain::LocalChanges;
 use legwork_git::checkout::{Changes, Made, RECIPE_BYTES_MAX, SOURCE, TREE, Wanted, made, script};
 use legwork_git::refs::is_object_id;
@@ -9,6 +11,7 @@ use legwork_sandbox::{Bind, Exit, Sandbox, WORKSPACE};
 use super::local::Local;
 use super::{Checkout, Found, Known, Origin, route};
 use crate::clean::{self, Said};
+use crate::compartment::Compartment;
 use crate::end::End;
 use crate::host;
 use crate::worker::Worker;
@@ -20,11 +23,16 @@ const LAYERS_MAX: usize = 8;
 const REPORT_BYTES_MAX: u64 = 64 * 1024;
 
 /// Makes the checkout, or finds while making it that an earlier one is the same.
-pub(super) async fn make(worker: &Worker, found: &Found, known: &Known) -> Result<Checkout, End> {
+pub(super) async fn make(
+    worker: &Worker,
+    found: &Found,
+    known: &Known,
+    compartment: &Compartment,
+) -> Result<Checkout, End> {
     let below = known.newest().filter(|checkout| checkout.layers.len() < LAYERS_MAX);
     let below = below.map(|checkout| checkout.layers.clone()).unwrap_or_default();
     let layers = below.iter().map(|path| legwork_sandbox::Layer { path: path.clone() }).collect();
-    let binds = binds(worker, found).await?;
+    let binds = binds(worker, found, compartment).await?;
     let backend = worker.config.backend.as_ref();
     let sandbox = clean::sandbox(backend, worker.name("checkout"), layers, binds)
         .await
@@ -43,6 +51,8 @@ pub(super) async fn make(worker: &Worker, found: &Found, known: &Known) -> Resul
     let mut layers = below;
     layers.push(frozen.path);
     Ok(Checkout {
+        source: found.key.clone(),
+        changes: found.changes,
         asked,
         branch: found.resolved.branch.clone(),
         commit: made.commit,
@@ -92,9 +102,13 @@ fn refused(found: &Found, said: &Said) -> End {
 }
 
 /// What the sandbox is shown: the source's git directory or our mirror of it, and the user's work tree if asked for.
-async fn binds(worker: &Worker, found: &Found) -> Result<Vec<Bind>, End> {
+async fn binds(worker: &Worker, found: &Found, compartment: &Compartment) -> Result<Vec<Bind>, End> {
     let local = match &found.origin {
-        Origin::Remote(url) => return Ok(vec![clean::bind(&mirrored(worker, found, url).await?, SOURCE)]),
+        Origin::Remote(url) => {
+            let mirror = crate::mirror_of(&worker.config.data, url, compartment.trust());
+            mirrored(worker, found, url, &mirror).await?;
+            return Ok(vec![clean::bind(&mirror, SOURCE)]);
+        }
         Origin::Local(local) => local,
     };
     let mut binds = vec![clean::bind(&local.common, SOURCE)];
@@ -108,16 +122,15 @@ async fn binds(worker: &Worker, found: &Found) -> Result<Vec<Bind>, End> {
 }
 
 /// Brings our bare mirror of a remote repository up to date.
-async fn mirrored(worker: &Worker, found: &Found, url: &Url) -> Result<std::path::PathBuf, End> {
+async fn mirrored(worker: &Worker, found: &Found, url: &Url, mirror: &Path) -> Result<(), End> {
     let unreachable = |why: String| End::checkout(format!("{} cannot be fetched: {why}", url.public()));
     let route = route(worker, url).await.map_err(unreachable)?;
-    let mirror = crate::mirror_of(&worker.config.data, url);
-    std::fs::create_dir_all(&mirror).map_err(End::checkout)?;
+    std::fs::create_dir_all(mirror).map_err(End::checkout)?;
     let object = &found.resolved.object;
-    host::git(&mirror::init(&mirror, found.resolved.format), url).await.map_err(unreachable)?;
+    host::git(&mirror::init(mirror, found.resolved.format), url).await.map_err(unreachable)?;
     let commit = Some(object.as_str()).filter(|object| is_object_id(object));
-    let fetch = mirror::fetch(&mirror, url, &route, commit, &worker.config.remotes.env);
+    let fetch = mirror::fetch(mirror, url, &route, commit, &worker.config.remotes.env);
     host::git(&fetch, url).await.map_err(unreachable)?;
-    worker.shelf.used([mirror.as_path()]);
-    Ok(mirror)
+    worker.shelf.used([mirror]);
+    Ok(())
 }

@@ -16,6 +16,7 @@ use legwork_sandbox::Layer;
 use serde::{Deserialize, Serialize};
 
 use crate::cache::{self, Cache};
+use crate::compartment::Compartment;
 use crate::end::End;
 use crate::host;
 use crate::worker::Worker;
@@ -27,9 +28,13 @@ const CHECKOUTS_MAX: usize = 64;
 /// A checkout and what is to be known of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Checkout {
+    /// Names the repository.
+    pub(crate) source: String,
+    /// Whether somebody's uncommitted changes are in it.
+    changes: LocalChanges,
     /// The commit or tag that was asked for, as an object id.
     asked: Vec<String>,
-    branch: Option<String>,
+    pub(crate) branch: Option<String>,
     /// The commit that patches are against.
     pub(crate) commit: String,
     /// Its tree.
@@ -63,7 +68,8 @@ struct Known {
 impl Known {
     fn find(&self, resolved: &Resolved) -> Option<Checkout> {
         let is_it = |checkout: &&Checkout| {
-            checkout.asked.contains(&resolved.object)
+            checkout.changes == LocalChanges::Leave
+                && checkout.asked.contains(&resolved.object)
                 && checkout.branch == resolved.branch
                 && checkout.is_there()
         };
@@ -74,9 +80,11 @@ impl Known {
         self.checkouts.iter().rev().find(|checkout| checkout.commit == commit && checkout.is_there()).cloned()
     }
 
-    /// The layers that a further checkout can lie on.
+    /// The layers that a further checkout can lie on: whoever has that sees all objects below it, so nobody's uncommitted changes
+    /// are there.
     fn newest(&self) -> Option<&Checkout> {
-        self.checkouts.iter().rev().find(|checkout| checkout.is_there())
+        let plain = |checkout: &&Checkout| checkout.changes == LocalChanges::Leave && checkout.is_there();
+        self.checkouts.iter().rev().find(plain)
     }
 
     fn add(&mut self, checkout: Checkout) {
@@ -114,29 +122,43 @@ pub(crate) struct Ready {
 ///
 /// # Errors
 /// The turn's end, as a failed checkout.
-pub(crate) async fn get(worker: &Worker, source: &Source, pinned: Option<&str>) -> Result<Ready, End> {
+pub(crate) async fn get(
+    worker: &Worker,
+    source: &Source,
+    pinned: Option<&str>,
+    compartment: &Compartment,
+) -> Result<Ready, End> {
     let found = find(worker, source, pinned).await?;
     let name = Some(found.resolved.name.clone()).filter(|name| !is_object_id(name));
     let index = &worker.checkouts;
-    if let Some(checkout) = lookup(index, &found, pinned) {
+    if let Some(checkout) = lookup(&known(index, &found, compartment), &found, pinned) {
         return Ok(Ready { checkout, name });
     }
-    let maker = index.lock(&found.key).await.map_err(End::checkout)?;
+    let own = compartment.own(&found.key);
+    let maker = index.lock(&own).await.map_err(End::checkout)?;
     // Another attempt may have made it while this one waited.
-    if let Some(checkout) = lookup(index, &found, pinned) {
+    let known = known(index, &found, compartment);
+    if let Some(checkout) = lookup(&known, &found, pinned) {
         return Ok(Ready { checkout, name });
     }
-    let mut known: Known = index.read(&found.key).unwrap_or_default();
-    let checkout = make::make(worker, &found, &known).await?;
+    let checkout = make::make(worker, &found, &known, compartment).await?;
     if known.at(&checkout.commit).as_ref() != Some(&checkout) {
-        known.add(checkout.clone());
-        index.write(&found.key, &known, &maker).map_err(End::checkout)?;
+        let mut kept: Known = index.read(&own).unwrap_or_default();
+        kept.add(checkout.clone());
+        index.write(&own, &kept, &maker).map_err(End::checkout)?;
     }
     Ok(Ready { checkout, name })
 }
 
-fn lookup(index: &Cache, found: &Found, pinned: Option<&str>) -> Option<Checkout> {
-    let known: Known = index.read(&found.key)?;
+/// What a turn may stand on, its own newest.
+fn known(index: &Cache, found: &Found, compartment: &Compartment) -> Known {
+    let kept = compartment.names(&found.key).filter_map(|name| index.read::<Known>(&name));
+    let mut kept: Vec<Known> = kept.collect();
+    kept.reverse();
+    Known { checkouts: kept.into_iter().flat_map(|known| known.checkouts).collect() }
+}
+
+fn lookup(known: &Known, found: &Found, pinned: Option<&str>) -> Option<Checkout> {
     match pinned {
         Some(commit) => known.at(commit),
         // Uncommitted changes have to be looked at each time.

@@ -39,6 +39,11 @@ impl Salt {
         bytes.try_into().map(Self).map_err(|_| io::Error::other("the salt of placeholders is not whole"))
     }
 
+    /// Tells a secret's value from another one, and nothing else of it.
+    pub(crate) fn version(&self, name: &str, value: &str) -> String {
+        self.text("version", &format!("version\n{}\n{name}\n{value}", name.len()))
+    }
+
     /// A text for a purpose, the same every time.
     pub(crate) fn text(&self, prefix: &str, purpose: &str) -> String {
         let digest = Sha256::new().chain_update(self.0).chain_update(purpose).finalize();

@@ -12,7 +12,7 @@ use crate::world::{Run, World, git_in};
 impl World {
     /// Another turn of the attempt, to its end.
     pub(crate) async fn goes_on(&self, view: &TaskView) -> Run {
-        let next = FollowUp { input: "More".into(), images: Vec::new() };
+        let next = FollowUp::new("More".into(), Vec::new());
         let before = self.client.attempt(view.attempts[0].attempt.id).await.unwrap().turns.len();
         self.client.follow_up(view.attempts[0].attempt.id, &next, &before.to_string()).await.unwrap();
         self.follow(view).await

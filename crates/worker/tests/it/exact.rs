@@ -197,7 +197,7 @@ async fn an_attempt_goes_on_and_on_and_its_files_stay_what_they_are() {
     let turns: Vec<_> = (2..=TURNS).collect();
     for some in turns.chunks(13) {
         for n in some {
-            let next = FollowUp { input: format!("Again, for the time {n}."), images: Vec::new() };
+            let next = FollowUp::new(format!("Again, for the time {n}."), Vec::new());
             world.client.follow_up(view.attempts[0].attempt.id, &next, &n.to_string()).await.unwrap();
         }
         world.follow(&view).await;

@@ -28,7 +28,7 @@ fn draft(turn: u32) -> ForkDraft {
 
 impl World {
     async fn follow_up(&self, view: &TaskView) -> Run {
-        let next = FollowUp { input: "More".into(), images: Vec::new() };
+        let next = FollowUp::new("More".into(), Vec::new());
         self.client.follow_up(view.attempts[0].attempt.id, &next, "more").await.unwrap();
         self.follow(view).await
     }

@@ -9,6 +9,7 @@
 )]
 
 mod checkouts;
+mod compartments;
 mod crash;
 mod elsewhere;
 mod environments;

@@ -14,7 +14,8 @@ use anyhow::Context as _;
 use legwork_client::Client;
 use legwork_domain::{TaskId, TaskQuery, WorkerId};
 use legwork_model::{Catalog, Settings};
-use legwork_sandbox::local::{Local, Options};
+use legwork_sandbox::host::Machines;
+use legwork_sandbox::local::Options;
 use legwork_sandbox::{Bind, Toolchains};
 use legwork_worker::{LocalRepositories, Reach, Remotes};
 use tokio::net::TcpListener;
@@ -260,9 +261,9 @@ fn mounts(config: &Config) -> Vec<Bind> {
 ///
 /// # Errors
 /// If its directory cannot be had.
-pub fn backend(config: &Config) -> anyhow::Result<Local> {
+pub fn backend(config: &Config) -> anyhow::Result<Machines> {
     let options = Options { state: sandboxes(config), guest: PathBuf::from("/proc/self/exe") };
-    Ok(Local::new(options)?)
+    Ok(legwork_sandbox::local::open(options)?)
 }
 
 /// Where layers and writable files of sandboxes lie.

@@ -9,6 +9,7 @@ pub mod conformance;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod guest;
+pub mod host;
 pub mod local;
 mod outlet;
 mod probe;
@@ -35,7 +36,7 @@ pub use toolchains::{Toolchains, toolchains};
 /// Life cycle: `reap` once at start, then any number of `create`, at the same time too.
 #[async_trait]
 pub trait Backend: Send + Sync {
-    /// A short name for logs and `doctor`: `local`.
+    /// A short name for logs and `doctor`: `local`, `docker`.
     fn name(&self) -> &'static str;
 
     /// Makes a sandbox that is ready for its first command. On an error nothing of it is left.

@@ -18,7 +18,8 @@ use rustix::mount::{MountFlags, mount};
 use rustix::process::{Pid, WaitOptions, waitpid};
 
 use crate::guest::{NAMESPACES, USER_ID};
-use crate::local::{ControlGroups, inner_ids, remove_tree};
+use crate::host::{inner_ids, remove_tree};
+use crate::local::ControlGroups;
 
 /// `mount_setattr` came with it; overlays in user namespaces one release before (kernelnewbies.org/Linux_5.12).
 const KERNEL_MIN: (u32, u32) = (5, 12);

@@ -28,6 +28,9 @@ pub(crate) const RESERVED_PROCESSES: u32 = 8;
 /// Sockets of an outlet.
 pub(crate) const DOORS: usize = 5;
 
+/// Where a container shows what its guest is to be made of.
+pub const INSIDE: &str = "/legwork";
+
 /// Names one command or transfer; chosen by the host, never used twice in a sandbox.
 pub(crate) type Id = u32;
 

@@ -19,7 +19,7 @@ use std::process::{Command as HostCommand, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use legwork_sandbox::local::{Local, Options};
+use legwork_sandbox::local::{self, Options};
 use legwork_sandbox::{Access, Backend, Command, IfLost, Image, Layer, Limits, Output, Sandbox, Spec};
 use nix::libc;
 
@@ -67,7 +67,7 @@ fn main() -> Outcome<()> {
 async fn measure() -> Outcome<()> {
     let state = tempfile::tempdir()?;
     let local: Arc<dyn Backend> =
-        Arc::new(Local::new(Options { state: state.path().into(), guest: "/proc/self/exe".into() })?);
+        Arc::new(local::open(Options { state: state.path().into(), guest: "/proc/self/exe".into() })?);
     compare(&local).await?;
     processor(&local).await?;
     in_one_sandbox(&local).await?;

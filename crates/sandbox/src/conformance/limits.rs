@@ -40,6 +40,8 @@ pub(super) async fn the_writable_layer_is_limited(backend: Arc<dyn Backend>) -> 
     let sandbox = limited(&backend, "disk", |limits| limits.disk_bytes = 32 << 20).await?;
     let ended = run(&sandbox, "head -c 40000000 /dev/zero > one").await?;
     ensure(ended.exit != Exit::Code(0), || "a file larger than the disk".to_owned())?;
+    // What is left of that file fills the disk, so that its sandbox may end at any time.
+    let sandbox = limited(&backend, "disk_2", |limits| limits.disk_bytes = 32 << 20).await?;
     let mut flood =
         sandbox.exec(sh("i=0; while :; do i=$((i+1)); head -c 8000000 /dev/zero > f$i; done")).await?;
     same(end(&mut flood).await?.exit, Exit::Lost)?;

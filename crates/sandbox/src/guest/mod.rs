@@ -8,6 +8,7 @@
 //! and no descriptor of it outlives an `exec`.
 
 mod command;
+mod cradle;
 mod doors;
 mod files;
 mod launch;
@@ -28,6 +29,9 @@ pub(crate) use zygote::NAMESPACES;
 /// The name by which the executable knows that it was started as a guest. No user would call it so by chance.
 pub(crate) const MARK: &str = "legwork-guest:1";
 
+/// The same for the first process of a container, which is started by its path there.
+pub(crate) const CRADLE: &str = "/legwork/cradle";
+
 /// The inside's one user and group: the first ordinary id of every Linux distribution, as most images have it.
 pub(crate) const USER_ID: u32 = 1000;
 
@@ -37,13 +41,17 @@ pub(crate) const USER: &str = "agent";
 /// Its home.
 pub(crate) const HOME: &str = "/home/agent";
 
-/// Runs the zygote or a guest and never returns if this process was started as one; else returns at once.
+/// Runs the zygote, a cradle or a guest and never returns if this process was started as one; else returns at once.
 ///
 /// To be called first in `main`, while the process has one thread: before any async runtime is built, so not below
 /// `#[tokio::main]`. A guest with more threads refuses to start.
 pub fn run_if_guest() {
-    if std::env::args_os().next().as_deref() == Some(OsStr::new(MARK)) {
+    let name = std::env::args_os().next();
+    if name.as_deref() == Some(OsStr::new(MARK)) {
         std::process::exit(zygote::run());
+    }
+    if name.as_deref() == Some(OsStr::new(CRADLE)) {
+        std::process::exit(cradle::run());
     }
 }
 

@@ -32,7 +32,7 @@ pub(crate) const NAMESPACES: libc::c_int = AT_BIRTH | libc::CLONE_NEWCGROUP;
 
 /// Those that a guest is born into. The one for control groups shows the group in which it was made as the root, so it
 /// is made once the guest is in its own.
-const AT_BIRTH: libc::c_int = libc::CLONE_NEWUSER
+pub(super) const AT_BIRTH: libc::c_int = libc::CLONE_NEWUSER
     | libc::CLONE_NEWNS
     | libc::CLONE_NEWPID
     | libc::CLONE_NEWNET
@@ -70,7 +70,7 @@ pub(super) fn run() -> i32 {
 }
 
 /// What all guests have in common.
-fn prepare() -> Result<BpfProgram, Fault> {
+pub(super) fn prepare() -> Result<BpfProgram, Fault> {
     demand_one_thread()?;
     // Nothing but root may change its groups; for others the kernel keeps them, as `nobody` inside.
     let _ = rustix::thread::set_thread_groups(&[]);
@@ -124,7 +124,9 @@ enum Half {
 /// Clones process 1 into its namespaces and gives it its ids.
 fn bear(host: BorrowedFd<'_>, birth: Birth, mut wire: Wire) -> Result<Half, Fault> {
     let (gate, opener) = pipe_with(PipeFlags::CLOEXEC).step("make a pipe")?;
-    let pid = clone_into_namespaces().step("clone into new namespaces")?;
+    // As a sibling of this process.
+    let flags = AT_BIRTH | libc::CLONE_PARENT | libc::SIGCHLD;
+    let pid = clone_into(flags).step("clone into new namespaces")?;
     if pid == 0 {
         return Ok(Half::Guest(wire, gate));
     }
@@ -138,9 +140,8 @@ fn bear(host: BorrowedFd<'_>, birth: Birth, mut wire: Wire) -> Result<Half, Faul
     Ok(Half::Zygote)
 }
 
-/// `fork` into the namespaces, as a sibling. 0 in the child.
-fn clone_into_namespaces() -> Result<i32, Errno> {
-    let flags = AT_BIRTH | libc::CLONE_PARENT | libc::SIGCHLD;
+/// `fork` into namespaces. 0 in the child.
+pub(super) fn clone_into(flags: libc::c_int) -> Result<i32, Errno> {
     // SAFETY: without CLONE_VM and with no stack given this is a fork: the child has its own copy of everything. The
     // process has one thread, so no lock can be held by another.
     let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
@@ -150,7 +151,7 @@ fn clone_into_namespaces() -> Result<i32, Errno> {
     }
 }
 
-fn write_maps(pid: i32, (uid, gid): (u32, u32)) -> Result<(), Fault> {
+pub(super) fn write_maps(pid: i32, (uid, gid): (u32, u32)) -> Result<(), Fault> {
     let proc = Path::new("/proc").join(pid.to_string());
     std::fs::write(proc.join("setgroups"), "deny").step("forbid setgroups")?;
     std::fs::write(proc.join("uid_map"), format!("{USER_ID} {uid} 1")).step(format!("map user id {uid}"))?;

@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::Step;
+use crate::host::Step;
 use crate::protocol::RESERVED_PROCESSES;
 use crate::{Error, Limits};
 

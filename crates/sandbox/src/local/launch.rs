@@ -5,56 +5,34 @@
 //! its own children.
 
 use std::fs::File;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc;
 
-use rustix::io::Errno;
+use async_trait::async_trait;
 use tokio::sync::oneshot;
 
 use super::cgroup::{Cgroup, Control};
-use super::machine::text;
-use super::remains::{Remains, end};
-use super::state::{Live, State};
 use super::zygote::Zygote;
-use super::{Base, Step};
-use crate::protocol::{self, Birth, REQUEST_BYTES_MAX, Request, Setup};
-use crate::{Error, Limits};
+use crate::Error;
+use crate::host::{Berth, Launched, Launcher, Step, blocking, end, inner_ids, is_abandoned, text};
+use crate::protocol::Birth;
 
-/// What all sandboxes of a backend share.
+/// Clones of one zygote, each in a control group of its own.
 #[derive(Debug)]
-pub(super) struct Host {
-    pub(super) state: State,
-    pub(super) base: Base,
-    pub(super) control: Control,
+pub(super) struct Clones {
+    control: Control,
     jobs: mpsc::Sender<Job>,
 }
 
 type Job = Box<dyn FnOnce(&mut Zygote) + Send>;
 
-/// A sandbox to start.
-pub(super) struct Order {
-    pub(super) name: String,
-    pub(super) limits: Limits,
-    /// All but what lies in the sandbox's own directory.
-    pub(super) setup: Setup,
-}
-
-/// A guest that makes its machine.
-pub(super) struct Launched {
-    pub(super) remains: Remains,
-    /// Process 1, by its number here.
-    pub(super) pid: i32,
-    pub(super) socket: OwnedFd,
-}
-
-impl Host {
-    pub(super) fn open(state: &Path, guest: &Path) -> Result<Self, Error> {
-        let state = State::open(state)?;
-        let base = Base::open(&state)?;
+impl Clones {
+    pub(super) fn of(guest: &Path) -> Result<Self, Error> {
         let guest = File::open(guest).step(format!("open {}", guest.display()))?;
         let (jobs, queue) = mpsc::channel::<Job>();
-        let birth = Birth { ids: state.ids };
+        let birth = Birth { ids: inner_ids() };
         let work = move || {
             let mut zygote = Zygote::start(guest, birth);
             queue.iter().for_each(|job| job(&mut zygote));
@@ -63,96 +41,99 @@ impl Host {
             .name("sandbox-launch".to_owned())
             .spawn(work)
             .step("start the launch thread")?;
-        Ok(Self { state, base, control: Control::find(), jobs })
+        Ok(Self { control: Control::find(), jobs })
+    }
+}
+
+#[async_trait]
+impl Launcher for Clones {
+    fn name(&self) -> &'static str {
+        "local"
     }
 
-    /// Makes the directory and the control group of a sandbox and starts its guest in them.
-    pub(super) async fn launch(self: &Arc<Self>, order: Order) -> Result<Launched, Error> {
+    async fn limits_memory(&self) -> Result<bool, Error> {
+        Ok(self.control.limits("memory"))
+    }
+
+    async fn launch(&self, berth: Berth) -> Result<Launched, Error> {
         let (answer, launched) = oneshot::channel();
-        let host = Arc::clone(self);
+        let control = self.control.clone();
         let job = move |zygote: &mut Zygote| {
-            // A caller that went away in the meantime leaves the result here: it ends with its parts.
-            if let Err(Ok(unwanted)) = answer.send(host.start(zygote, order)) {
-                let Launched { remains, socket, .. } = unwanted;
-                drop(socket);
-                remains.bury();
+            // Only a runtime that ends leaves the result here.
+            if let Err(Ok(unwanted)) = answer.send(start(&control, zygote, &berth)) {
+                let _ = end(&unwanted.init);
+                (unwanted.after)();
             }
         };
         self.jobs.send(Box::new(job)).map_err(|_| Error::Gone)?;
         launched.await.map_err(|_| Error::Gone)?
     }
 
-    /// Has the next sandbox's guest cloned, while nobody waits for it. A backend that ends has no next sandbox.
-    pub(super) fn prepare(&self) {
+    /// Has the next sandbox's guest cloned. A backend that ends has no next sandbox.
+    fn prepare(&self) {
         let _ = self.jobs.send(Box::new(Zygote::order_ahead));
     }
 
-    /// The zygote clones, if it has not yet, while we make what the guest will need.
-    fn start(&self, zygote: &mut Zygote, order: Order) -> Result<Launched, Error> {
-        let socket = zygote.order()?;
-        let furnished = self.furnish(order, &socket);
-        let born = zygote.born();
-        match (furnished, born) {
-            (Ok((live, cgroup)), Ok((pid, init))) => {
-                live.note_guest(pid);
-                Ok(Launched { remains: Remains::new(live, cgroup, Some(init)), pid, socket })
-            }
-            (Ok((live, cgroup)), Err(error)) => {
-                Remains::new(live, cgroup, None).bury();
-                Err(error)
-            }
-            (Err(error), born) => {
-                drop(socket);
-                if let Ok((_, init)) = born {
-                    end(&init)?;
-                }
-                Err(error)
-            }
-        }
-    }
-
-    /// Makes the sandbox's directory and group and tells the guest of them. On an error neither is left.
-    fn furnish(&self, order: Order, socket: &OwnedFd) -> Result<(Live, Option<Cgroup>), Error> {
-        let live = self.state.claim(&order.name)?;
-        let made = live.fill(self.state.ids).and_then(|()| self.control.create(&live.group, &order.limits));
-        let cgroup = made.inspect_err(|_| live.remove())?;
-        match self.tell(order.setup, &live, cgroup.as_ref(), socket) {
-            Ok(()) => Ok((live, cgroup)),
-            Err(error) => {
-                Remains::new(live, cgroup, None).bury();
-                Err(error)
-            }
-        }
-    }
-
-    /// Sends the set-up. It waits until the guest takes what the socket does not hold.
-    fn tell(
-        &self,
-        setup: Setup,
-        live: &Live,
-        cgroup: Option<&Cgroup>,
-        socket: &OwnedFd,
-    ) -> Result<(), Error> {
-        let doors = cgroup.map(Cgroup::doors).unwrap_or_default();
-        let setup = Setup {
-            doors: doors.iter().map(|door| text(door)).collect::<Result<_, _>>()?,
-            upper: text(&live.upper())?,
-            work: text(&live.path.join("work"))?,
-            root: text(&self.state.path("mount/root"))?,
-            ..setup
+    async fn evict(&self, state: &Path, label: &str) -> Result<(), Error> {
+        let group = self.control.of(&group_of(state, label));
+        let remove = move || {
+            group.remove();
+            Ok(())
         };
-        let mut frame = Vec::new();
-        protocol::encode(&Request::Setup(Box::new(setup)), REQUEST_BYTES_MAX, &mut frame)
-            .map_err(|error| Error::Invalid(format!("too long a spec: {error}")))?;
-        let mut rest = frame.as_slice();
-        while !rest.is_empty() {
-            let flags = rustix::net::SendFlags::NOSIGNAL;
-            match rustix::io::retry_on_intr(|| rustix::net::send(socket, rest, flags)) {
-                // It has ended. Why, it may have said: whoever waits for it to be ready hears it.
-                Err(Errno::PIPE | Errno::CONNRESET) => break,
-                sent => rest = &rest[sent.step("speak to the guest")?..],
-            }
-        }
-        rustix::io::ioctl_fionbio(socket, true).step("speak to the guest")
+        blocking(remove).await
     }
+
+    async fn sweep(&self, _: &Path) -> Result<(), Error> {
+        self.control.sweep(is_abandoned);
+        Ok(())
+    }
+}
+
+/// The zygote clones, if it has not yet, while we make what the guest will need.
+fn start(control: &Control, zygote: &mut Zygote, berth: &Berth) -> Result<Launched, Error> {
+    let socket = zygote.order()?;
+    let furnished = furnish(control, berth, &socket);
+    match (furnished, zygote.born()) {
+        (Ok(cgroup), Ok((guest, init))) => {
+            berth.note_init(guest);
+            Ok(Launched { init, guest, socket, after: Box::new(move || remove(cgroup.as_ref())) })
+        }
+        (Ok(cgroup), Err(error)) => {
+            remove(cgroup.as_ref());
+            Err(error)
+        }
+        (Err(error), born) => {
+            drop(socket);
+            if let Ok((_, init)) = born {
+                end(&init)?;
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Makes the sandbox's group and tells the guest what to make. On an error there is no group.
+fn furnish(control: &Control, berth: &Berth, socket: &OwnedFd) -> Result<Option<Cgroup>, Error> {
+    let cgroup = control.create(&group_of(&berth.state, &berth.label), &berth.limits)?;
+    let doors = cgroup.as_ref().map(Cgroup::doors).unwrap_or_default();
+    let told = doors.iter().map(|door| text(door)).collect::<Result<_, _>>().and_then(|doors| {
+        let mut order = berth.order.clone();
+        order.0.doors = doors;
+        order.tell(socket)
+    });
+    told.inspect_err(|_| remove(cgroup.as_ref()))?;
+    Ok(cgroup)
+}
+
+fn remove(cgroup: Option<&Cgroup>) {
+    if let Some(cgroup) = cgroup {
+        cgroup.remove();
+    }
+}
+
+/// The name of a sandbox's group. Another backend of this process may have a sandbox of the same name, in another state directory.
+fn group_of(state: &Path, label: &str) -> String {
+    let mut hasher = DefaultHasher::new();
+    state.hash(&mut hasher);
+    format!("{:08x}-{label}", hasher.finish() & 0xffff_ffff)
 }

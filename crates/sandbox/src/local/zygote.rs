@@ -16,11 +16,9 @@ use rustix::net::{
 };
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::Step;
-use super::machine::{SETUP_WAIT, explain};
-use super::remains::end;
 use crate::Error;
 use crate::guest::MARK;
+use crate::host::{SETUP_WAIT, Step, end, explain};
 use crate::protocol::{self, Birth, REPLY_BYTES_MAX, Reply};
 
 /// The process that guests are cloned from, whether it runs or not.

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use legwork_sandbox::conformance::CASES;
-use legwork_sandbox::local::{Local, Options};
+use legwork_sandbox::host::Machines;
+use legwork_sandbox::local::{self, Options};
 use legwork_sandbox::{Backend, Error, Exit, Image, Layer, Sandbox, Spec};
 
 use crate::world::{guest, run, sh, spec};
@@ -80,7 +81,7 @@ fn give_away(tree: &Path, (uid, gid): (u32, u32)) {
 
 /// The backend, with these trees as the base image of every sandbox.
 struct OnTrees {
-    local: Local,
+    local: Machines,
     trees: Vec<PathBuf>,
     state: tempfile::TempDir,
 }
@@ -89,7 +90,7 @@ impl OnTrees {
     fn new(make: impl Fn(&Path) -> Vec<PathBuf>) -> Arc<Self> {
         let state = tempfile::tempdir().unwrap();
         std::fs::set_permissions(state.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-        let local = Local::new(Options { state: state.path().join("state"), guest: guest() }).unwrap();
+        let local = local::open(Options { state: state.path().join("state"), guest: guest() }).unwrap();
         let trees = make(state.path());
         trees.iter().for_each(|tree| give_away(tree, local.owner()));
         Arc::new(Self { local, trees, state })

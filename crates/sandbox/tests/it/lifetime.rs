@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use legwork_sandbox::local::{Local, Options};
+use legwork_sandbox::local::{self, Options};
 use legwork_sandbox::{Backend, IfLost, Layer, Spec};
 
 use crate::world::{World, command, guest, sh, spec};
@@ -69,8 +69,14 @@ async fn a_creation_that_is_given_up_leaves_nothing() {
     for _ in 0..10 {
         let wait = Duration::from_micros(fastrand::u64(..8000));
         let _ = tokio::time::timeout(wait, world.backend.create(spec("given-up"))).await;
+        // What was begun comes to its end beside the caller, for which that must not hold the thread.
         let live = world.state().join("live");
-        eventually("an empty directory", || std::fs::read_dir(&live).unwrap().count() == 0);
+        let emptied = async {
+            while std::fs::read_dir(&live).unwrap().count() != 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), emptied).await.unwrap();
     }
 }
 
@@ -87,7 +93,7 @@ async fn a_creation_that_fails_leaves_nothing() {
 #[tokio::test]
 async fn victim() {
     let Some(state) = std::env::var_os(VICTIM) else { return };
-    let local = Local::new(Options { state: state.into(), guest: guest() }).unwrap();
+    let local = local::open(Options { state: state.into(), guest: guest() }).unwrap();
     let kept = local.create(Spec { if_lost: IfLost::Kept, ..spec("kept") }).await.unwrap();
     sh(&kept, "echo kept > file").await;
     let sandbox = local.create(spec("victim")).await.unwrap();
@@ -174,7 +180,7 @@ async fn a_layer_outlives_its_backend() {
     sh(&sandbox, "echo kept > file").await;
     let Layer { path } = sandbox.snapshot().await.unwrap();
     assert!(path.starts_with(world.state()));
-    let later = Local::new(Options { state: world.state().into(), guest: guest() }).unwrap();
+    let later = local::open(Options { state: world.state().into(), guest: guest() }).unwrap();
     assert_eq!(later.reap().await.unwrap(), 0);
     let sandbox = later.create(Spec { layers: vec![Layer { path }], ..spec("later") }).await.unwrap();
     assert_eq!(sh(&sandbox, "cat file").await.0, "kept\n");

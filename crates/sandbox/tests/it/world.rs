@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use legwork_sandbox::local::{Local, Options};
+use legwork_sandbox::local::{self, Options};
 use legwork_sandbox::{
     Access, Backend, Command, Doors, Exit, IfLost, Image, Limits, Output, Sandbox, Spec, WORKSPACE,
 };
@@ -24,7 +24,7 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new() -> Self {
         let state = tempfile::tempdir().unwrap();
-        let backend = Local::new(Options { state: state.path().into(), guest: guest() }).unwrap();
+        let backend = local::open(Options { state: state.path().into(), guest: guest() }).unwrap();
         Self { backend: Arc::new(backend), state }
     }
 

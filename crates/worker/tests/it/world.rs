@@ -12,7 +12,7 @@ use legwork_domain::{
 };
 use legwork_model::{Catalog, Settings};
 use legwork_sandbox::Toolchains;
-use legwork_sandbox::local::{Local, Options};
+use legwork_sandbox::local::{self, Options};
 use legwork_store::Store;
 use tokio_util::sync::CancellationToken;
 
@@ -94,7 +94,7 @@ fn serve(
 
 fn worker_of(client: Client, directory: &Path) -> legwork_worker::Config {
     let options = Options { state: directory.join("sandboxes"), guest: guest() };
-    let backend = Local::new(options).unwrap();
+    let backend = local::open(options).unwrap();
     let owner = backend.owner();
     legwork_worker::Config {
         client,

@@ -1,6 +1,7 @@
 //! Ending sandboxes: whatever way one ends, all of it goes through here.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -9,10 +10,10 @@ use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
 };
 
-use super::Step;
-use super::cgroup::Cgroup;
 use super::launch::Host;
-use super::state::{Live, State, is_abandoned};
+use super::launcher::After;
+use super::state::{Live, Owner, State};
+use super::{Step, blocking};
 use crate::{Error, Layer};
 
 /// How long the kernel is given to end all processes of a namespace: far more than it takes, but a process may sit in
@@ -20,17 +21,17 @@ use crate::{Error, Layer};
 const END_WAIT: Duration = Duration::from_secs(10);
 
 /// What a sandbox owns on the host.
-#[derive(Debug)]
 pub(super) struct Remains {
     live: Live,
-    cgroup: Option<Cgroup>,
-    /// Process 1 of the sandbox, which is our child; `None` if it never was or is collected.
+    /// What its launcher does after the end.
+    after: Option<After>,
+    /// The process whose end is that of all; `None` if it never was or is collected.
     init: Option<OwnedFd>,
 }
 
 impl Remains {
-    pub(super) fn new(live: Live, cgroup: Option<Cgroup>, init: Option<OwnedFd>) -> Self {
-        Self { live, cgroup, init }
+    pub(super) fn new(live: Live, after: Option<After>, init: Option<OwnedFd>) -> Self {
+        Self { live, after, init }
     }
 
     /// Another hold on process 1.
@@ -63,7 +64,9 @@ impl Remains {
             tracing::warn!(sandbox = %self.live.label, %error, "a sandbox did not end");
             return None;
         }
-        self.cgroup.iter().for_each(Cgroup::remove);
+        if let Some(after) = self.after.take() {
+            after();
+        }
         Some(self.live.set_aside())
     }
 
@@ -74,8 +77,8 @@ impl Remains {
     }
 }
 
-/// Ends process 1, which is our child, and with it all others of its sandbox.
-pub(super) fn end(init: &OwnedFd) -> Result<(), Error> {
+/// Ends the first process, and with it all others of its sandbox. One that is our child is collected.
+pub(crate) fn end(init: &OwnedFd) -> Result<(), Error> {
     let _ = pidfd_send_signal(init, Signal::KILL);
     wait_for_end(init).step("end the processes of the sandbox")?;
     let _ = waitid(WaitId::PidFd(init.as_fd()), WaitIdOptions::EXITED);
@@ -92,40 +95,62 @@ fn wait_for_end(init: &OwnedFd) -> Result<(), Errno> {
 }
 
 /// Removes what dead workers left. What cannot be removed is tried again at the next call.
-pub(super) fn reap(host: &Host) -> Result<usize, Error> {
+pub(super) async fn reap(host: &Arc<Host>) -> Result<usize, Error> {
     let abandoned = host.state.abandoned()?;
-    for live in &abandoned {
-        let ended = end_stranger(host, live);
-        let kept =
-            if live.is_kept() { ended.and_then(|()| host.state.freeze(live)).map(drop) } else { Ok(()) };
-        match kept {
-            Ok(()) => live.remove(),
-            Err(error) => {
-                tracing::warn!(sandbox = %live.label, %error, "a lost sandbox's files could not be kept");
-            }
+    let count = abandoned.len();
+    for live in abandoned {
+        let label = live.label.clone();
+        let kept = match evict(host, &live).await {
+            Ok(()) => clear(host, live).await,
+            // Its files are removed at the next call, when nothing can write to them.
+            Err(error) => Err(error),
+        };
+        if let Err(error) = kept {
+            tracing::warn!(sandbox = %label, %error, "a lost sandbox could not be cleared away");
         }
     }
-    host.control.sweep(is_abandoned);
-    Ok(abandoned.len())
+    host.launcher.sweep(host.state.root()).await?;
+    Ok(count)
+}
+
+/// Freezes what is to be kept of a sandbox that has ended, and removes the rest.
+async fn clear(host: &Arc<Host>, live: Live) -> Result<(), Error> {
+    let host = Arc::clone(host);
+    let work = move || {
+        if live.is_kept() {
+            host.state.freeze(&live)?;
+        }
+        live.remove();
+        Ok(())
+    };
+    blocking(work).await
 }
 
 /// Takes over what the sandbox of this name has left or was frozen into.
-pub(super) fn salvage(host: &Host, name: &str) -> Result<Option<Layer>, Error> {
+pub(super) async fn salvage(host: &Arc<Host>, name: &str) -> Result<Option<Layer>, Error> {
     let Some(live) = host.state.find(name)? else { return host.state.frozen(name) };
-    end_stranger(host, &live)?;
-    match host.state.freeze(&live) {
+    evict(host, &live).await?;
+    let (host, name) = (Arc::clone(host), name.to_owned());
+    let work = move || match host.state.freeze(&live) {
         Ok(layer) => {
             live.set_aside().remove();
             Ok(Some(layer))
         }
         // Its own worker may have been quicker.
-        Err(error) => host.state.frozen(name)?.map(Some).ok_or(error),
-    }
+        Err(error) => host.state.frozen(&name)?.map(Some).ok_or(error),
+    };
+    blocking(work).await
 }
 
-/// Ends a sandbox that is not ours and removes its control group.
-fn end_stranger(host: &Host, live: &Live) -> Result<(), Error> {
-    if let Some(guest) = live.guest()
+/// Ends a sandbox that is not ours, with all that it has outside of its directory.
+async fn evict(host: &Arc<Host>, live: &Live) -> Result<(), Error> {
+    let guest = live.guest();
+    blocking(move || end_stranger(guest)).await?;
+    host.launcher.evict(host.state.root(), &live.label).await
+}
+
+fn end_stranger(guest: Option<Owner>) -> Result<(), Error> {
+    if let Some(guest) = guest
         && let Some(Ok(held)) = Pid::from_raw(guest.pid).map(|pid| pidfd_open(pid, PidfdFlags::empty()))
         // Its number may have become another's before it was held.
         && guest.is_alive()
@@ -133,6 +158,5 @@ fn end_stranger(host: &Host, live: &Live) -> Result<(), Error> {
         let _ = pidfd_send_signal(&held, Signal::KILL);
         wait_for_end(&held).step("end the processes of a lost sandbox")?;
     }
-    host.control.of(&live.group).remove();
     Ok(())
 }

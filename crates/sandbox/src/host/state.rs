@@ -10,7 +10,6 @@
 //! The owner stands in the directory's *name*, so that it is there from the first moment and nobody can find a directory
 //! without one. A process is known by its number and its start time, for numbers come again.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -109,6 +108,11 @@ impl State {
         Ok(Self { root, owner, ids: inner_ids() })
     }
 
+    /// The directory itself.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
     pub(super) fn path(&self, part: &str) -> PathBuf {
         self.root.join(part)
     }
@@ -134,11 +138,7 @@ impl State {
     }
 
     fn live(&self, label: String) -> Live {
-        // Another backend of this process may have a sandbox of the same name, in another state directory.
-        let mut hasher = DefaultHasher::new();
-        self.root.hash(&mut hasher);
-        let group = format!("{:08x}-{label}", hasher.finish() & 0xffff_ffff);
-        Live { path: self.root.join("live").join(&label), label, group }
+        Live { path: self.root.join("live").join(&label), label }
     }
 
     /// Whether a layer is one of ours, and where its tree is.
@@ -239,8 +239,9 @@ fn is_of(entry: &str, name: &str) -> bool {
     entry.strip_prefix(name).is_some_and(|rest| rest.starts_with('@'))
 }
 
-/// Whether a name tells its owner, and that one is dead.
-pub(super) fn is_abandoned(label: &str) -> bool {
+/// Whether a label tells its owner, and that one is dead.
+#[must_use]
+pub fn is_abandoned(label: &str) -> bool {
     let owner = label.rsplit_once('@').and_then(|(_, owner)| Owner::parse(owner));
     owner.is_some_and(|owner| !owner.is_alive())
 }
@@ -266,8 +267,6 @@ pub(super) struct Live {
     pub(super) path: PathBuf,
     /// Name, process and its start.
     pub(super) label: String,
-    /// The name of its control group.
-    pub(super) group: String,
 }
 
 impl Live {
@@ -286,15 +285,6 @@ impl Live {
 
     pub(super) fn upper(&self) -> PathBuf {
         self.path.join("upper")
-    }
-
-    /// Writes down which process is its first, for the case that this one dies. An attribute needs no inode of its own;
-    /// file systems without them cannot hold a writable layer either.
-    pub(super) fn note_guest(&self, pid: i32) {
-        if let Some(guest) = Owner::of(pid) {
-            let text = guest.to_string();
-            let _ = rustix::fs::setxattr(&self.path, GUEST, text.as_bytes(), XattrFlags::empty());
-        }
     }
 
     /// Notes that the files outlive the worker.
@@ -332,6 +322,15 @@ impl Live {
         if let Err(error) = tree::remove(&self.path) {
             tracing::warn!(path = %self.path.display(), %error, "could not remove a sandbox's files");
         }
+    }
+}
+
+/// Writes down which process is the first of the sandbox in this directory, for the case that this one dies. An attribute needs
+/// no inode of its own; file systems without them cannot hold a writable layer either.
+pub(super) fn note_guest(directory: &Path, pid: i32) {
+    if let Some(guest) = Owner::of(pid) {
+        let text = guest.to_string();
+        let _ = rustix::fs::setxattr(directory, GUEST, text.as_bytes(), XattrFlags::empty());
     }
 }
 
@@ -384,7 +383,7 @@ mod tests {
         let live = State::open(place.path()).unwrap().claim("x").unwrap();
         assert_eq!(live.guest(), None);
         let own = i32::try_from(std::process::id()).unwrap();
-        live.note_guest(own);
+        note_guest(&live.path, own);
         assert_eq!(live.guest(), Owner::of(own));
         let name = live.path.clone();
         let files = live.set_aside();

@@ -11,7 +11,7 @@ use rustix::process::{Signal, pidfd_send_signal};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::launch::{Host, Launched, Order};
+use super::launch::{Guest, Host, Started, Wanted};
 use super::link::Link;
 use super::outlet;
 use super::process::{Input, Pump};
@@ -34,7 +34,7 @@ pub(super) const REQUESTS_MAX: usize = 256;
 const BINDS_MAX: usize = 64;
 
 /// How long a machine may take to be made; it takes milliseconds.
-pub(super) const SETUP_WAIT: Duration = Duration::from_secs(20);
+pub(crate) const SETUP_WAIT: Duration = Duration::from_secs(20);
 
 /// Output that waits between the pump and the handle's holder.
 const OUTPUT_MAX: usize = 4;
@@ -63,9 +63,12 @@ pub(super) struct Machine {
 /// Makes a sandbox. On an error, or when the caller goes away, nothing of it is left.
 pub(super) async fn create(host: &Arc<Host>, spec: Spec) -> Result<Machine, Error> {
     check(&spec)?;
-    let setup = host_setup(host, &spec)?;
-    let order = Order { name: spec.name.clone(), limits: spec.limits, setup };
-    let Launched { remains, pid, socket } = host.launch(order).await?;
+    let mut setup = host_setup(host, &spec)?;
+    if !host.launcher.limits_memory().await? {
+        setup.watch_memory_bytes = Some(spec.limits.memory_bytes);
+    }
+    let wanted = Wanted { name: spec.name.clone(), limits: spec.limits, setup };
+    let Started { remains, launched: Guest { pid, socket } } = host.launch(wanted).await?;
     let kept = if spec.if_lost == IfLost::Kept { remains.live().keep() } else { Ok(()) };
     let holds = kept.and_then(|()| Ok((remains.init()?, remains.init()?)));
     let mut draft = Draft(Some(remains));
@@ -75,7 +78,7 @@ pub(super) async fn create(host: &Arc<Host>, spec: Spec) -> Result<Machine, Erro
         Ok(Err(error)) => return Err(draft.bury(error).await),
         Err(_) => return Err(draft.bury(timed_out()).await),
     };
-    host.prepare();
+    host.launcher.prepare();
     let link = Arc::new(Link::start(stream, rest, move || {
         let _ = pidfd_send_signal(&killer, Signal::KILL);
     }));
@@ -144,7 +147,7 @@ fn bury_aside(remains: Option<Remains>) {
 }
 
 /// Tells what this machine lacks from what went wrong.
-pub(super) fn explain(step: String, errno: i32) -> Error {
+pub(crate) fn explain(step: String, errno: i32) -> Error {
     let source = std::io::Error::from_raw_os_error(errno);
     let missing = |what: &str, mend: &str| Error::Unavailable {
         what: format!("{what} ({step}: {source})"),
@@ -227,12 +230,11 @@ fn host_setup(host: &Host, spec: &Spec) -> Result<Setup, Error> {
         processes: u64::from(processes).saturating_add(1),
         file_bytes: disk_bytes,
         has_doors: spec.doors == Doors::Open,
-        watch_memory_bytes: (!host.control.limits("memory")).then_some(memory_bytes),
         ..Setup::default()
     })
 }
 
-pub(super) fn text(path: &Path) -> Result<String, Error> {
+pub(crate) fn text(path: &Path) -> Result<String, Error> {
     path.to_str().map(str::to_owned).ok_or_else(|| Error::Invalid(format!("{} is not UTF-8", path.display())))
 }
 

@@ -4,6 +4,7 @@
 //! a misspelt limit that is silently ignored costs real money. Keys of providers are never in the file: it names the
 //! environment variable that holds them, so that the file can be shared. `docs/cli.md` is its reference.
 
+mod backend;
 mod complaint;
 mod egress;
 mod file;
@@ -23,6 +24,7 @@ use legwork_server::Redactor;
 use crate::exit::Trouble;
 use crate::{logins, private};
 
+pub use backend::{BackendFile, DockerFile};
 pub use egress::{EgressFile, GitFile};
 pub use file::{MountFile, ProviderFile};
 pub use oidc::providers;

@@ -83,7 +83,7 @@ pub async fn run(args: Args, config: &Config, vars: Vars<'_>) -> anyhow::Result<
         return deep::run(args, config, vars).await;
     }
     let mut findings = vec![git(), Finding::needed("Machine", "data directory", data(config))];
-    findings.extend(isolation(config));
+    findings.extend(isolation(config).await);
     findings.push(Finding::needed("Sandbox", "a sandbox, tried", sandbox(config).await));
     findings.push(Finding::needed("Model", "configuration", configuration(config)));
     findings.push(Finding::needed("Model", "model", model(config, vars).await));
@@ -179,8 +179,8 @@ fn free_mib(path: &Path) -> std::io::Result<u64> {
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize) >> 20)
 }
 
-fn isolation(config: &Config) -> Vec<Finding> {
-    let probes = legwork_sandbox::probe(&local::sandboxes(config));
+async fn isolation(config: &Config) -> Vec<Finding> {
+    let probes = local::probes(config).await;
     let finding = |probe: legwork_sandbox::Probe| Finding {
         section: "Sandbox",
         name: probe.name.to_string(),

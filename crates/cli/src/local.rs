@@ -15,14 +15,13 @@ use legwork_client::Client;
 use legwork_domain::{TaskId, TaskQuery, WorkerId};
 use legwork_model::{Catalog, Settings};
 use legwork_sandbox::host::Machines;
-use legwork_sandbox::local::Options;
-use legwork_sandbox::{Bind, Toolchains};
+use legwork_sandbox::{Bind, Probe, Toolchains};
 use legwork_worker::{LocalRepositories, Reach, Remotes};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, Database, MountFile};
+use crate::config::{BackendFile, Config, Database, MountFile};
 use crate::keys;
 
 /// Bytes of the token: 256 bits, as for any bearer token that nobody may guess.
@@ -262,8 +261,31 @@ fn mounts(config: &Config) -> Vec<Bind> {
 /// # Errors
 /// If its directory cannot be had.
 pub fn backend(config: &Config) -> anyhow::Result<Machines> {
-    let options = Options { state: sandboxes(config), guest: PathBuf::from("/proc/self/exe") };
-    Ok(legwork_sandbox::local::open(options)?)
+    let (state, guest) = (sandboxes(config), PathBuf::from("/proc/self/exe"));
+    Ok(match config.worker.backend {
+        BackendFile::Local => legwork_sandbox::local::open(legwork_sandbox::local::Options { state, guest }),
+        BackendFile::Docker => {
+            let engine = config.worker.docker.settings(&crate::config::process);
+            legwork_sandbox_docker::open(legwork_sandbox_docker::Options { state, guest, engine })
+        }
+    }?)
+}
+
+/// What this machine offers for sandboxes of its backend.
+pub async fn probes(config: &Config) -> Vec<Probe> {
+    let state = sandboxes(config);
+    let own = tokio::task::spawn_blocking(move || legwork_sandbox::probe(&state)).await.unwrap_or_default();
+    match config.worker.backend {
+        BackendFile::Local => own,
+        BackendFile::Docker => {
+            let engine =
+                legwork_sandbox_docker::probe(config.worker.docker.settings(&crate::config::process)).await;
+            // What an engine says goes before what this process could do by itself.
+            let is_known = |probe: &Probe| engine.iter().any(|known| known.name == probe.name);
+            let own: Vec<_> = own.into_iter().filter(|probe| !is_known(probe)).collect();
+            own.into_iter().chain(engine).collect()
+        }
+    }
 }
 
 /// Where layers and writable files of sandboxes lie.

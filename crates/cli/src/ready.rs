@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 
 use legwork_sandbox::{PRIVILEGES, Probe, Status};
 
-use crate::config::Config;
+use crate::config::{BackendFile, Config};
 use crate::exit::Trouble;
 use crate::{doctor, local};
 
@@ -34,12 +34,11 @@ const PLACES: [&str; 2] = ["/proc/self/ns/user", "/proc/self/ns/mnt"];
 pub(crate) async fn check(config: &Config) -> anyhow::Result<()> {
     config.make_home()?;
     let mark = config.home.join(MARK);
-    let facts = facts();
+    let facts = facts(config);
     if std::fs::read_to_string(&mark).is_ok_and(|known| known == facts) {
         return Ok(());
     }
-    let state = local::sandboxes(config);
-    let probes = tokio::task::spawn_blocking(move || legwork_sandbox::probe(&state)).await?;
+    let probes = local::probes(config).await;
     if probes.iter().any(is_missing) {
         // A probe can be wrong; the sandbox that is really made is not.
         let tried = doctor::tried(config).await;
@@ -53,8 +52,14 @@ pub(crate) async fn check(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn facts() -> String {
+fn facts(config: &Config) -> String {
     let mut facts = format!("user {}\n", rustix::process::geteuid().as_raw());
+    if let BackendFile::Docker = config.worker.backend {
+        let engine = config.worker.docker.settings(&crate::config::process);
+        // An engine that was started anew has made its socket anew.
+        let inode = rustix::fs::stat(&engine.socket).map_or(0, |found| found.st_ino);
+        let _ = writeln!(facts, "{engine:?} {inode}");
+    }
     for path in SWITCHES {
         let value = std::fs::read_to_string(path).unwrap_or_default();
         let _ = writeln!(facts, "{path} {}", value.trim_end_matches(['\n', '\0']));

@@ -6,6 +6,9 @@
 
 #![expect(clippy::unwrap_used, reason = "the helpers are test code too")]
 
+#[path = "../../../crates/sandbox-docker/tests/it/engine.rs"]
+#[expect(dead_code, reason = "the room's tests use more of it")]
+mod engine;
 mod fleet;
 #[path = "../../../crates/store/tests/it/postgres.rs"]
 #[expect(dead_code, reason = "the store's tests use more of it")]
@@ -50,6 +53,7 @@ mod logs_hold_no_secret;
 mod model_faults;
 mod no_sandbox;
 mod ordinary_user;
+mod sandboxes_are_containers;
 mod spans_and_logs_hold_no_content;
 mod steer_reaches_the_running_turn;
 mod tasks_are_kept;

@@ -14,6 +14,7 @@ use legwork_server::{Rate, Rates};
 use legwork_worker::Keep;
 use serde::Deserialize;
 
+use super::backend::{BackendFile, DockerFile};
 use super::egress::{EgressFile, GitFile};
 use super::oidc::OidcFile;
 use super::{Config, Vars, lifetime, time};
@@ -148,6 +149,10 @@ pub struct WorkerFile {
     pub registries: Option<Vec<String>>,
     /// How registries are reached where that has to be said, by their names.
     pub registry: BTreeMap<String, RegistryFile>,
+    /// What makes its sandboxes.
+    pub backend: BackendFile,
+    /// Which engine does, with `backend = "docker"`.
+    pub docker: DockerFile,
     /// What its sandboxes may reach.
     pub egress: EgressFile,
     /// What tasks' repositories may be fetched from.

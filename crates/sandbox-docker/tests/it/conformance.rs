@@ -1,0 +1,36 @@
+//! The whole contract, and all walls, in containers: over one engine each, for an engine takes longer to start than a case.
+
+use std::sync::Arc;
+
+use futures::StreamExt as _;
+use legwork_sandbox::conformance::CASES;
+use legwork_sandbox::conformance::walls::WALLS;
+
+use crate::world::World;
+
+/// At a time: as many as there are processors in the smallest machine that runs this.
+const PARALLEL: usize = 2;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_contract_holds_in_containers() {
+    let Some(world) = World::new() else { return };
+    let tried = futures::stream::iter(CASES).map(|case| {
+        let backend = Arc::clone(&world.backend);
+        async move { (case.run)(backend).await.err().map(|why| format!("{}: {why}", case.name)) }
+    });
+    let broken: Vec<_> = tried.buffer_unordered(PARALLEL).filter_map(std::future::ready).collect().await;
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_walls_hold_in_containers() {
+    let Some(world) = World::new() else { return };
+    let probes: Vec<_> = WALLS.iter().flat_map(|wall| (wall.probes)()).collect();
+    assert!(probes.len() >= 200, "{}", probes.len());
+    let tried = futures::stream::iter(probes).map(|probe| {
+        let backend = &world.backend;
+        async move { probe.holds(backend).await.err().map(|why| format!("{}: {why}", probe.name)) }
+    });
+    let through: Vec<_> = tried.buffer_unordered(PARALLEL).filter_map(std::future::ready).collect().await;
+    assert!(through.is_empty(), "{}", through.join("\n"));
+}

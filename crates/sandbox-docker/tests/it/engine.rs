@@ -1,0 +1,107 @@
+//! A Podman of the test's own: its service, images, containers and processes are in a temporary directory and in namespaces that
+//! end with the test, also by a panic or a kill.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long the service may take to listen, on a machine that builds beside it.
+const START_WAIT: Duration = Duration::from_secs(60);
+
+/// Starts the service as a child of process 1 of its namespaces, which collects what Podman leaves. `crun` does not work where
+/// version 2 of control groups lies beside version 1, so there it does not see it.
+const START: &str = r#"
+if [ -d /sys/fs/cgroup/memory ]; then umount /sys/fs/cgroup/unified 2>/dev/null; fi
+podman --root "$1/root" --runroot "$1/run" --tmpdir "$1/tmp" --storage-driver vfs --cgroup-manager cgroupfs \
+    --events-backend none system service -t 0 "unix://$1/socket" &
+wait
+"#;
+
+/// A service that runs.
+pub(crate) struct Podman {
+    process: Child,
+    place: tempfile::TempDir,
+}
+
+impl Podman {
+    /// Starts one. `None`, with the reason on standard error, where none can be.
+    #[expect(clippy::print_stderr, reason = "a skipped test says so")]
+    pub(crate) fn start() -> Option<Self> {
+        if let Err(why) = possible() {
+            eprintln!("SKIPPED: {why}");
+            return None;
+        }
+        let place = tempfile::tempdir().unwrap();
+        let log = std::fs::File::create(place.path().join("log")).unwrap();
+        let process = Command::new("setpriv")
+            .args([
+                "--pdeathsig",
+                "KILL",
+                "unshare",
+                "--mount",
+                "--pid",
+                "--fork",
+                "--kill-child",
+                "--mount-proc",
+            ])
+            .args(["sh", "-c", START, "sh"])
+            .arg(place.path())
+            .env("CONTAINERS_CONF", "/dev/null")
+            // `conmon` notes there that a container was out of memory.
+            .current_dir(place.path())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut podman = Self { process, place };
+        podman.wait();
+        Some(podman)
+    }
+
+    fn wait(&mut self) {
+        let until = Instant::now() + START_WAIT;
+        while std::os::unix::net::UnixStream::connect(self.socket()).is_err() {
+            let log = || std::fs::read_to_string(self.place.path().join("log")).unwrap_or_default();
+            let ended = self.process.try_wait().unwrap();
+            assert!(ended.is_none(), "podman ended with {ended:?}: {}", log());
+            assert!(Instant::now() < until, "podman does not listen: {}", log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.place.path().join("socket")
+    }
+
+    pub(crate) fn place(&self) -> &Path {
+        self.place.path()
+    }
+}
+
+impl Drop for Podman {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Whether containers can be had here, or why not.
+fn possible() -> Result<(), String> {
+    if !rustix::process::geteuid().is_root() {
+        return Err("not root, as which Podman needs nothing set up".to_owned());
+    }
+    if Command::new("podman").arg("--version").output().is_err() {
+        return Err("no podman: apt-get install podman crun".to_owned());
+    }
+    let kernel = Command::new("unshare")
+        .args(["--mount", "--pid", "--net", "--ipc", "--uts", "--fork", "--mount-proc"])
+        .args(["sh", "-c", "mount -t tmpfs none /mnt"])
+        .output()
+        .map_err(|error| format!("no unshare: {error}"))?;
+    if kernel.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&kernel.stderr);
+    Err(format!("this machine, itself a container perhaps, allows no containers: {}", said.trim()))
+}

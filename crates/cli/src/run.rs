@@ -64,6 +64,17 @@ pub struct GroundArgs {
     pub setup_network: Option<NetworkPolicy>,
 }
 
+/// Where and when a task is run.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct QueueArgs {
+    /// What a worker must have to run it. May be given several times.
+    #[arg(long = "label", value_name = "LABEL", action = ArgAction::Append)]
+    pub labels: Vec<String>,
+    /// Which of your queued tasks goes first: low, normal, high.
+    #[arg(long, value_name = "PRIORITY", default_value = "normal", value_parser = priority)]
+    pub priority: Priority,
+}
+
 /// What a task asks for.
 #[derive(Clone, Debug, clap::Args)]
 pub struct OrderArgs {
@@ -106,12 +117,9 @@ pub struct OrderArgs {
     /// A recipe that the server keeps for the repository, by name; what the other options say goes before it.
     #[arg(long, value_name = "NAME")]
     pub environment: Option<String>,
-    /// What a worker must have to run it. May be given several times.
-    #[arg(long = "label", value_name = "LABEL", action = ArgAction::Append)]
-    pub labels: Vec<String>,
-    /// Which of your queued tasks goes first: low, normal, high.
-    #[arg(long, value_name = "PRIORITY", default_value = "normal", value_parser = priority)]
-    pub priority: Priority,
+    /// Its place in the queue.
+    #[command(flatten)]
+    pub queue: QueueArgs,
     /// The words or commits are those of somebody who may not run tasks here, as a stranger's issue or pull request: no secrets,
     /// and nothing that the task makes is used by another one.
     #[arg(long, conflicts_with = "include_changes")]

@@ -10,6 +10,7 @@
 //! whose key never leaves this process.
 
 mod body;
+mod capacity;
 mod connect;
 mod dial;
 mod exchange;
@@ -26,10 +27,11 @@ mod tripwire;
 mod trust;
 mod tunnel;
 
+pub use capacity::Room;
 pub use dial::{NoWay, Opened, Resolver, System, Upstream, addresses};
 pub use host::{Authority, BadHost, Host};
 pub use policy::{Grant, Methods, Pattern, Plain, Policy, Reach, Rule, Scheme};
-pub use proxy::{Door, Proxy, Room, Settings, Visit};
+pub use proxy::{Door, Proxy, Settings, Visit};
 pub use receipt::{Ledger, Outcome, Program, Receipt, Way};
 pub use secret::{Place, Secret};
 pub use stream::Stream;

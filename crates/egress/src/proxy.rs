@@ -14,11 +14,10 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_util::sync::CancellationToken;
 
 use crate::Error;
 use crate::body::{Body, full};
+use crate::capacity::{Capacity, Room};
 use crate::connect::Connector;
 use crate::dial::{Dialer, NoWay, Opened, Resolver, Upstream};
 use crate::exchange::{Site, head_text};
@@ -33,12 +32,6 @@ use crate::stream::{Rewound, Stream};
 use crate::tripwire::Tripwire;
 use crate::trust::{self, Roots};
 use crate::tunnel::{Tunnel, refuse};
-
-/// Connections of one sandbox at the same time: package managers open some tens.
-const CONNECTIONS_MAX: u32 = 256;
-
-/// How long the end of a proxy waits for the ends of its connections, which have nothing to wait for.
-const CLOSE_TIME: Duration = Duration::from_secs(1);
 
 /// The head of a request: what nginx and Apache take (8 KiB a line), with room for large cookies.
 pub(crate) const HEAD_BYTES_MAX: usize = 64 << 10;
@@ -113,15 +106,7 @@ pub struct Proxy {
     pub(crate) ledger: Ledger,
     roots: Roots,
     direct: Ipv4Addr,
-    room: Arc<Semaphore>,
-    /// Nothing is served any more.
-    over: CancellationToken,
-}
-
-/// Room for one connection of a proxy; there is as much again once the last clone is gone.
-#[derive(Clone, Debug)]
-pub struct Room {
-    _permit: Option<Arc<OwnedSemaphorePermit>>,
+    capacity: Capacity,
 }
 
 impl Proxy {
@@ -154,8 +139,7 @@ impl Proxy {
             ledger: Ledger::default(),
             roots,
             direct,
-            room: Arc::new(Semaphore::new(CONNECTIONS_MAX as usize)),
-            over: CancellationToken::new(),
+            capacity: Capacity::default(),
         }))
     }
 
@@ -186,8 +170,7 @@ impl Proxy {
     /// Room for one more connection, once there is some: ask before one is taken, so that those that wait cost this process
     /// nothing.
     pub async fn room(&self) -> Room {
-        // The semaphore is never closed.
-        Room { _permit: Arc::clone(&self.room).acquire_owned().await.ok().map(Arc::new) }
+        self.capacity.room().await
     }
 
     /// Serves a connection to its end.
@@ -200,17 +183,12 @@ impl Proxy {
                 Door::Names => self.serve_names(stream, program).await,
             }
         };
-        tokio::select! {
-            () = work => {}
-            () = self.over.cancelled() => {}
-        }
+        self.capacity.while_open(work).await;
     }
 
     /// Ends every connection, so that the ledger has them all. For when the sandbox has ended.
     pub async fn close(&self) {
-        self.over.cancel();
-        // One that does not end in time is told without what it still does, which is nothing: its program is dead.
-        let _ = tokio::time::timeout(CLOSE_TIME, self.room.acquire_many(CONNECTIONS_MAX)).await;
+        self.capacity.close().await;
     }
 
     /// The answer to a question for a name. `None`: it was none.
@@ -369,10 +347,7 @@ impl Proxy {
                     self.tunnel(tunnel, TokioIo::new(upgraded), upstream).await;
                 }
             };
-            tokio::select! {
-                () = work => {}
-                () = self.over.cancelled() => {}
-            }
+            self.capacity.while_open(work).await;
         });
         Response::new(full(""))
     }

@@ -9,7 +9,10 @@
     reason = "a broken world ends the test; other variants are not what a test looks for"
 )]
 
+mod ends;
+mod people;
 mod purse;
+mod resumed;
 mod scenes;
 mod wires;
 mod world;

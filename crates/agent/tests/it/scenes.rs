@@ -1,16 +1,14 @@
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+//! What a turn does with calls, their results and its context.
 
-use legwork_agent::{Stop, Telling};
-use legwork_domain::{
-    Author, ChangeKind, Check, Decision, EventKind, ItemBody, ItemStatus, Kind, Limit, Limits, MessageBody,
-    TestClaim, TurnId, Usage, Waiting,
-};
-use legwork_model::{Delta, EditTool, Entry, Error as ModelError, Info, Part, Stop as ModelStop};
+use std::sync::Arc;
+
+use legwork_agent::Telling;
+use legwork_domain::{ChangeKind, Check, EventKind, ItemBody, ItemStatus, Kind, TestClaim};
+use legwork_model::{Delta, EditTool, Entry, Info, Part};
 use serde_json::json;
 use tokio::sync::Notify;
 
-use crate::world::{Act, Scene, answer, call, done, end, patch, retrying, run, say, stable};
+use crate::world::{Act, Scene, answer, call, done, patch, run, say, stable};
 
 /// Results are told in the order in which they come.
 fn sorted(mut lines: Vec<String>) -> Vec<String> {
@@ -125,89 +123,6 @@ async fn images_that_a_model_cannot_read_are_left_out_aloud() {
 }
 
 #[tokio::test]
-async fn a_cancel_ends_every_call_with_a_result_at_once() {
-    let scene = Scene::new(
-        &[],
-        vec![vec![
-            run("c1", "echo started > started; sleep 600"),
-            patch("c2", "a", "@@\n-old\n+new"),
-            run("c3", "echo never > never"),
-            Act::Stall,
-        ]],
-    );
-    let (folder, cancel) = (scene.folder.clone(), scene.job.cancel.clone());
-    let canceller = tokio::spawn({
-        let folder = folder.clone();
-        async move {
-            while folder.text("started") != "started\n" {
-                tokio::task::yield_now().await;
-            }
-            cancel.cancel();
-            Instant::now()
-        }
-    });
-    let played = scene.play().await;
-    let took = canceller.await.unwrap().elapsed();
-    assert!(took < Duration::from_secs(60), "{took:?}");
-    assert!(matches!(played.report.stop, Stop::Cancelled), "{:?}", played.report.stop);
-    played.assert_items_whole();
-    played.assert_calls_answered();
-    assert_ne!(folder.text("never"), "never\n");
-    let command = played.items().into_iter().find(|item| matches!(item.body, ItemBody::Command(_))).unwrap();
-    assert_eq!(command.status, ItemStatus::Cancelled);
-}
-
-#[tokio::test]
-async fn a_void_answer_leaves_a_note_and_no_entry() {
-    let started = Arc::new(Notify::new());
-    let scene = Scene::new(
-        &[],
-        vec![
-            vec![
-                Act::Give(Delta::Text("half a wo".into())),
-                run("v1", "echo once >> log; echo did it"),
-                Act::Await(started.clone()),
-                retrying(),
-                say("afresh"),
-                run("c1", "cat log"),
-                done(10),
-            ],
-            vec![say("I know."), done(20)],
-        ],
-    );
-    let folder = scene.folder.clone();
-    let watch = tokio::spawn(async move {
-        while folder.text("log") != "once\n" {
-            tokio::task::yield_now().await;
-        }
-        started.notify_one();
-    });
-    let played = scene.play().await;
-    watch.await.unwrap();
-    assert_eq!(answer(&played.report.stop), "I know.");
-    played.assert_items_whole();
-    played.assert_calls_answered();
-    let told = played.told();
-    assert!(!told.contains("half a wo") && !told.contains("v1 exec_command"), "{told}");
-    let note = told.lines().find(|line| line.starts_with("[note]")).unwrap();
-    assert!(note.contains("echo once >> log") && note.contains("Their effects stay"), "{note}");
-    let half = played.items().into_iter().find(|item| item.status == ItemStatus::Interrupted);
-    assert!(matches!(half.unwrap().body, ItemBody::Message { text, .. } if text == "half a wo"));
-}
-
-#[tokio::test]
-async fn a_void_answer_without_a_new_call_is_not_the_last_word() {
-    let scene = Scene::new(
-        &[],
-        vec![
-            vec![run("v1", "true"), retrying(), say("all done"), done(10)],
-            vec![say("now I know"), done(20)],
-        ],
-    );
-    assert_eq!(answer(&scene.play().await.report.stop), "now I know");
-}
-
-#[tokio::test]
 async fn wrong_calls_are_answered_clearly() {
     let bad = Act::Give(Delta::Entry(Entry::Call {
         id: "c2".into(),
@@ -256,91 +171,6 @@ async fn wrong_calls_are_answered_clearly() {
 }
 
 #[tokio::test]
-async fn limits_stop_before_they_are_spent() {
-    let loops =
-        || (0..9).map(|n| vec![run(&format!("c{n}"), &format!("echo {n}; cat {n}")), done(2000)]).collect();
-    let stopped = async |limits: Limits| {
-        let mut scene = Scene::new(&[], loops());
-        scene.job.limits = limits;
-        let player = Arc::clone(&scene.player);
-        let played = scene.play().await;
-        played.assert_items_whole();
-        played.assert_calls_answered();
-        // What an answer may take is what is left after its own request, prompt and tools included.
-        let mut left = limits.tokens;
-        for request in player.requests.lock().unwrap().iter() {
-            assert!(request.output_max < left || left.is_none(), "{:?} of {left:?}", request.output_max);
-            left = left.map(|left| left - 2000);
-        }
-        match played.report.stop {
-            Stop::Limit { limit, .. } => {
-                (limit, played.report.usage.model_requests, played.report.usage.tool_calls)
-            }
-            other => panic!("{other:?}"),
-        }
-    };
-    let none = Limits::default();
-    assert_eq!(stopped(Limits { model_requests: 2, ..none }).await, (Limit::ModelRequests, 2, 2));
-    assert_eq!(stopped(Limits { tool_calls: 2, ..none }).await, (Limit::ToolCalls, 3, 2));
-    assert_eq!(stopped(Limits { tokens: Some(5000), ..none }).await, (Limit::Tokens, 2, 2));
-    assert_eq!(stopped(Limits { tokens: Some(1000), ..none }).await, (Limit::Tokens, 0, 0));
-    assert_eq!(stopped(Limits { cost_microusd: Some(1), ..none }).await, (Limit::Cost, 1, 1));
-}
-
-#[tokio::test]
-async fn the_wall_time_ends_what_runs() {
-    let mut scene = Scene::new(&[], vec![vec![run("c1", "sleep 600"), done(10)]]);
-    scene.job.limits.wall_ms = 200;
-    let played = scene.play().await;
-    assert!(
-        matches!(played.report.stop, Stop::Limit { limit: Limit::WallTime, .. }),
-        "{:?}",
-        played.report.stop
-    );
-    played.assert_items_whole();
-    played.assert_calls_answered();
-}
-
-#[tokio::test]
-async fn going_in_circles_ends_the_turn() {
-    let answers = (0..20).map(|n| vec![run(&format!("c{n}"), "cat none"), done(10)]).collect();
-    let played = Scene::new(&[], answers).play().await;
-    let Stop::Limit { limit: Limit::NoProgress, detail } = played.report.stop else { panic!() };
-    assert!(detail.contains("No such file") && detail.contains("tree state"), "{detail}");
-    assert_eq!(played.report.usage.model_requests, 6);
-}
-
-#[tokio::test]
-async fn what_the_user_says_meanwhile_reaches_the_model() {
-    let go = Arc::new(Notify::new());
-    let scene = Scene::new(
-        &[],
-        vec![vec![Act::Await(go.clone()), say("done"), done(10)], vec![say("really done"), done(20)]],
-    );
-    let (steer, player) = (scene.steering(), scene.player.clone());
-    scene.steer("first");
-    let teller = tokio::spawn(async move {
-        while player.requests.lock().unwrap().is_empty() {
-            tokio::task::yield_now().await;
-        }
-        steer.send(crate::world::steer("and the docs")).await.unwrap();
-        go.notify_one();
-    });
-    let played = scene.play().await;
-    teller.await.unwrap();
-    assert_eq!(answer(&played.report.stop), "really done");
-    let users: Vec<String> = played
-        .items()
-        .into_iter()
-        .filter_map(|item| match item.body {
-            ItemBody::Message { role: Author::User, text, .. } => Some(text),
-            _ => None,
-        })
-        .collect();
-    assert_eq!(users, ["do it", "first", "and the docs"]);
-}
-
-#[tokio::test]
 async fn requests_only_grow_and_the_log_rebuilds_the_context() {
     let scene = Scene::new(
         &[],
@@ -368,69 +198,6 @@ async fn requests_only_grow_and_the_log_rebuilds_the_context() {
     let known = &requests[2].entries;
     assert_eq!(first_request.entries[..known.len()], known[..]);
     assert_eq!(first_request.entries.len(), known.len() + 2);
-}
-
-const CALL: &str = r#"{"origin": "model", "entry": "call", "id": "c1", "name": "exec_command", "input": {"json": "{\"cmd\":\"make\"}"}}"#;
-
-/// A context whose turn has begun, as the log gives it back.
-fn begun(turn: u128, rest: &[&str]) -> Vec<serde_json::Value> {
-    let turn = TurnId::from_u128(turn);
-    let goal = json!({"origin": "goal", "turn": turn, "entry": "user", "parts": [{"text": "do it"}]});
-    let rest = rest.iter().map(|text| serde_json::from_str(text).unwrap());
-    std::iter::once(goal).chain(rest).collect()
-}
-
-#[tokio::test]
-async fn calls_that_an_earlier_turn_left_open_get_a_result() {
-    let mut scene = Scene::new(&[], vec![vec![say("ok"), done(10)]]);
-    scene.job.past.history = begun(7, &[CALL, r#"{"origin": "future", "entry": "telepathy"}"#]);
-    let played = scene.play().await;
-    insta::assert_snapshot!(played.told(), @r"
-    [tool] c1 = Interrupted: the machine was lost while this ran. Whether it came to its end, and what it did, is not known. Look before you repeat it.
-    [goal] do it
-    [model] ok
-    ");
-}
-
-#[tokio::test]
-async fn a_turn_is_taken_up_where_the_log_ends() {
-    let mut scene = Scene::new(&[], vec![vec![say("ok"), done(10)]]);
-    scene.job.past.history = begun(1, &[CALL]);
-    scene.job.past.spent =
-        Usage { input_tokens: 100, model_requests: 3, worked_ms: 5000, ..Usage::default() };
-    let played = scene.play().await;
-    insta::assert_snapshot!(played.told(), @r"
-    [tool] c1 = Interrupted: the machine was lost while this ran. Whether it came to its end, and what it did, is not known. Look before you repeat it.
-    [note] (The machine was stopped and started again. Commands that still ran have ended, and /tmp is empty. All other files are as your commands left them. Go on from here.)
-    [model] ok
-    ");
-    let usage = played.report.usage;
-    assert_eq!((usage.tokens(), usage.model_requests), (110, 4));
-    assert!(usage.worked_ms >= 5000);
-}
-
-#[tokio::test]
-async fn a_turn_whose_last_word_is_told_asks_nobody() {
-    let last = r#"{"origin": "model", "stop": "end_turn", "entry": "assistant", "text": "All done."}"#;
-    let mut scene = Scene::new(&[], Vec::new());
-    scene.job.past.history =
-        begun(1, &[CALL, r#"{"origin": "tool", "entry": "output", "id": "c1", "parts": []}"#, last]);
-    let played = scene.play().await;
-    assert_eq!(answer(&played.report.stop), "All done.");
-    assert_eq!(played.told(), "");
-}
-
-#[tokio::test]
-async fn a_message_that_the_model_has_heard_is_only_shown() {
-    let message = crate::world::steer("and the docs");
-    let heard = json!({"origin": "user", "message": message.id, "entry": "user", "parts": [{"text": "and the docs"}]});
-    let mut scene = Scene::new(&[], vec![vec![say("ok"), done(10)]]);
-    scene.job.past.history = begun(1, &[&heard.to_string()]);
-    scene.steer("and the docs");
-    let played = scene.play().await;
-    assert!(!played.told().contains("and the docs"), "{}", played.told());
-    let shown = |item: &legwork_domain::Item| matches!(item.body, ItemBody::Message { message: Some(id), .. } if id == message.id);
-    assert_eq!(played.items().iter().filter(|item| shown(item)).count(), 1);
 }
 
 #[tokio::test]
@@ -481,31 +248,6 @@ async fn a_full_window_is_compacted_with_goal_and_acceptance_verbatim() {
     "#);
     let requests = player.requests.lock().unwrap();
     assert_eq!(requests[2].entries.len(), 3);
-}
-
-#[tokio::test]
-async fn a_context_overflow_is_compacted_once() {
-    let overflow = || vec![Act::Fail(ModelError::ContextOverflow { message: "too long".into() })];
-    let scene = Scene::new(&[], vec![overflow(), vec![say("sum"), done(10)], vec![say("end"), done(20)]]);
-    assert_eq!(answer(&scene.play().await.report.stop), "end");
-    let scene = Scene::new(&[], vec![overflow(), vec![say("sum"), done(10)], overflow()]);
-    let played = scene.play().await;
-    assert!(matches!(played.report.stop, Stop::Model(ModelError::ContextOverflow { .. })));
-}
-
-#[tokio::test]
-async fn refusals_errors_and_empty_answers_are_honest_ends() {
-    let refusal = Scene::new(&[], vec![vec![say("I will not."), end(ModelStop::Refusal, 10)]]).play().await;
-    assert!(matches!(refusal.report.stop, Stop::Refusal { answer } if answer == "I will not."));
-    let auth = ModelError::Auth { provider: "p".into(), message: "no".into() };
-    let failed =
-        Scene::new(&[], vec![vec![Act::Give(Delta::Text("par".into())), Act::Fail(auth)]]).play().await;
-    failed.assert_items_whole();
-    assert!(matches!(failed.report.stop, Stop::Model(ModelError::Auth { .. })));
-    let empty = Scene::new(&[], (0..3).map(|_| vec![done(10)]).collect()).play().await;
-    assert!(matches!(empty.report.stop, Stop::Limit { limit: Limit::NoProgress, .. }));
-    let cut = vec![vec![say("one"), end(ModelStop::MaxTokens, 10)], vec![say("two"), done(20)]];
-    assert_eq!(answer(&Scene::new(&[], cut).play().await.report.stop), "two");
 }
 
 #[tokio::test]
@@ -649,80 +391,4 @@ async fn a_command_without_a_terminal_can_be_interrupted() {
     let told = scene.play().await.told();
     assert!(told.contains("w1 = The standard input of this command is closed"), "{told}");
     assert!(told.contains("w2 = Process exited with code 130 (signal 2)"), "{told}");
-}
-
-/// Plays a turn whose only answer asks, and gives the context and the item that the log has of it.
-async fn parked(mut scene: Scene) -> (Vec<serde_json::Value>, legwork_domain::Item, Option<Waiting>) {
-    scene.job.approve = vec!["rm *".into()];
-    let played = scene.play().await;
-    let on = if let Stop::Parked { on } = played.report.stop { Some(on) } else { None };
-    let asks = played.events.iter().find_map(|event| match event {
-        EventKind::ItemStarted { item } if item.asks() => Some(item.clone()),
-        _ => None,
-    });
-    (played.history(), asks.unwrap(), on)
-}
-
-#[tokio::test]
-async fn a_question_parks_the_turn_and_its_answer_goes_on_with_it() {
-    let ask = call("q1", "ask_user", json!({"question": "Which colour?", "options": ["red", "blue"]}));
-    let first = vec![ask, run("c1", "echo beside > beside"), done(10)];
-    let (history, item, on) = parked(Scene::new(&[], vec![first])).await;
-    assert_eq!(on, Some(Waiting::Input));
-    let text = serde_json::to_string(&history).unwrap();
-    assert!(text.contains("Process exited with code 0"), "the other call was ended: {text}");
-
-    let mut waiting = Scene::new(&[], Vec::new());
-    waiting.job.past.history = history.clone();
-    waiting.say(MessageBody::Steer { text: "still there?".into() });
-    let still = waiting.play().await;
-    assert!(matches!(still.report.stop, Stop::Parked { on: Waiting::Input }), "a word that is no answer");
-    assert_eq!(still.told(), "");
-
-    let mut next = Scene::new(&[], vec![vec![say("Blue it is."), done(20)]]);
-    next.job.past.history = history;
-    next.say(MessageBody::Steer { text: "and quickly".into() });
-    next.say(MessageBody::Answer { item: item.id, text: "blue".into() });
-    let player = next.player.clone();
-    let played = next.play().await;
-    assert_eq!(answer(&played.report.stop), "Blue it is.");
-    insta::assert_snapshot!(played.told(), @r"
-    [tool] q1 = The user answers: blue
-    [note] (The machine was stopped and started again. Commands that still ran have ended, and /tmp is empty. All other files are as your commands left them. Go on from here.)
-    [user] and quickly
-    [model] Blue it is.
-    ");
-    let answered = played.items().into_iter().find(|shown| shown.id == item.id).unwrap();
-    assert!(matches!(answered.body, ItemBody::Question { answer: Some(text), .. } if text == "blue"));
-    let entries = player.requests.lock().unwrap()[0].entries.clone();
-    let places =
-        |id: &str| entries.iter().position(|entry| matches!(entry, Entry::Output { id: of, .. } if of == id));
-    assert!(places("q1").is_some() && places("c1").is_some());
-}
-
-#[tokio::test]
-async fn a_command_that_needs_a_yes_runs_with_it_and_not_without() {
-    let first = || vec![run("c1", "true && rm a; echo gone"), done(10)];
-    let (history, item, on) = parked(Scene::new(&[("a", "1")], vec![first()])).await;
-    assert_eq!(on, Some(Waiting::Approval));
-    let decided = async |decision| {
-        let mut next = Scene::new(&[("a", "1")], vec![vec![say("ok"), done(20)]]);
-        next.job.past.history = history.clone();
-        next.job.approve = vec!["rm *".into()];
-        next.say(MessageBody::Decision { item: item.id, decision });
-        let folder = next.folder.clone();
-        let played = next.play().await;
-        assert_eq!(answer(&played.report.stop), "ok");
-        (folder.text("a") == "1", played)
-    };
-    let (is_there, denied) = decided(Decision::Denied).await;
-    assert!(is_there && denied.told().contains("The user denies this"), "{}", denied.told());
-    let (is_there, approved) = decided(Decision::Approved).await;
-    assert!(!is_there && approved.told().contains("Output: | gone"), "{}", approved.told());
-    // A worker that is lost while the approved command runs leaves it interrupted, not unasked.
-    let mut lost = Scene::new(&[("a", "1")], vec![vec![say("I look."), done(20)]]);
-    lost.job.past.history = history.clone();
-    lost.job.past.history.push(json!({"origin": "approved", "call": "c1"}));
-    let played = lost.play().await;
-    assert!(played.told().contains("c1 = Interrupted"), "{}", played.told());
 }

@@ -49,9 +49,9 @@ pub(super) fn of(
             ..Environment::default()
         },
         limits: args.limits.over(config.limits),
-        labels: args.labels.clone(),
+        labels: args.queue.labels.clone(),
         budget: args.budget.map(|cost| Allowance { cost_microusd: Some(cost), ..Allowance::default() }),
-        priority: args.priority,
+        priority: args.queue.priority,
         trust: if args.outsider { Trust::Outsider } else { Trust::Member },
         ..NewTask::new(words(&args.prompt)?, source, model)
     };

@@ -322,6 +322,20 @@ mod tests {
         assert_eq!(answer(&"x".repeat(9000)).message().len(), 506);
     }
 
+    #[tokio::test]
+    async fn an_engine_that_says_nothing_holds_nobody() {
+        let place = tempfile::tempdir().unwrap();
+        let socket = place.path().join("socket");
+        let _silent = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let engine = Engine::new(Settings { socket, runtime: None });
+        let answer = engine.send(Call::new(Method::GET, "/version"), Duration::from_millis(50)).await;
+        let Err(Error::Setup { step, source }) = answer else { panic!("an answer") };
+        assert!(
+            step.ends_with("GET /version") && source.kind() == io::ErrorKind::TimedOut,
+            "{step}: {source}"
+        );
+    }
+
     #[test]
     fn values_are_escaped() {
         assert_eq!(escaped("a b/c\"é"), "a%20b%2Fc%22%C3%A9");

@@ -7,7 +7,6 @@
 #![expect(clippy::unwrap_used, reason = "the helpers are test code too")]
 
 #[path = "../../../crates/sandbox-docker/tests/it/engine.rs"]
-#[expect(dead_code, reason = "the room's tests use more of it")]
 mod engine;
 mod fleet;
 #[path = "../../../crates/store/tests/it/postgres.rs"]

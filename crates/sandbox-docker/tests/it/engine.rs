@@ -1,9 +1,14 @@
 //! A Podman of the test's own: its service, images, containers and processes are in a temporary directory and in namespaces that
-//! end with the test, also by a panic or a kill.
+//! end with the test, also by a panic or a kill. Or an engine that runs already, if a variable names its socket.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use rustix::fs::StatVfsMountFlags;
+
+/// Names the socket of an engine that is to be tried instead.
+pub(crate) const OTHER: &str = "LEGWORK_TEST_ENGINE";
 
 /// How long the service may take to listen, on a machine that builds beside it.
 const START_WAIT: Duration = Duration::from_secs(60);
@@ -17,16 +22,25 @@ podman --root "$1/root" --runroot "$1/run" --tmpdir "$1/tmp" --storage-driver vf
 wait
 "#;
 
-/// A service that runs.
-pub(crate) struct Podman {
+/// An engine that runs.
+pub(crate) struct Engine {
+    socket: PathBuf,
+    /// What is the test's own, and ends with it.
+    _own: Option<Own>,
+}
+
+struct Own {
     process: Child,
     place: tempfile::TempDir,
 }
 
-impl Podman {
+impl Engine {
     /// Starts one. `None`, with the reason on standard error, where none can be.
     #[expect(clippy::print_stderr, reason = "a skipped test says so")]
     pub(crate) fn start() -> Option<Self> {
+        if let Some(socket) = std::env::var_os(OTHER) {
+            return Some(Self { socket: socket.into(), _own: None });
+        }
         if let Err(why) = possible() {
             eprintln!("SKIPPED: {why}");
             return None;
@@ -54,9 +68,19 @@ impl Podman {
             .stderr(log)
             .spawn()
             .unwrap();
-        let mut podman = Self { process, place };
-        podman.wait();
-        Some(podman)
+        let mut own = Own { process, place };
+        own.wait();
+        Some(Self { socket: own.socket(), _own: Some(own) })
+    }
+
+    pub(crate) fn socket(&self) -> &Path {
+        &self.socket
+    }
+}
+
+impl Own {
+    fn socket(&self) -> PathBuf {
+        self.place.path().join("socket")
     }
 
     fn wait(&mut self) {
@@ -69,17 +93,9 @@ impl Podman {
             std::thread::sleep(Duration::from_millis(10));
         }
     }
-
-    pub(crate) fn socket(&self) -> PathBuf {
-        self.place.path().join("socket")
-    }
-
-    pub(crate) fn place(&self) -> &Path {
-        self.place.path()
-    }
 }
 
-impl Drop for Podman {
+impl Drop for Own {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
@@ -99,9 +115,18 @@ fn possible() -> Result<(), String> {
         .args(["sh", "-c", "mount -t tmpfs none /mnt"])
         .output()
         .map_err(|error| format!("no unshare: {error}"))?;
-    if kernel.status.success() {
-        return Ok(());
+    if !kernel.status.success() {
+        let said = String::from_utf8_lossy(&kernel.stderr);
+        return Err(format!(
+            "this machine, itself a container perhaps, allows no containers: {}",
+            said.trim()
+        ));
     }
-    let said = String::from_utf8_lossy(&kernel.stderr);
-    Err(format!("this machine, itself a container perhaps, allows no containers: {}", said.trim()))
+    let groups =
+        ["/sys/fs/cgroup/memory", "/sys/fs/cgroup"].into_iter().find(|path| Path::new(path).exists());
+    let flags = groups.and_then(|path| rustix::fs::statvfs(path).ok()).map(|found| found.f_flag);
+    match flags {
+        Some(flags) if !flags.contains(StatVfsMountFlags::RDONLY) => Ok(()),
+        _ => Err("this machine, itself a container perhaps, lets nobody make control groups".to_owned()),
+    }
 }

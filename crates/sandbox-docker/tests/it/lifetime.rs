@@ -28,12 +28,15 @@ fn processes_with(text: &str) -> usize {
     lines.filter(|line| String::from_utf8_lossy(line).replace('\0', " ").starts_with(text)).count()
 }
 
-/// All containers of the engine, as JSON.
-fn containers(socket: &Path) -> String {
+/// The containers of a state directory, as JSON.
+fn containers(socket: &Path, state: &Path) -> String {
+    let filters = format!("{{\"label\":[\"legwork.state={}\"]}}", state.display());
     let said = Command::new("curl")
-        .args(["-s", "--unix-socket"])
+        .args(["-sG", "--unix-socket"])
         .arg(socket)
-        .arg("http://engine/v1.40/containers/json?all=true")
+        .arg("--data-urlencode")
+        .arg(format!("filters={filters}"))
+        .arg("http://engine/containers/json?all=true")
         .output()
         .unwrap();
     String::from_utf8(said.stdout).unwrap()
@@ -60,7 +63,7 @@ async fn containers_die_with_a_killed_worker_and_the_next_one_reaps() {
     let mut victim = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "lifetime::victim", "--nocapture"])
         .env(VICTIM, world.state())
-        .env(SOCKET, world.podman.socket())
+        .env(SOCKET, world.engine.socket())
         .env("LEGWORK_TEST_SCRIPT", format!("mkdir -p a/b; chmod 0 a; setsid {number} & exec {number}"))
         .stdout(Stdio::piped())
         .spawn()
@@ -69,12 +72,12 @@ async fn containers_die_with_a_killed_worker_and_the_next_one_reaps() {
     assert!(lines.any(|line| line.contains("VICTIM READY")));
     eventually("two commands", || processes_with(&number) == 2);
     assert_eq!(world.backend.reap().await.unwrap(), 0, "a live worker's sandboxes are left alone");
-    assert!(containers(&world.podman.socket()).contains("legwork-victim-"));
+    assert!(containers(world.engine.socket(), world.state()).contains("legwork-victim-"));
     victim.kill().unwrap();
     victim.wait().unwrap();
     eventually("no command", || processes_with(&number) == 0);
     assert_eq!(world.backend.reap().await.unwrap(), 2);
-    eventually("no container", || !containers(&world.podman.socket()).contains("legwork-"));
+    eventually("no container", || !containers(world.engine.socket(), world.state()).contains("legwork-"));
     assert_eq!(world.backend.reap().await.unwrap(), 0);
     assert_eq!(world.backend.salvage("victim").await.unwrap(), None);
     let layer = world.backend.salvage("kept").await.unwrap().unwrap();
@@ -85,7 +88,7 @@ async fn containers_die_with_a_killed_worker_and_the_next_one_reaps() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_other_container_is_touched_and_an_unknown_runtime_is_named() {
     let Some(world) = World::new() else { return };
-    let socket = world.podman.socket();
+    let socket = world.engine.socket().to_owned();
     let elsewhere = tempfile::tempdir().unwrap();
     let other = legwork_sandbox_docker::open(options(elsewhere.path(), socket.clone())).unwrap();
     let (own, foreign) =
@@ -95,12 +98,12 @@ async fn no_other_container_is_touched_and_an_unknown_runtime_is_named() {
     assert!(foreign.exec(sh("true")).await.is_err(), "it was salvaged");
     assert_eq!(run(&own, "echo well").await.0, "well\n");
     own.destroy().await.unwrap();
-    eventually("no container", || !containers(&socket).contains("legwork-"));
+    eventually("no container", || !containers(&socket, world.state()).contains("legwork-"));
 
-    let mut unknown = options(world.podman.place(), socket.clone());
+    let mut unknown = options(elsewhere.path(), socket);
     unknown.state = elsewhere.path().join("unknown");
     unknown.engine = Settings { runtime: Some("no-such".to_owned()), ..unknown.engine };
     let error = legwork_sandbox_docker::open(unknown).unwrap().create(spec("unknown")).await.err().unwrap();
     let Error::Unavailable { what, mend } = &error else { panic!("{error}") };
-    assert!(what.contains("no-such") && mend.contains("crun"), "{error}");
+    assert!(what.contains("no-such") && mend.contains("run"), "{error}");
 }

@@ -8,7 +8,7 @@ use legwork_sandbox::{
 };
 use legwork_sandbox_docker::{Options, Settings};
 
-use crate::engine::Podman;
+use crate::engine::Engine;
 
 pub(crate) fn options(state: &Path, socket: PathBuf) -> Options {
     Options {
@@ -20,17 +20,17 @@ pub(crate) fn options(state: &Path, socket: PathBuf) -> Options {
 
 pub(crate) struct World {
     pub(crate) backend: Arc<dyn Backend>,
-    pub(crate) podman: Podman,
+    pub(crate) engine: Engine,
     state: tempfile::TempDir,
 }
 
 impl World {
     /// `None`: there are no containers here, which was said.
     pub(crate) fn new() -> Option<Self> {
-        let podman = Podman::start()?;
+        let engine = Engine::start()?;
         let state = tempfile::tempdir().unwrap();
-        let backend = legwork_sandbox_docker::open(options(state.path(), podman.socket())).unwrap();
-        Some(Self { backend: Arc::new(backend), podman, state })
+        let backend = legwork_sandbox_docker::open(options(state.path(), engine.socket().into())).unwrap();
+        Some(Self { backend: Arc::new(backend), engine, state })
     }
 
     pub(crate) fn state(&self) -> &Path {

@@ -58,7 +58,10 @@ impl Steps {
     pub fn take(&mut self, event: &Event) -> Vec<Line> {
         let lines = match &event.kind {
             EventKind::State { state, .. } => self.state(state, event.at),
-            EventKind::Base { commit, name, .. } => vec![line::base(commit, name.as_deref())],
+            EventKind::Base { commit, name, repositories, .. } => {
+                let beside = repositories.iter().map(line::beside);
+                std::iter::once(line::base(commit, name.as_deref())).chain(beside).collect()
+            }
             EventKind::ItemStarted { item } => {
                 self.open.insert(item.id, item.clone());
                 Vec::new()

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    Attempt, BlobId, Ended, EventKind, HandedSecret, Lease, LeaseId, MachineId, Message, Saved, Task, TaskId,
-    Timestamp, Transition, Turn, WorkerId,
+    Attempt, BlobId, Ended, EventKind, HandedSecret, LaidRepository, Lease, LeaseId, MachineId, Message,
+    Saved, Task, TaskId, Timestamp, Transition, Turn, WorkerId,
 };
 
 /// The body of `POST /v1/leases`: a worker asks for work and waits up to `wait_ms` for it.
@@ -65,6 +65,9 @@ pub struct Pins {
     /// How often the caches of the repository were reset. What was made before the last time is not used.
     #[serde(default)]
     pub generation: u64,
+    /// What is laid beside the checkout, once it was.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repositories: Vec<LaidRepository>,
 }
 
 /// Everything that a worker needs to run one turn; there are no further look-ups but blobs.

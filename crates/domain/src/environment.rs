@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    Check, EnvironmentId, NetworkPolicy, RepositoryId, SECRET_USES_MAX, SecretUse, Timestamp, UserId,
+    Check, EnvironmentId, ExtraRepository, NetworkPolicy, RepositoryId, SECRET_USES_MAX, SecretUse,
+    Timestamp, UserId, extra,
 };
 
 /// Most patterns of [`Environment::approve`]: each is held against every command.
@@ -57,6 +58,9 @@ pub struct Environment {
     /// held against each command of a line. At most [`APPROVE_MAX`]. A courtesy, no wall: a command can be hidden.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub approve: Vec<String>,
+    /// Repositories that are laid beside the checkout. Only what a team's stored recipe says counts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub repositories: Vec<ExtraRepository>,
     /// What the sandbox may take of the machine.
     pub resources: Resources,
 }
@@ -77,6 +81,7 @@ impl Default for Environment {
             secrets: Vec::new(),
             checks: Vec::new(),
             approve: Vec::new(),
+            repositories: Vec::new(),
             resources: Resources::default(),
         }
     }
@@ -123,6 +128,14 @@ impl Environment {
         self.secrets.iter().try_for_each(SecretUse::check)
     }
 
+    /// Whether the repositories beside the checkout are within their bounds.
+    ///
+    /// # Errors
+    /// A sentence for whoever sent it.
+    pub fn check_repositories(&self) -> Result<(), String> {
+        extra::check(&self.repositories)
+    }
+
     /// This recipe, with what `stored` says where this one says nothing.
     #[must_use]
     pub fn or(self, stored: Self) -> Self {
@@ -141,6 +154,8 @@ impl Environment {
             setup_network: stored.setup_network,
             // Or they could name a host of their own for a secret that they may not see.
             secrets: stored.secrets,
+            // Or they could name one that they may not see.
+            repositories: stored.repositories,
             checks: if self.checks.is_empty() { stored.checks } else { self.checks },
             resources: if self.resources == plain.resources { stored.resources } else { self.resources },
             // Both: what needs a person's yes by the record needs it whatever a task says.

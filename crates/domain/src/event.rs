@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    AttemptId, BlobId, Connection, Item, ItemId, Patch, Saved, State, Timestamp, TurnId, Usage, Verdict,
+    AttemptId, BlobId, Connection, Item, ItemId, LaidRepository, Patch, Saved, State, Timestamp, TurnId,
+    Usage, Verdict,
 };
 
 /// A row of an attempt's log. `seq` runs 1, 2, 3, … without gap or repeat.
@@ -47,6 +48,9 @@ pub enum EventKind {
         /// worker's own system.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         image: Option<String>,
+        /// What is laid beside it, at which commits; later turns have the same.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        repositories: Vec<LaidRepository>,
     },
     /// An item began.
     ItemStarted {

@@ -13,6 +13,7 @@ mod day;
 mod environment;
 mod event;
 mod evidence;
+mod extra;
 mod id;
 mod invariant;
 mod item;
@@ -52,6 +53,7 @@ pub use environment::{
 };
 pub use event::{Context, ContextChange, Event, EventKind};
 pub use evidence::{Proof, TestClaim};
+pub use extra::{EXTRA_REPOSITORIES_MAX, ExtraRepository, LaidRepository};
 pub use id::{
     AttemptId, BlobId, DeliveryId, EnvironmentId, IdError, ItemId, LeaseId, MachineId, MessageId,
     RepositoryId, TaskId, TokenId, TurnId, UserId, WebhookId, WorkerId,

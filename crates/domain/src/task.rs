@@ -213,6 +213,7 @@ impl NewTask {
         self.validate_approve()?;
         self.environment.validate_needs()?;
         self.environment.check_network()?;
+        self.environment.check_repositories()?;
         let mut names: Vec<&str> = self.environment.checks.iter().map(|check| check.name.as_str()).collect();
         names.sort_unstable();
         if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {

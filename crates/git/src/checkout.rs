@@ -7,6 +7,12 @@ use crate::{Error, Script};
 /// agent's layer over the work tree can be shown without covering it.
 pub const STORE: &str = "/legwork/repository.git";
 
+/// Below which other repositories are laid.
+pub const REPOSITORIES: &str = "/repositories";
+
+/// Below which their objects are.
+pub const STORES: &str = "/legwork/repositories";
+
 /// Where a checkout sandbox shows the source's git directory.
 pub const SOURCE: &str = "/mnt/legwork/source";
 
@@ -66,16 +72,16 @@ pub struct Made {
     pub recipe: Option<Vec<u8>>,
 }
 
-/// The script that makes it. Exit codes: 20 the fetch failed, 21 no such commit, 22 ambiguous, 23 the user's changes
+/// The script that makes it, with its objects at `store`. Exit codes: 20 the fetch failed, 21 no such commit, 22 ambiguous, 23 the user's changes
 /// could not be read; standard error says more.
 #[must_use]
-pub fn script(wanted: &Wanted<'_>, workspace: &str) -> Script {
+pub fn script(wanted: &Wanted<'_>, workspace: &str, store: &str) -> Script {
     let Wanted { resolved, origin, source, changes } = wanted;
     let recipe_max = RECIPE_BYTES_MAX.to_string();
     Script::new(
         include_str!("scripts/checkout.sh"),
         &[
-            ("LW_STORE", STORE),
+            ("LW_STORE", store),
             ("LW_WORK", workspace),
             ("LW_FORMAT", resolved.format),
             ("LW_SOURCE", if *source == Source::Fetch { SOURCE } else { "" }),
@@ -209,7 +215,7 @@ mod tests {
             format: "sha1",
         };
         let wanted = Wanted { resolved: &resolved, origin: "';id", source: Source::Fetch, changes: None };
-        let script = script(&wanted, "/workspace");
+        let script = script(&wanted, "/workspace", STORE);
         assert_eq!(script.text, include_str!("scripts/checkout.sh"));
         assert!(script.env.contains(&("LW_BRANCH".into(), "$(touch /x);\u{3000}`id`".into())));
     }

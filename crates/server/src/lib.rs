@@ -319,8 +319,13 @@ impl Server {
     }
 
     /// A call as the store takes it.
-    fn sent<'a>(&self, caller: &Caller, key: Option<&'a str>) -> Sent<'a> {
-        Sent { act: caller.act(), key, queued_max: Some(self.rules.user_queue_max) }
+    fn sent<'a>(&self, caller: &'a Caller, key: Option<&'a str>) -> Sent<'a> {
+        Sent {
+            act: caller.act(),
+            key,
+            queued_max: Some(self.rules.user_queue_max),
+            access: Some(caller.access()),
+        }
     }
 
     /// Knows the secrets as they are on record now.

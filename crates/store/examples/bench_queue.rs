@@ -61,7 +61,8 @@ async fn fill(store: &Store, clock: &mut Clock) -> Result<(), Error> {
         let actor = Actor { user: UserId::from_u128(u128::from(n % PEOPLE)), ..Actor::PROCESS };
         let act = Act { actor, at: clock.now() };
         let ids = TaskIds::draw(1, || clock.next());
-        let view = store.create_task(request, Sent { act, key: None, queued_max: None }, &ids).await?;
+        let view =
+            store.create_task(request, Sent { act, key: None, queued_max: None, access: None }, &ids).await?;
         if n < QUEUED && n % 3 == 1 {
             go_on(store, clock, &view, MachineId::from_u128(u128::from(n % MACHINES))).await?;
         }
@@ -96,7 +97,10 @@ async fn go_on(store: &Store, clock: &mut Clock, view: &TaskView, machine: Machi
     let actor = Actor { user: view.task.created_by, ..Actor::PROCESS };
     let (id, act) = (TurnId::from_u128(clock.next()), Act { actor, at: clock.now() });
     let more = FollowUp::new("More".to_owned(), Vec::new());
-    store.follow_up(attempt, id, more, Sent { act, key: None, queued_max: None }).await.map(drop)
+    store
+        .follow_up(attempt, id, more, Sent { act, key: None, queued_max: None, access: None })
+        .await
+        .map(drop)
 }
 
 /// A worker of each machine asks for work.

@@ -1,8 +1,8 @@
 //! Users, their roles, and what belongs to which repository.
 
 use legwork_domain::{
-    AttemptId, EnvironmentId, Grant, Repository, RepositoryId, Role, TaskId, Timestamp, TurnId, User, UserId,
-    Visible, without_login,
+    Access, Action, AttemptId, Environment, EnvironmentId, Grant, Repository, RepositoryId, Role, TaskId,
+    Timestamp, TurnId, User, UserId, Visible, without_login,
 };
 use sqlx::Row as _;
 
@@ -335,6 +335,25 @@ pub(crate) async fn generation(connection: &mut Connection, url: &str) -> Result
         .fetch_optional(connection)
         .await?;
     row.as_ref().map_or(Ok(0), |row| number(row, "generation"))
+}
+
+/// Whether who creates a task may run tasks on all that is laid beside its checkout. One that is foreign is as good as none.
+pub(crate) async fn may_use_extras(
+    connection: &mut Connection,
+    environment: &Environment,
+    access: Option<&Access>,
+) -> Result<(), Error> {
+    let Some(access) = access else { return Ok(()) };
+    for extra in &environment.repositories {
+        let known = by_url(connection, &extra.url).await?.map(|known| known.id);
+        if access.check(Action::Run, known).is_err() {
+            return Err(Error::NotFound {
+                what: "repository that you may run tasks on",
+                id: extra.url.clone(),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// How a statement is told what a caller sees: a word and the id that goes with it.

@@ -4,7 +4,7 @@ use legwork_domain::{Assignment, Attempt, AttemptId, ContextChange, Event, Event
 
 use crate::budgets::{self, Spenders};
 use crate::turn_row::{TurnRow, json, number};
-use crate::{Connection, Error, access, messages, read};
+use crate::{Connection, Error, Store, access, messages, read};
 
 /// What a log says to the next worker.
 #[derive(Default)]
@@ -63,6 +63,19 @@ pub(crate) async fn attempt(connection: &mut Connection, id: AttemptId) -> Resul
     read::attempt(&row)
 }
 
+impl Store {
+    /// The URLs of what is laid beside an attempt's checkout.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn extra_repositories(&self, id: AttemptId) -> Result<Vec<String>, Error> {
+        let mut connection = self.readers.acquire().await?;
+        let Attempt { task, .. } = attempt(&mut connection, id).await?;
+        let task = read::record(&mut connection, task).await?;
+        Ok(task.request.environment.repositories.into_iter().map(|extra| extra.url).collect())
+    }
+}
+
 /// The log, folded.
 pub(crate) async fn resume(connection: &mut Connection, attempt: AttemptId) -> Result<Resume, Error> {
     let mut resume = Resume::default();
@@ -101,9 +114,9 @@ impl Resume {
                 context.apply(&mut self.history);
             }
             // The first base holds: later patches are against it.
-            EventKind::Base { commit, image, .. } => {
+            EventKind::Base { commit, image, repositories, .. } => {
                 if self.pins.commit.is_none() {
-                    self.pins = Pins { commit: Some(commit), image, ..Pins::default() };
+                    self.pins = Pins { commit: Some(commit), image, repositories, generation: 0 };
                 }
             }
             EventKind::Snapshot { layers, live, saved, .. } => {

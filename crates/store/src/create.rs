@@ -1,11 +1,11 @@
 //! Taking a task: task, attempts, first turns and their first events in one transaction.
 
 use legwork_domain::{
-    Attempt, AttemptId, AttemptView, EventKind, NewEvent, NewTask, Period, Repository, RepositoryId, Spender,
-    State, Task, TaskId, TaskView, Turn, TurnId, Usage, title_of,
+    Access, Attempt, AttemptId, AttemptView, EventKind, NewEvent, NewTask, Period, Repository, RepositoryId,
+    Spender, State, Task, TaskId, TaskView, Turn, TurnId, Usage, title_of,
 };
 
-use crate::access::know;
+use crate::access::{self, know};
 use crate::audit::Act;
 use crate::deliveries::{self, News};
 use crate::idempotency::{Call, taken_meanwhile};
@@ -42,6 +42,8 @@ pub struct Sent<'a> {
     pub key: Option<&'a str>,
     /// Turns that its sender may have in the queue with it; `None`: any number.
     pub queued_max: Option<u32>,
+    /// What its sender may do; `None`: all, for it is the server itself.
+    pub access: Option<&'a Access>,
 }
 
 impl Store {
@@ -63,7 +65,12 @@ impl Store {
             return read::task(&mut transaction, parsed(&task)?).await;
         }
         queue::room(&mut transaction, &sent, request.attempts.into()).await?;
+        if !request.environment.repositories.is_empty() {
+            let sentence = "A task names no repositories beside its own: that is for a team's stored recipe. Keep one: legwork env set default.";
+            return Err(Error::Invalid(sentence.to_owned()));
+        }
         let request = environments::resolve(&mut transaction, request, sent.act.actor.user).await?;
+        access::may_use_extras(&mut transaction, &request.environment, sent.access).await?;
         // The two together must hold as well.
         request.validate().map_err(Error::Invalid)?;
         let view = new_task(request, ids, &sent.act);

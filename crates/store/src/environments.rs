@@ -88,7 +88,7 @@ impl Store {
         act: &Act,
     ) -> Result<StoredEnvironment, Error> {
         check_name(&new.name)?;
-        new.recipe.check_network().map_err(Error::Invalid)?;
+        check(&new.recipe, new.owner)?;
         let mut transaction = self.audited().await?;
         exists(&mut transaction, new.repository).await?;
         let count: i64 = sqlx::query_scalar(
@@ -133,9 +133,9 @@ impl Store {
     ) -> Result<StoredEnvironment, Error> {
         let (name, recipe) = next;
         check_name(&name)?;
-        recipe.check_network().map_err(Error::Invalid)?;
         let mut transaction = self.audited().await?;
         let before = newest(&mut transaction, id).await?;
+        check(&recipe, before.owner)?;
         Error::unless_seen(seen, before.version)?;
         let after = StoredEnvironment {
             version: before.version + 1,
@@ -275,6 +275,17 @@ fn own(asked: Environment, personal: Environment) -> Environment {
 
 fn owner(row: &Row) -> Result<Option<UserId>, Error> {
     if row.try_get::<Option<&str>, _>("owner")?.is_none() { Ok(None) } else { id(row, "owner").map(Some) }
+}
+
+/// Whether a recipe can be kept.
+fn check(recipe: &Environment, owner: Option<UserId>) -> Result<(), Error> {
+    recipe.check_network().and_then(|()| recipe.check_repositories()).map_err(Error::Invalid)?;
+    if owner.is_some() && !recipe.repositories.is_empty() {
+        let sentence =
+            "A recipe of your own names no repositories beside the checkout: that is for the team's.";
+        return Err(Error::Invalid(sentence.to_owned()));
+    }
+    Ok(())
 }
 
 fn name_taken(name: &str) -> String {

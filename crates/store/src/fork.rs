@@ -5,8 +5,8 @@
 //! worker's frozen layers, which any number of attempts may stand on.
 
 use legwork_domain::{
-    Attempt, AttemptId, Context, ContextChange, EventKind, Fork, ForkDraft, Kind, MachineId, NewEvent,
-    NewTask, Task, TaskView, Timestamp, Turn, TurnId,
+    Attempt, AttemptId, Context, ContextChange, EventKind, Fork, ForkDraft, Kind, LaidRepository, MachineId,
+    NewEvent, NewTask, Task, TaskView, Timestamp, Turn, TurnId,
 };
 use serde_json::Value;
 
@@ -90,6 +90,7 @@ struct Pinned {
     tree: String,
     name: Option<String>,
     image: Option<String>,
+    repositories: Vec<LaidRepository>,
 }
 
 impl Point {
@@ -121,9 +122,12 @@ impl Point {
             if matches!(event.kind, EventKind::Snapshot { .. }) {
                 (left, point.seq) = (Some(turn), event.seq);
             }
-            if let (None, EventKind::Base { commit, tree, name, image, .. }) = (&point.base, &event.kind) {
+            if let (None, EventKind::Base { commit, tree, name, image, repositories, .. }) =
+                (&point.base, &event.kind)
+            {
                 let (commit, tree) = (commit.clone(), tree.clone());
-                point.base = Some(Pinned { commit, tree, name: name.clone(), image: image.clone() });
+                let (name, image, repositories) = (name.clone(), image.clone(), repositories.clone());
+                point.base = Some(Pinned { commit, tree, name, image, repositories });
             }
             point.resume.apply(event.kind);
         }
@@ -178,12 +182,8 @@ impl Point {
         let known = saved.as_ref().map_or(seen, |_| entries(*saved_at).min(seen));
         let snapshot =
             |live, saved| EventKind::Snapshot { turn: turn.id, layers: layers.clone(), live, saved };
-        let base = self.base.clone().map(|Pinned { commit, tree, name, image }| EventKind::Base {
-            turn: turn.id,
-            commit,
-            tree,
-            name,
-            image,
+        let base = self.base.clone().map(|Pinned { commit, tree, name, image, repositories }| {
+            EventKind::Base { turn: turn.id, commit, tree, name, image, repositories }
         });
         let mut kinds: Vec<EventKind> = base.into_iter().collect();
         kinds.extend(chunks(&history[..known], turn.id)?);

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use legwork_agent::{Brief, Files};
-use legwork_domain::{Environment, EventKind, Failure, Kind, Level, Phase, Pins, Saved};
+use legwork_domain::{Environment, EventKind, Failure, Kind, LaidRepository, Level, Phase, Pins, Saved};
 use legwork_environment::Detected;
+use legwork_git::checkout::REPOSITORIES;
 use legwork_sandbox::{Access, IfLost, LAYERS_MAX, Layer, Sandbox};
 
 use crate::checkout::{self, Checkout, Ready};
@@ -103,8 +104,13 @@ impl Turn {
         ready: Ready,
         environment: &Environment,
     ) -> Result<(Checkout, Root), End> {
-        let Pins { commit, image, .. } = &self.assignment.pins;
+        let Pins { commit, image, repositories, .. } = &self.assignment.pins;
         let root = root::get(&self.worker, &self.timeline, environment, image.as_deref()).await?;
+        let mut ready = ready;
+        ready
+            .checkout
+            .lay(&self.worker, &environment.repositories, repositories, &self.compartment())
+            .await?;
         if commit.is_none() {
             self.tell_base(&ready, &root).await;
         }
@@ -135,17 +141,23 @@ impl Turn {
         environment: &mut Environment,
         detected: Option<&Detected>,
     ) -> Result<(Stack, Vec<String>), End> {
-        let fault =
-            match setup::layers(&self.worker, &self.timeline, checkout, environment, root).await? {
-                SetUp::Done(stack) => {
-                    let mut notes = detected.map(set_up_as).unwrap_or_default();
-                    notes.extend(environment.workdir.iter().map(|at| {
-                        format!("the part that is worked on is {at}; set-up and checks run there")
+        let fault = match setup::layers(&self.worker, &self.timeline, checkout, environment, root).await? {
+            SetUp::Done(stack) => {
+                let mut notes = detected.map(set_up_as).unwrap_or_default();
+                notes.extend(checkout.beside.iter().map(|laid| {
+                        let LaidRepository { url, commit, path } = laid;
+                        format!("{url} at {commit} lies in {REPOSITORIES}/{path}; what is changed there is no part of the patch")
                     }));
-                    return Ok((stack, notes));
-                }
-                SetUp::Failed(fault) => fault,
-            };
+                notes.extend(
+                    environment
+                        .workdir
+                        .iter()
+                        .map(|at| format!("the part that is worked on is {at}; set-up and checks run there")),
+                );
+                return Ok((stack, notes));
+            }
+            SetUp::Failed(fault) => fault,
+        };
         let Some(detected) = detected else { return Err(End::setup(&fault)) };
         let text = format!(
             "{} It was a set-up that was detected, not one that was asked for, so the agent goes on without it. Try it by itself: legwork env test",
@@ -160,14 +172,15 @@ impl Turn {
             "what the repository needs was not installed, since its set-up failed, so its tests may not run here. {}",
             fault.words
         );
-        Ok((Stack::new(checkout.layers()), vec![note]))
+        Ok((checkout.stack(), vec![note]))
     }
 
     /// Tells what later patches are against, and what of the repository is not in the checkout.
     async fn tell_base(&self, Ready { checkout, name }: &Ready, root: &Root) {
         let (turn, commit, tree) = (self.timeline.turn(), checkout.commit.clone(), checkout.tree.clone());
         let (name, image) = (name.clone(), root.pin().map(str::to_owned));
-        self.timeline.tell(EventKind::Base { turn, commit, tree, name, image }).await;
+        let repositories = checkout.beside.clone();
+        self.timeline.tell(EventKind::Base { turn, commit, tree, name, image, repositories }).await;
         let mut missing = Vec::new();
         if checkout.submodules > 0 {
             missing.push(format!("submodules that are empty directories: {}", checkout.submodules));

@@ -17,9 +17,14 @@ use crate::shelf::Shelf;
 const WORK: &str = "work";
 const REST: &str = "rest";
 
+/// That of a layer with a repository beside the checkout.
+const BESIDE: &str = "beside";
+
 /// All layers of an attempt.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Stack {
+    /// Repositories beside the checkout: ours, and lowest, so that set-up and agent may change them.
+    beside: Vec<Layer>,
     /// What set-up and agent did outside the work tree, lowest first.
     rest: Vec<Layer>,
     /// The checkout: ours.
@@ -29,19 +34,19 @@ pub(crate) struct Stack {
 }
 
 impl Stack {
-    pub(crate) fn new(checkout: Vec<Layer>) -> Self {
-        Self { rest: Vec::new(), checkout, work: Vec::new() }
+    pub(crate) fn new(checkout: Vec<Layer>, beside: Vec<Layer>) -> Self {
+        Self { beside, rest: Vec::new(), checkout, work: Vec::new() }
     }
 
-    /// The same around another checkout.
-    pub(crate) fn around(self, checkout: Vec<Layer>) -> Self {
-        Self { checkout, ..self }
+    /// The same around another checkout and what lies beside it.
+    pub(crate) fn around(self, Self { beside, checkout, .. }: Self) -> Self {
+        Self { beside, checkout, ..self }
     }
 
     /// For commands of the repository and the agent, lowest first. The rest lies below the checkout, whose own store of
     /// objects is thereby always the true one.
     pub(crate) fn all(&self) -> Vec<Layer> {
-        [&self.rest[..], &self.checkout, &self.work].concat()
+        [&self.beside[..], &self.rest, &self.checkout, &self.work].concat()
     }
 
     /// For our own git: the checkout and what became of its work tree.
@@ -51,7 +56,10 @@ impl Stack {
 
     /// Where all of them are.
     pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
-        [&self.rest, &self.checkout, &self.work].into_iter().flatten().map(|layer| layer.path.as_path())
+        [&self.beside, &self.rest, &self.checkout, &self.work]
+            .into_iter()
+            .flatten()
+            .map(|layer| layer.path.as_path())
     }
 
     /// The names for the log.
@@ -70,6 +78,7 @@ impl Stack {
             let place = match path.extension().and_then(|extension| extension.to_str()) {
                 Some(WORK) => &mut stack.work,
                 Some(REST) => &mut stack.rest,
+                Some(BESIDE) => &mut stack.beside,
                 _ => &mut stack.checkout,
             };
             place.push(Layer { path });
@@ -79,7 +88,7 @@ impl Stack {
 
     /// How many layers a sandbox on all of it stands on.
     pub(crate) fn depth(&self) -> usize {
-        self.rest.len() + self.checkout.len() + self.work.len()
+        self.beside.len() + self.rest.len() + self.checkout.len() + self.work.len()
     }
 
     /// Makes one layer of those of each half. The checkout, which many attempts share, stays what it is.
@@ -136,6 +145,16 @@ fn split(layer: &Layer) -> io::Result<(Option<Layer>, Layer)> {
 /// Where the halves of a layer are once it is divided.
 pub(crate) fn halves(layer: &Layer) -> [PathBuf; 2] {
     [half(&layer.path, WORK), half(&layer.path, REST)]
+}
+
+/// Names a frozen layer as one with a repository beside the checkout.
+///
+/// # Errors
+/// If it cannot be renamed.
+pub(crate) fn lay_beside(layer: &Layer) -> io::Result<PathBuf> {
+    let path = half(&layer.path, BESIDE);
+    std::fs::rename(&layer.path, &path)?;
+    Ok(path)
 }
 
 fn half(path: &Path, ending: &str) -> PathBuf {
@@ -204,14 +223,14 @@ mod tests {
         let at = tempfile::tempdir().unwrap();
         let base = layer(at.path(), "base", &["workspace/a"]);
         let agent = layer(at.path(), "agent", &["workspace/a", "etc/ld.so.preload"]);
-        let mut stack = Stack::new(vec![base.clone()]);
+        let mut stack = Stack::new(vec![base.clone()], Vec::new());
         stack.push(&agent).unwrap();
         assert_eq!(stack.clean()[0], base);
         assert!(stack.clean().iter().all(|layer| !layer.path.join("etc").exists()));
         assert!(stack.all().iter().any(|layer| layer.path.join("etc/ld.so.preload").exists()));
         assert!(stack.may_differ());
         assert_eq!(Stack::from_names(&stack.names()), Some(stack.clone()));
-        let mut again = Stack::new(vec![base]);
+        let mut again = Stack::new(vec![base], Vec::new());
         again.push(&agent).unwrap();
         assert_eq!(again, stack, "what was divided before gives the same halves");
     }
@@ -219,7 +238,7 @@ mod tests {
     #[test]
     fn a_layer_with_only_git_changes_or_a_link_for_a_tree_changes_no_files() {
         let at = tempfile::tempdir().unwrap();
-        let mut stack = Stack::new(Vec::new());
+        let mut stack = Stack::new(Vec::new(), Vec::new());
         stack.push(&layer(at.path(), "status", &["workspace/.git/index"])).unwrap();
         assert!(!stack.work.is_empty() && !stack.may_differ());
         let linked = layer(at.path(), "linked", &[]);

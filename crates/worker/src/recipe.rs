@@ -32,6 +32,8 @@ struct Recipe {
     workdir: Option<String>,
     variables: BTreeMap<String, String>,
     checks: BTreeMap<String, String>,
+    /// Refused, with a sentence: what is laid beside a checkout is fetched with the operator's rights.
+    repositories: Option<toml::Value>,
 }
 
 /// The environment of a turn: the request's, completed by the repository's recipe. Set-up and checks of the repository
@@ -58,6 +60,7 @@ pub(crate) fn complete(request: &Environment, recipe: Option<&[u8]>) -> Result<E
         setup_network: environment.setup_network.clone(),
         secrets: environment.secrets.clone(),
         approve: Vec::new(),
+        repositories: environment.repositories.clone(),
         resources: environment.resources,
     };
     said.validate_needs().map_err(|why| format!("{PATH} cannot be used: {why}"))?;
@@ -91,6 +94,11 @@ fn read(recipe: &[u8]) -> Result<Recipe, String> {
     let text = std::str::from_utf8(recipe).map_err(|_| format!("{PATH} is not UTF-8 text."))?;
     let recipe: Recipe = toml::from_str(text)
         .map_err(|error| format!("{PATH} cannot be used: {}", cut(&error.to_string())))?;
+    if recipe.repositories.is_some() {
+        return Err(format!(
+            "{PATH} names repositories beside the checkout, which a commit may not: whoever pushes could have fetched what is not theirs to see. The team's stored recipe may: legwork env set default."
+        ));
+    }
     if recipe.checks.len() > CHECKS_MAX {
         return Err(format!("{PATH} declares {} checks; at most {CHECKS_MAX} are run.", recipe.checks.len()));
     }
@@ -155,6 +163,7 @@ mod tests {
             "image = ['x']",
             "[resources]\nmemory_mib = 1",
             "network = 'all'",
+            "[[repositories]]\nurl = 'https://h.example/x'\npath = 'x'",
             "setup = 1",
             "variables = { 'A=B' = 'x' }",
             "variables = { A = \"\\u0000\" }",

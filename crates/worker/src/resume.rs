@@ -49,7 +49,7 @@ pub(crate) async fn find<N: Iterator<Item = String>>(
     let known = history(&said.stdout).into_iter().find_map(|commit| {
         names(&commit).find_map(|name| {
             let done = worker.setups.read::<Done>(&name)?;
-            let stack = Stack::from_names(&done.layers)?.around(checkout.layers());
+            let stack = Stack::from_names(&done.layers)?.around(checkout.stack());
             let earlier = Earlier { stack, commit: commit.clone(), times: done.times };
             earlier.may_be_resumed().then_some(earlier)
         })

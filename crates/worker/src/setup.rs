@@ -95,7 +95,7 @@ pub(crate) async fn layers(
     root: &Root,
 ) -> Result<SetUp, End> {
     packages::look(worker, timeline, environment, root).await?;
-    let stack = Stack::new(checkout.layers());
+    let stack = checkout.stack();
     let steps = steps(environment, root);
     if steps.is_empty() {
         return Ok(SetUp::Done(stack));
@@ -158,7 +158,7 @@ impl Wanted<'_> {
     }
 
     /// Names a set-up by what it stands on (layers, or a commit), its scripts, and all else that its result depends on: the
-    /// repository, whose names and refs programs see; the root; variables, toolchains and resources; the network; what the
+    /// repository, whose names and refs programs see; what lies beside it, at which commits; the root; variables, toolchains and resources; the network; what the
     /// operator shows; each secret in the version that it has now; and how often the repository's caches were reset.
     fn key(&self, [on, script]: &[&str; 2]) -> String {
         let Self { worker, environment, root, handed, .. } = self;
@@ -184,6 +184,7 @@ impl Wanted<'_> {
             if environment.secrets.is_empty() { b"" } else { handed.owner.as_bytes() },
             self.versions().join("\0").as_bytes(),
             self.checkout.source.as_bytes(),
+            self.checkout.laid().as_bytes(),
             &handed.compartment.generation(),
         ])
     }

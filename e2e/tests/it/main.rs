@@ -19,6 +19,7 @@ mod service;
 mod world;
 
 mod a_follow_up_continues;
+mod a_library_lies_beside;
 mod a_remote_repository;
 mod a_secret_is_nowhere_in_plain_text;
 mod a_stored_recipe;

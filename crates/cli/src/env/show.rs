@@ -20,7 +20,7 @@ const RECIPE: &str = ".legwork/environment.toml";
 const JOINED: [&str; 3] = ["variables", "toolchains", "approve"];
 
 /// Fields of which only the team's recipe is heard.
-const TEAMS: [&str; 2] = ["network", "setup_network"];
+const TEAMS: [&str; 3] = ["network", "setup_network", "repositories"];
 
 /// Somebody who says something, the one that goes first at the beginning.
 struct Source {

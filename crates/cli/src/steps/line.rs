@@ -2,7 +2,7 @@
 
 use legwork_domain::{
     Author, Change, ChangeKind, CommandRun, Connection, Decision, Item, ItemBody, ItemStatus, Judgement,
-    Level, Passage, Patch, Phase, PlanStep, PlanStepStatus, Timestamp, Verdict,
+    LaidRepository, Level, Passage, Patch, Phase, PlanStep, PlanStepStatus, Timestamp, Verdict,
 };
 
 use super::Detail;
@@ -224,6 +224,13 @@ pub(super) fn base(commit: &str, name: Option<&str>) -> Line {
     let short: String = commit.chars().take(12).collect();
     let line = indent().with(DIM, "base ").with(PLAIN, &short);
     name.map_or(line.clone(), |name| line.with(DIM, &format!(" ({name})")))
+}
+
+/// What was laid beside it.
+pub(super) fn beside(laid: &LaidRepository) -> Line {
+    let short: String = laid.commit.chars().take(12).collect();
+    let line = indent().with(DIM, "beside ").with(PLAIN, &clean::one_line(&laid.url));
+    line.with(DIM, &format!(" at {short} in /repositories/{}", laid.path))
 }
 
 /// A patch that was saved.

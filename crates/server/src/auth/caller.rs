@@ -5,7 +5,7 @@ use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::Response;
 use legwork_domain::{
-    Access, Action, Actor, Denied, Grant, RepositoryId, Role, Scope, TokenId, UserId, Via, Visible,
+    Access, Action, Actor, AttemptId, Denied, Grant, RepositoryId, Role, Scope, TokenId, UserId, Via, Visible,
 };
 use legwork_store::{Act, Store, Thing};
 
@@ -28,6 +28,20 @@ impl Caller {
     /// Who came with a session's cookie.
     pub(crate) fn of_session(user: UserId, grants: Vec<Grant>) -> Self {
         Self::new(Actor { user, via: Via::Session }, Access::whole(grants))
+    }
+
+    pub(crate) const fn access(&self) -> &Access {
+        &self.access
+    }
+
+    /// Whether it may speak to an attempt: run tasks on its repository, and on all that is laid beside it, which an agent reads for
+    /// whoever asks.
+    pub(crate) async fn may_speak_to(&self, store: &Store, attempt: AttemptId) -> Result<(), Failure> {
+        self.may(store, Action::Run, Thing::Attempt(attempt)).await?;
+        for url in store.extra_repositories(attempt).await? {
+            self.may_on(store, Action::Run, &url).await?;
+        }
+        Ok(())
     }
 
     pub(crate) const fn user(&self) -> UserId {

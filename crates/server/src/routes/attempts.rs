@@ -64,7 +64,7 @@ pub(super) async fn follow_up(
     headers: HeaderMap,
     Body(request): Body<FollowUp>,
 ) -> Result<(StatusCode, Json<Turn>), Failure> {
-    caller.may(&server.store, Action::Run, Thing::Attempt(attempt)).await?;
+    caller.may_speak_to(&server.store, attempt).await?;
     images_are_there(&server, &caller, &request.images).await?;
     let sent = server.sent(&caller, header(&headers, "idempotency-key")?);
     let id = TurnId::from_u128(Uuid::now_v7().as_u128());
@@ -97,7 +97,7 @@ pub(super) async fn steer(
     headers: HeaderMap,
     Body(steer): Body<Steer>,
 ) -> Result<(StatusCode, Json<Message>), Failure> {
-    caller.may(&server.store, Action::Run, Thing::Attempt(attempt)).await?;
+    caller.may_speak_to(&server.store, attempt).await?;
     let sent = server.sent(&caller, header(&headers, "idempotency-key")?);
     let message = server.store.steer(attempt, message_id(), steer.text, sent).await?;
     Ok((StatusCode::CREATED, Json(message)))
@@ -124,7 +124,7 @@ pub(super) async fn answer(
     headers: HeaderMap,
     Body(reply): Body<Reply>,
 ) -> Result<(StatusCode, Json<Message>), Failure> {
-    caller.may(&server.store, Action::Run, Thing::Attempt(attempt)).await?;
+    caller.may_speak_to(&server.store, attempt).await?;
     let sent = server.sent(&caller, header(&headers, "idempotency-key")?);
     let message = server.store.answer(attempt, message_id(), reply, sent).await?;
     server.bells.ring_both(attempt);

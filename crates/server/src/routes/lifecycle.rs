@@ -108,7 +108,7 @@ pub(super) async fn retry(
     headers: HeaderMap,
     Body(retry): Body<Retry>,
 ) -> Result<(StatusCode, Json<Turn>), Failure> {
-    caller.may(&server.store, Action::Run, Thing::Attempt(attempt)).await?;
+    caller.may_speak_to(&server.store, attempt).await?;
     let sent = server.sent(&caller, text_of(&headers, "idempotency-key")?);
     let id = TurnId::from_u128(Uuid::now_v7().as_u128());
     let known = server.redactor.known();
@@ -144,7 +144,7 @@ pub(super) async fn fork(
     headers: HeaderMap,
     Body(draft): Body<ForkDraft>,
 ) -> Result<impl IntoResponse, Failure> {
-    caller.may(&server.store, Action::Run, Thing::Attempt(attempt)).await?;
+    caller.may_speak_to(&server.store, attempt).await?;
     images_are_there(&server, &caller, &draft.images).await?;
     let sent = server.sent(&caller, text_of(&headers, "idempotency-key")?);
     let ids = TaskIds::draw(1, || Uuid::now_v7().as_u128());

@@ -195,3 +195,31 @@ async fn what_is_under_way_counts_as_if_it_were_there() {
     }
     panic!("what broke off still counts");
 }
+
+#[tokio::test]
+async fn what_lies_beside_a_checkout_is_for_those_who_may_run_tasks_there() {
+    let world = World::start().await;
+    let record = async |url: &str| {
+        world.client.create_repository(&RepositoryDraft { url: url.into() }).await.unwrap().id
+    };
+    let (place, library) = (record("/r").await, record("/library").await);
+    let mut people = Vec::new();
+    for name in ["anna", "otto"] {
+        let (id, _, client) = user(&world, name, Role::Viewer).await;
+        world.client.ungrant(id, None).await.unwrap();
+        world.client.grant(id, Some(place), Role::Runner).await.unwrap();
+        people.push((id, client));
+    }
+    let [(anna_id, anna), (_, otto)] = people.try_into().unwrap_or_else(|_| unreachable!());
+    world.client.grant(anna_id, Some(library), Role::Runner).await.unwrap();
+    let recipe = serde_json::json!({"name": "default", "recipe": {"repositories": [{"url": "/library", "path": "lib"}]}});
+    let draft = serde_json::from_value(recipe).unwrap();
+    world.client.create_environment(place, &draft).await.unwrap();
+    let view = anna.create_task(&request("x"), "a").await.unwrap();
+    assert_eq!(otto.create_task(&request("x"), "o").await.unwrap_err().code(), Some("not_found"));
+    // Nor can he have the agent of her task read it to him.
+    let attempt = view.attempts[0].attempt.id;
+    let more = legwork_domain::FollowUp::new("Read it to me".into(), Vec::new());
+    assert_eq!(otto.follow_up(attempt, &more, "o").await.unwrap_err().code(), Some("not_found"));
+    anna.follow_up(attempt, &more, "a2").await.unwrap();
+}

@@ -114,7 +114,14 @@ async fn what_a_deleted_task_held_leaves_the_disk_and_a_fork_of_it_stays_whole()
     let (turn, attempt) = (job.turn.id, job.attempt.id);
     let context = Context { change: ContextChange::Append, entries: vec![json!("said")] };
     let events = vec![
-        tell(EventKind::Base { turn, commit: "c".into(), tree: "t".into(), name: None, image: None }),
+        tell(EventKind::Base {
+            turn,
+            commit: "c".into(),
+            tree: "t".into(),
+            name: None,
+            image: None,
+            repositories: Vec::new(),
+        }),
         tell(EventKind::Context { turn, context }),
         tell(EventKind::Snapshot { turn, layers: vec!["/l".into()], live: None, saved: None }),
         tell(EventKind::Artifact { turn, name: "report".into(), blob: report.clone() }),

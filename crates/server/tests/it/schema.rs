@@ -73,7 +73,14 @@ fn others(turn: TurnId) -> Vec<NewEvent> {
     let context =
         Context { change: ContextChange::Append, entries: vec![json!({"type": "message"}), json!({})] };
     [
-        EventKind::Base { turn, commit: id.clone(), tree: id, name: Some(text("main")), image: None },
+        EventKind::Base {
+            turn,
+            commit: id.clone(),
+            tree: id,
+            name: Some(text("main")),
+            image: None,
+            repositories: Vec::new(),
+        },
         EventKind::ItemUpdated { item: ItemId::new(1), delta: text("x") },
         EventKind::Usage { turn, usage: Usage { cost_microusd: Some(7), ..Usage::default() } },
         EventKind::Context { turn, context },

@@ -1,10 +1,10 @@
 //! Users, roles, tokens and the audit log, over both databases.
 
 use legwork_domain::{
-    FollowUp, Grant, NewTask, RepositoryId, Role, Scope, TaskQuery, Timestamp, Token, TokenId, Trust, TurnId,
-    UserId, Visible,
+    Access, Environment, EnvironmentId, ExtraRepository, FollowUp, Grant, NewTask, RepositoryId, Role, Scope,
+    StoredEnvironment, TaskQuery, Timestamp, Token, TokenId, Trust, TurnId, UserId, Visible,
 };
-use legwork_store::{Error, Thing};
+use legwork_store::{Error, Sent, Thing};
 
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 
@@ -301,4 +301,55 @@ pub(crate) async fn trust_falls_and_never_rises(world: World) {
     assert_eq!(trust(view.task.id).await, Trust::Member);
     follow(view.attempts[0].attempt.id, Trust::Outsider).await;
     assert_eq!(trust(view.task.id).await, Trust::Outsider);
+}
+
+pub(crate) async fn what_lies_beside_is_for_those_who_may_run_tasks_there(world: World) {
+    anna(&world).await;
+    let app = world.store.add_repository(RepositoryId::from_u128(801), "/app", &world.act()).await.unwrap();
+    let library =
+        world.store.add_repository(RepositoryId::from_u128(802), "/library", &world.act()).await.unwrap();
+    let extra = ExtraRepository { url: library.url.clone(), reference: None, path: "lib".into() };
+    let recipe = |repositories| Environment { repositories, ..Environment::default() };
+    let kept = |owner, repositories| StoredEnvironment {
+        id: EnvironmentId::from_u128(world.number()),
+        repository: app.id,
+        name: "default".into(),
+        version: 1,
+        recipe: recipe(repositories),
+        owner,
+        secrets: Vec::new(),
+        changed_at: world.now(),
+        changed_by: ANNA,
+    };
+    let own = world.store.create_environment(kept(Some(ANNA), vec![extra.clone()]), &world.act()).await;
+    assert!(matches!(own, Err(Error::Invalid(_))), "a person's own recipe names none");
+    let outside = ExtraRepository { path: "../x".into(), ..extra.clone() };
+    let outside = world.store.create_environment(kept(None, vec![outside]), &world.act()).await;
+    assert!(matches!(outside, Err(Error::Invalid(_))));
+    let team = world.store.create_environment(kept(None, vec![extra.clone()]), &world.act()).await.unwrap();
+    let name = team.name.clone();
+    let outside = ExtraRepository { path: "/".into(), ..extra.clone() };
+    let changed =
+        world.store.change_environment(team.id, (name, recipe(vec![outside])), None, &world.act()).await;
+    assert!(matches!(changed, Err(Error::Invalid(_))));
+
+    let create = async |request: NewTask, grants: &[(RepositoryId, Role)]| {
+        let grant = |(repository, role): &(RepositoryId, Role)| Grant {
+            user: ANNA,
+            repository: Some(*repository),
+            role: *role,
+        };
+        let access = Access::whole(grants.iter().map(grant).collect());
+        let sent = Sent { access: Some(&access), ..world.sent(None) };
+        world.store.create_task(request, sent, &world.ids(1)).await
+    };
+    let both = [(app.id, Role::Runner), (library.id, Role::Runner)];
+    let view = create(on("/app"), &both).await.unwrap();
+    assert_eq!(view.task.request.environment.repositories, [extra.clone()]);
+    for grants in [&both[..1], &[both[0], (library.id, Role::Viewer)]] {
+        let refused = create(on("/app"), grants).await;
+        assert!(matches!(refused, Err(Error::NotFound { .. })), "{refused:?}");
+    }
+    let says = NewTask { environment: recipe(vec![extra]), ..on("/library") };
+    assert!(matches!(create(says, &both).await, Err(Error::Invalid(_))), "a task's own words name none");
 }

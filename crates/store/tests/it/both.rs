@@ -75,7 +75,8 @@ over_both! {
         no_entry_can_be_tampered_with_unseen
         a_kept_head_shows_a_cut_log
         a_reset_is_told_with_every_later_lease
-        trust_falls_and_never_rises;
+        trust_falls_and_never_rises
+        what_lies_beside_is_for_those_who_may_run_tasks_there;
     list:
         a_row_follows_its_turns
         a_list_is_searched

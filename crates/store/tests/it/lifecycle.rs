@@ -42,7 +42,14 @@ impl World {
         let turn = self.lease().await.unwrap().turn.id;
         let context = legwork_domain::Context { change: ContextChange::Append, entries: vec![1.into()] };
         let events = vec![
-            tell(EventKind::Base { turn, commit: "c".into(), tree: "t".into(), name: None, image: None }),
+            tell(EventKind::Base {
+                turn,
+                commit: "c".into(),
+                tree: "t".into(),
+                name: None,
+                image: None,
+                repositories: Vec::new(),
+            }),
             tell(EventKind::Context { turn, context }),
             tell(EventKind::Snapshot { turn, layers: vec!["/l".into()], live: None, saved: None }),
         ];

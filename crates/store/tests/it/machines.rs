@@ -373,7 +373,7 @@ pub(crate) async fn people_take_turns_on_every_machine(world: World) {
     for user in [ada, ada, bob, bob] {
         let mut act = world.act();
         act.actor.user = user;
-        let sent = legwork_store::Sent { act, key: None, queued_max: None };
+        let sent = legwork_store::Sent { act, key: None, queued_max: None, access: None };
         let view = world.store.create_task(request("x", 1), sent, &world.ids(1)).await.unwrap();
         let job = world.take(ONE, Some(view.task.id), &[]).await.unwrap();
         world.leaves(&job, "/one", patch(1)).await;
@@ -390,7 +390,7 @@ pub(crate) async fn people_take_turns_on_every_machine(world: World) {
     for user in [ada, bob] {
         let mut act = world.act();
         act.actor.user = user;
-        let sent = legwork_store::Sent { act, key: None, queued_max: None };
+        let sent = legwork_store::Sent { act, key: None, queued_max: None, access: None };
         let view = world.store.create_task(request("x", 1), sent, &world.ids(1)).await.unwrap();
         wanted.push(view.attempts[0].turns[0].id);
     }

@@ -24,7 +24,7 @@ impl World {
         act.actor.user = user;
         let view = self
             .store
-            .create_task(request, Sent { act, key: None, queued_max: None }, &self.ids(1))
+            .create_task(request, Sent { act, key: None, queued_max: None, access: None }, &self.ids(1))
             .await
             .unwrap();
         (view.task.id, view.attempts[0].turns[0].id)

@@ -236,7 +236,14 @@ pub(crate) async fn the_next_worker_gets_what_the_log_holds(world: World) {
         tell(EventKind::Context { turn, context: Context { change, entries } })
     };
     let base = |commit: &str| {
-        tell(EventKind::Base { turn, commit: commit.into(), tree: "t".into(), name: None, image: None })
+        tell(EventKind::Base {
+            turn,
+            commit: commit.into(),
+            tree: "t".into(),
+            name: None,
+            image: None,
+            repositories: Vec::new(),
+        })
     };
     let layers = |name: &str, live: Option<&str>| {
         let layers = vec!["base".into(), name.into()];

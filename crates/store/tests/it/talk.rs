@@ -73,7 +73,14 @@ pub(crate) async fn a_follow_up_waits_for_the_turns_before_it_and_goes_on_from_t
     let turn = job.turn.id;
     let context = Context { change: ContextChange::Append, entries: vec!["h".into()] };
     let events = vec![
-        tell(EventKind::Base { turn, commit: "c".into(), tree: "t".into(), name: None, image: None }),
+        tell(EventKind::Base {
+            turn,
+            commit: "c".into(),
+            tree: "t".into(),
+            name: None,
+            image: None,
+            repositories: Vec::new(),
+        }),
         tell(EventKind::Context { turn, context }),
     ];
     world.append(turn, batch(1, 0, events)).await.unwrap();

@@ -123,7 +123,7 @@ impl World {
     }
 
     pub(crate) fn sent<'a>(&self, key: Option<&'a str>) -> Sent<'a> {
-        Sent { act: self.act(), key, queued_max: None }
+        Sent { act: self.act(), key, queued_max: None, access: None }
     }
 
     /// Of one who knows no secrets.

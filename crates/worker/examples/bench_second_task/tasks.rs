@@ -12,7 +12,7 @@ use legwork_domain::{
 };
 use legwork_model::{Catalog, Settings};
 use legwork_sandbox::Toolchains;
-use legwork_sandbox::local::{Local, Options};
+use legwork_sandbox::local::{self, Options};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{Outcome, source};
@@ -82,7 +82,7 @@ impl House {
 }
 
 fn worker(client: Client, place: &Path) -> Outcome<legwork_worker::Config> {
-    let backend = Local::new(Options { state: place.join("sandboxes"), guest: "/proc/self/exe".into() })?;
+    let backend = local::open(Options { state: place.join("sandboxes"), guest: "/proc/self/exe".into() })?;
     let owner = backend.owner();
     let path = std::env::var_os("PATH").unwrap_or_default();
     Ok(legwork_worker::Config {

@@ -3,21 +3,27 @@
 use std::path::Path;
 
 use legwork_domain::LocalChanges;
-use legwork_git::checkout::{Changes, Made, RECIPE_BYTES_MAX, SOURCE, TREE, Wanted, made, script};
+use legwork_git::checkout::{
+    Changes, Made, RECIPE_BYTES_MAX, REPOSITORIES, SOURCE, STORE, STORES, TREE, Wanted, made, script,
+};
 use legwork_git::refs::is_object_id;
 use legwork_git::{Url, mirror};
 use legwork_sandbox::{Bind, Exit, Sandbox, WORKSPACE};
 
 use super::local::Local;
-use super::{Checkout, Found, Known, Origin, route};
+use super::{Checkout, Found, Known, Origin, Place, route};
 use crate::clean::{self, Said};
 use crate::compartment::Compartment;
 use crate::end::End;
 use crate::host;
+use crate::layers;
 use crate::worker::Worker;
 
 /// Most layers of one checkout. Each costs every later look-up of a file a little; then one is made from nothing.
 const LAYERS_MAX: usize = 8;
+
+/// The same where it is one of several that lie beside another: eight of them leave the larger part of what a sandbox takes.
+const BESIDE_LAYERS_MAX: usize = 3;
 
 /// What the checkout script says beside the recipe: seven short lines.
 const REPORT_BYTES_MAX: u64 = 64 * 1024;
@@ -29,7 +35,11 @@ pub(super) async fn make(
     known: &Known,
     compartment: &Compartment,
 ) -> Result<Checkout, End> {
-    let below = known.newest().filter(|checkout| checkout.layers.len() < LAYERS_MAX);
+    let most = match &found.place {
+        Place::Workspace => LAYERS_MAX,
+        Place::Beside(_) => BESIDE_LAYERS_MAX,
+    };
+    let below = known.newest().filter(|checkout| checkout.layers.len() < most);
     let below = below.map(|checkout| checkout.layers.clone()).unwrap_or_default();
     let layers = below.iter().map(|path| legwork_sandbox::Layer { path: path.clone() }).collect();
     let binds = binds(worker, found, compartment).await?;
@@ -49,7 +59,10 @@ pub(super) async fn make(
         asked.dedup();
     }
     let mut layers = below;
-    layers.push(frozen.path);
+    layers.push(match &found.place {
+        Place::Workspace => frozen.path,
+        Place::Beside(_) => layers::lay_beside(&frozen).map_err(End::checkout)?,
+    });
     Ok(Checkout {
         source: found.key.clone(),
         changes: found.changes,
@@ -62,6 +75,8 @@ pub(super) async fn make(
         lfs: made.lfs,
         shallow: made.shallow,
         recipe: made.recipe,
+        beside: Vec::new(),
+        beside_layers: Vec::new(),
     })
 }
 
@@ -74,8 +89,12 @@ async fn run(sandbox: &dyn Sandbox, found: &Found) -> Result<Made, End> {
         (found.changes == LocalChanges::Include).then_some(Changes { index: &index, exclude: &exclude });
     let source = legwork_git::checkout::Source::Fetch;
     let wanted = Wanted { resolved: &found.resolved, origin: &found.public, source, changes };
+    let (work, store) = match &found.place {
+        Place::Workspace => (WORKSPACE.to_owned(), STORE.to_owned()),
+        Place::Beside(path) => (format!("{REPOSITORIES}/{path}"), format!("{STORES}/{path}.git")),
+    };
     let bytes_max = REPORT_BYTES_MAX + RECIPE_BYTES_MAX as u64;
-    let said = clean::run(sandbox, &script(&wanted, WORKSPACE), bytes_max)
+    let said = clean::run(sandbox, &script(&wanted, &work, &store), bytes_max)
         .await
         .map_err(|error| End::sandbox(&error))?;
     if said.succeeded() {

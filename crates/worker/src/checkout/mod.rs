@@ -4,12 +4,13 @@
 //! that were made once in a clean sandbox and are shared by all attempts, turns and checks. A new commit of a known
 //! repository is one layer on top of an earlier checkout's, with only the difference in it.
 
+mod beside;
 mod local;
 mod make;
 
 use std::path::PathBuf;
 
-use legwork_domain::{LocalChanges, Source};
+use legwork_domain::{LaidRepository, LocalChanges, Source};
 use legwork_git::refs::{Refs, Resolved, is_object_id, object_format};
 use legwork_git::{Repository, Route, Url};
 use legwork_sandbox::Layer;
@@ -19,6 +20,7 @@ use crate::cache::{self, Cache};
 use crate::compartment::Compartment;
 use crate::end::End;
 use crate::host;
+use crate::layers::Stack;
 use crate::worker::Worker;
 use local::Local;
 
@@ -45,12 +47,23 @@ pub(crate) struct Checkout {
     pub(crate) shallow: bool,
     /// `.legwork/environment.toml`.
     pub(crate) recipe: Option<Vec<u8>>,
+    /// What is laid beside it for this turn, and the layers with that.
+    #[serde(skip)]
+    pub(crate) beside: Vec<LaidRepository>,
+    #[serde(skip)]
+    beside_layers: Vec<PathBuf>,
 }
 
 impl Checkout {
     /// Its layers, lowest first.
     pub(crate) fn layers(&self) -> Vec<Layer> {
         self.layers.iter().map(|path| Layer { path: path.clone() }).collect()
+    }
+
+    /// All that nobody has changed yet.
+    pub(crate) fn stack(&self) -> Stack {
+        let beside = self.beside_layers.iter().map(|path| Layer { path: path.clone() }).collect();
+        Stack::new(self.layers(), beside)
     }
 
     fn is_there(&self) -> bool {
@@ -94,6 +107,14 @@ impl Known {
     }
 }
 
+/// Where a checkout lies.
+enum Place {
+    /// It is what is worked on.
+    Workspace,
+    /// Beside it, at this path.
+    Beside(String),
+}
+
 /// Where the objects come from.
 enum Origin {
     Local(Local),
@@ -109,6 +130,7 @@ struct Found {
     public: String,
     resolved: Resolved,
     changes: LocalChanges,
+    place: Place,
 }
 
 /// A checkout and how the user called its base.
@@ -128,7 +150,15 @@ pub(crate) async fn get(
     pinned: Option<&str>,
     compartment: &Compartment,
 ) -> Result<Ready, End> {
-    let found = find(worker, source, pinned).await?;
+    get_at(worker, find(worker, source, pinned).await?, pinned, compartment).await
+}
+
+async fn get_at(
+    worker: &Worker,
+    found: Found,
+    pinned: Option<&str>,
+    compartment: &Compartment,
+) -> Result<Ready, End> {
     let name = Some(found.resolved.name.clone()).filter(|name| !is_object_id(name));
     let index = &worker.checkouts;
     if let Some(checkout) = lookup(&known(index, &found, compartment), &found, pinned) {
@@ -192,7 +222,7 @@ async fn find(worker: &Worker, source: &Source, pinned: Option<&str>) -> Result<
         Some(commit) => pinned_to(commit, refs.resolve(&public, base).ok()),
         None => refs.resolve(&public, base).map_err(End::checkout)?,
     };
-    Ok(Found { origin, key, public, resolved, changes })
+    Ok(Found { origin, key, public, resolved, changes, place: Place::Workspace })
 }
 
 /// An earlier commit under the name that it had then; the branch may have moved on since.

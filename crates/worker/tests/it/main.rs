@@ -8,6 +8,7 @@
     reason = "what a helper cannot do fails its test, and a test looks at the few variants that it is about"
 )]
 
+mod beside;
 mod checkouts;
 mod compartments;
 mod crash;

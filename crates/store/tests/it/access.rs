@@ -345,7 +345,7 @@ pub(crate) async fn what_lies_beside_is_for_those_who_may_run_tasks_there(world:
     };
     let both = [(app.id, Role::Runner), (library.id, Role::Runner)];
     let view = create(on("/app"), &both).await.unwrap();
-    assert_eq!(view.task.request.environment.repositories, [extra.clone()]);
+    assert_eq!(view.task.request.environment.repositories, std::slice::from_ref(&extra));
     for grants in [&both[..1], &[both[0], (library.id, Role::Viewer)]] {
         let refused = create(on("/app"), grants).await;
         assert!(matches!(refused, Err(Error::NotFound { .. })), "{refused:?}");

@@ -63,7 +63,7 @@ impl Page {
                 rest.sent_bytes = rest.sent_bytes.saturating_add(connection.sent_bytes);
                 rest.received_bytes = rest.received_bytes.saturating_add(connection.received_bytes);
             }
-            none => *none = Some(one_of_many(connection)),
+            none => *none = Some(one_of_many(&connection)),
         }
         None
     }
@@ -88,7 +88,7 @@ impl State {
 }
 
 /// What is left to say of one that is told with others.
-fn one_of_many(connection: Connection) -> Connection {
+fn one_of_many(connection: &Connection) -> Connection {
     Connection {
         host: "(others)".to_owned(),
         port: 0,
@@ -96,7 +96,7 @@ fn one_of_many(connection: Connection) -> Connection {
         reason: format!("after {EVENTS_MAX} events of a sandbox they are told together"),
         process: None,
         command_line: None,
-        ..connection
+        ..connection.clone()
     }
 }
 

@@ -99,6 +99,11 @@ async fn commits_of_a_branch_that_was_merged_as_a_whole_are_stood_on_by_nobody()
     repository.write("a", "1\n");
     repository.commit("hide it");
     repository.git(&["checkout", "-q", "main"]);
+    // So many that the branch's commits come before the first one in any order but that of first parents.
+    for n in 0..4 {
+        repository.write("b", &format!("{n}\n"));
+        repository.commit("main moves on");
+    }
     repository.git(&["merge", "-q", "--no-ff", "-m", "merge", "side"]);
     let (merged, _) = saw(&world.run(&of("merged")).await);
     assert_eq!(merged.matches("again").count(), 1, "it stands on the first commit alone: {merged}");

@@ -55,6 +55,8 @@ pub(crate) fn body(
     if facts.is_rootless {
         // It is the user's already.
         host["UsernsMode"] = json!("");
+        // Whoever is called 0 maps that id into a namespace below only with this (user_namespaces(7)); the guest has none.
+        host["CapAdd"] = json!(["SETFCAP"]);
     }
     if let Some(runtime) = runtime {
         host["Runtime"] = json!(runtime);

@@ -63,6 +63,9 @@ pub(crate) struct Info {
     pub(crate) pids_limit: bool,
     pub(crate) cpu_cfs_quota: bool,
     pub(crate) default_runtime: String,
+    cgroup_version: String,
+    /// Podman's word for it.
+    rootless: bool,
     runtimes: std::collections::BTreeMap<String, serde_json::Value>,
     security_options: Vec<String>,
 }
@@ -164,10 +167,21 @@ impl Engine {
                 ),
             ));
         }
-        let info: Info = self.get(&format!("/v{}.{}/info", api.0, api.1)).await?;
+        let mut info: Info = self.get(&format!("/v{}.{}/info", api.0, api.1)).await?;
         let is_podman = version.components.iter().any(|part| part.name.starts_with("Podman"));
         let make = if is_podman { Make::Podman } else { Make::Docker };
-        let is_rootless = info.security_options.iter().any(|option| option.contains("rootless"));
+        let is_rootless =
+            info.rootless || info.security_options.iter().any(|option| option.contains("rootless"));
+        if is_rootless && rustix::process::geteuid().is_root() {
+            return Err(unavailable(
+                format!("an engine of root at {} (that one is rootless)", self.socket().display()),
+                "Run the worker as the engine's own user, or name root's engine: `socket` of [worker.docker]",
+            ));
+        }
+        if is_rootless && info.cgroup_version == "1" {
+            // It tells of what the machine has; only root may set limits there.
+            (info.memory_limit, info.pids_limit, info.cpu_cfs_quota) = (false, false, false);
+        }
         let facts = Facts { make, version: version.version, api, is_rootless, info };
         self.check_runtime(&facts)?;
         Ok(facts)

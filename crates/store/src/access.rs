@@ -7,7 +7,7 @@ use legwork_domain::{
 use sqlx::Row as _;
 
 use crate::audit::{Act, Change};
-use crate::turn_row::{id, number};
+use crate::turn_row::id;
 use crate::{Connection, Error, Row, Store, audit};
 
 /// Longest name of a user or token, in bytes: a line of a list.
@@ -138,23 +138,6 @@ impl Store {
         .await?;
         transaction.commit().await?;
         Ok(known)
-    }
-
-    /// Has workers make anew what they keep of a repository: set-ups, and what was detected.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`].
-    pub async fn reset_repository(&self, repository: RepositoryId, act: &Act) -> Result<(), Error> {
-        let mut transaction = self.audited().await?;
-        let done = sqlx::query("UPDATE repositories SET generation = generation + 1 WHERE id = $1")
-            .bind(repository.to_string())
-            .execute(&mut *transaction)
-            .await?;
-        if done.rows_affected() == 0 {
-            return Err(missing("repository", &repository));
-        }
-        audit::record(&mut transaction, act, Change::of("repository.reset", &repository)).await?;
-        Ok(transaction.commit().await?)
     }
 
     /// A user with the roles that it has.
@@ -326,15 +309,6 @@ async fn by_url(connection: &mut Connection, url: &str) -> Result<Option<Reposit
     let row =
         sqlx::query("SELECT * FROM repositories WHERE url = $1").bind(url).fetch_optional(connection).await?;
     row.as_ref().map(repository).transpose()
-}
-
-/// How often what workers keep of the repository of that name was reset.
-pub(crate) async fn generation(connection: &mut Connection, url: &str) -> Result<u64, Error> {
-    let row = sqlx::query("SELECT generation FROM repositories WHERE url = $1")
-        .bind(url)
-        .fetch_optional(connection)
-        .await?;
-    row.as_ref().map_or(Ok(0), |row| number(row, "generation"))
 }
 
 /// Whether who creates a task may run tasks on all that is laid beside its checkout. One that is foreign is as good as none.

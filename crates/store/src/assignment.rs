@@ -4,7 +4,7 @@ use legwork_domain::{Assignment, Attempt, AttemptId, ContextChange, Event, Event
 
 use crate::budgets::{self, Spenders};
 use crate::turn_row::{TurnRow, json, number};
-use crate::{Connection, Error, Store, access, messages, read};
+use crate::{Connection, Error, Store, generation, messages, read};
 
 /// What a log says to the next worker.
 #[derive(Default)]
@@ -31,7 +31,7 @@ pub(crate) async fn build(
     let attempt = attempt(connection, turn.attempt).await?;
     let Resume { history, mut pins, layers, layers_at, live, saved, saved_at } =
         resume(connection, turn.attempt).await?;
-    pins.generation = access::generation(connection, &task.request.source.repository).await?;
+    pins.generation = generation::of(connection, &task.request.source.repository).await?;
     let messages = messages::to_hear(connection, turn.id).await?;
     let next_item = next_item(connection, turn.attempt).await?;
     Ok(Assignment {

@@ -32,6 +32,7 @@ mod error;
 mod exchange;
 mod follow_up;
 mod fork;
+mod generation;
 mod idempotency;
 mod identities;
 mod lifecycle;

@@ -14,13 +14,21 @@ pub(crate) const OTHER: &str = "LEGWORK_TEST_ENGINE";
 const START_WAIT: Duration = Duration::from_secs(60);
 
 /// Starts the service as a child of process 1 of its namespaces, which collects what Podman leaves. `crun` does not work where
-/// version 2 of control groups lies beside version 1, so there it does not see it.
+/// version 2 of control groups lies beside version 1, so there it does not see it. First a container of Podman's own making: where
+/// it cannot have one either, there is nothing to try.
 const START: &str = r#"
 if [ -d /sys/fs/cgroup/memory ]; then umount /sys/fs/cgroup/unified 2>/dev/null; fi
-podman --root "$1/root" --runroot "$1/run" --tmpdir "$1/tmp" --storage-driver vfs --cgroup-manager cgroupfs \
-    --events-backend none system service -t 0 "unix://$1/socket" &
+set -- "$1" podman --root "$1/root" --runroot "$1/run" --tmpdir "$1/tmp" --storage-driver vfs --cgroup-manager cgroupfs --events-backend none
+place=$1; shift
+mkdir -p "$place/plain/usr"
+for name in bin lib lib64; do ln -s "usr/$name" "$place/plain/$name"; done
+"$@" run --rm --network none --ulimit host --memory 64m -v /usr:/usr:ro --rootfs "$place/plain" true || exit 3
+"$@" system service -t 0 "unix://$place/socket" &
 wait
 "#;
+
+/// What it ends with where Podman itself can have no container.
+const NO_CONTAINERS: i32 = 3;
 
 /// An engine that runs.
 pub(crate) struct Engine {
@@ -41,10 +49,23 @@ impl Engine {
         if let Some(socket) = std::env::var_os(OTHER) {
             return Some(Self { socket: socket.into(), _own: None });
         }
-        if let Err(why) = possible() {
-            eprintln!("SKIPPED: {why}");
-            return None;
+        match possible().and_then(|()| Own::start()) {
+            Ok(own) => Some(Self { socket: own.socket(), _own: Some(own) }),
+            Err(why) => {
+                eprintln!("SKIPPED: {why}");
+                None
+            }
         }
+    }
+
+    pub(crate) fn socket(&self) -> &Path {
+        &self.socket
+    }
+}
+
+impl Own {
+    /// Starts it; the reason, where there are no containers.
+    fn start() -> Result<Self, String> {
         let place = tempfile::tempdir().unwrap();
         let log = std::fs::File::create(place.path().join("log")).unwrap();
         let process = Command::new("setpriv")
@@ -68,30 +89,28 @@ impl Engine {
             .stderr(log)
             .spawn()
             .unwrap();
-        let mut own = Own { process, place };
-        own.wait();
-        Some(Self { socket: own.socket(), _own: Some(own) })
+        let mut own = Self { process, place };
+        own.wait()?;
+        Ok(own)
     }
 
-    pub(crate) fn socket(&self) -> &Path {
-        &self.socket
-    }
-}
-
-impl Own {
     fn socket(&self) -> PathBuf {
         self.place.path().join("socket")
     }
 
-    fn wait(&mut self) {
+    fn wait(&mut self) -> Result<(), String> {
         let until = Instant::now() + START_WAIT;
         while std::os::unix::net::UnixStream::connect(self.socket()).is_err() {
             let log = || std::fs::read_to_string(self.place.path().join("log")).unwrap_or_default();
             let ended = self.process.try_wait().unwrap();
+            if ended.and_then(|status| status.code()) == Some(NO_CONTAINERS) {
+                return Err(format!("Podman itself can have no container here: {}", log()));
+            }
             assert!(ended.is_none(), "podman ended with {ended:?}: {}", log());
             assert!(Instant::now() < until, "podman does not listen: {}", log());
             std::thread::sleep(Duration::from_millis(10));
         }
+        Ok(())
     }
 }
 

@@ -121,10 +121,10 @@ pub(super) async fn what_cannot_be_merged_is_refused_and_leaves_nothing(
     backend: Arc<dyn Backend>,
 ) -> Outcome {
     let dig = "i=0; while [ $i -lt 60 ]; do n=$(printf '%0100d' $i); mkdir $n; cd -P $n || exit 1; i=$((i+1)); done";
-    let deep = above(&backend, "deep", &[], dig).await?;
+    let deep = above(&backend, "deep_dug", &[], dig).await?;
     let refused = backend.merge(&[deep.clone(), deep.clone()]).await.err();
     ensure(matches!(refused, Some(Error::Setup { .. })), || format!("{refused:?}"))?;
-    create(&backend, "deep_after").await?.destroy().await?;
+    create(&backend, "deep_dug_after").await?.destroy().await?;
     let foreign = backend.merge(&[deep, Layer { path: "/etc".into() }]).await.err();
     ensure(matches!(foreign, Some(Error::Invalid(_))), || format!("{foreign:?}"))
 }

@@ -2,7 +2,7 @@
 //! gone when the turn is.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use legwork_domain::{Assignment, HandedSecret, TurnId};
 
@@ -21,14 +21,18 @@ pub(crate) struct Handed {
     pub(crate) begins: bool,
 }
 
-/// All turns'. Clones share it.
-#[derive(Clone, Default)]
-pub(crate) struct Keyring(Arc<Mutex<HashMap<TurnId, Handed>>>);
+/// All turns'.
+pub(crate) type Keyring = Places<Handed>;
+
+/// What belongs to turns. A worker whose lease has lapsed may get the turn again while it still ends what it did under the old one:
+/// each has a place of its own, and the newest holds. Clones share it.
+pub(crate) struct Places<T>(Arc<Mutex<HashMap<TurnId, Vec<Arc<T>>>>>);
 
 /// A turn's place, until this is dropped.
-pub(crate) struct Kept {
-    keyring: Keyring,
+pub(crate) struct Kept<T = Handed> {
+    places: Places<T>,
     turn: TurnId,
+    it: Arc<T>,
 }
 
 impl Keyring {
@@ -42,18 +46,68 @@ impl Keyring {
             compartment: Compartment::of(assignment),
             begins: assignment.pins.commit.is_none(),
         };
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(assignment.turn.id, handed);
-        Kept { keyring: self.clone(), turn: assignment.turn.id }
+        self.put(assignment.turn.id, handed)
     }
 
     /// `None`: the turn is over.
     pub(crate) fn of(&self, turn: TurnId) -> Option<Handed> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&turn).cloned()
+        self.newest(turn).map(Arc::unwrap_or_clone)
     }
 }
 
-impl Drop for Kept {
+impl<T> Places<T> {
+    fn put(&self, turn: TurnId, it: T) -> Kept<T> {
+        let it = Arc::new(it);
+        self.lock().entry(turn).or_default().push(Arc::clone(&it));
+        Kept { places: self.clone(), turn, it }
+    }
+
+    fn newest(&self, turn: TurnId) -> Option<Arc<T>> {
+        self.lock().get(&turn)?.last().cloned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<TurnId, Vec<Arc<T>>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> Clone for Places<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T> Default for Places<T> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<T> Drop for Kept<T> {
     fn drop(&mut self) {
-        self.keyring.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.turn);
+        let mut places = self.places.lock();
+        let Some(of_turn) = places.get_mut(&self.turn) else { return };
+        of_turn.retain(|one| !Arc::ptr_eq(one, &self.it));
+        if of_turn.is_empty() {
+            places.remove(&self.turn);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_that_came_back_outlives_what_was_left_of_it() {
+        let (places, turn) = (Places::default(), TurnId::from_u128(1));
+        let old = places.put(turn, "old");
+        let new = places.put(turn, "new");
+        assert_eq!(places.newest(turn).as_deref(), Some(&"new"));
+        drop(old);
+        assert_eq!(places.newest(turn).as_deref(), Some(&"new"));
+        drop(new);
+        assert_eq!(places.newest(turn), None);
+        assert!(places.lock().is_empty(), "nothing stays");
     }
 }

@@ -255,7 +255,6 @@ impl World {
         repository
     }
 
-    /// Runs a task to its end.
     /// Keeps a team's recipe for the repository, with values for its secrets.
     pub(crate) async fn keep(
         &self,
@@ -274,6 +273,7 @@ impl World {
         environment
     }
 
+    /// Runs a task to its end.
     pub(crate) async fn run(&self, task: &NewTask) -> Run {
         let view = self.client.create_task(task, &format!("{:?}", task.prompt)).await.unwrap();
         self.follow(&view).await

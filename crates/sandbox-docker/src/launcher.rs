@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use hyper::{Method, StatusCode};
@@ -17,6 +17,12 @@ use crate::image::Empty;
 
 /// How long a container that was started may take until its guest is there: milliseconds, but on a machine that is loaded.
 const MEET_WAIT: Duration = Duration::from_secs(30);
+
+/// How long an engine may take to remove a container, or to list what is there meanwhile.
+const SETTLE_WAIT: Duration = Duration::from_secs(20);
+
+/// How long until it is asked again.
+const SETTLE_PAUSE: Duration = Duration::from_millis(50);
 
 /// Starts containers.
 #[derive(Debug)]
@@ -86,7 +92,7 @@ impl Containers {
     async fn list(&self, labels: &[String]) -> Result<Vec<Listed>, Error> {
         let filters = serde_json::json!({ "label": labels }).to_string();
         let path = format!("/containers/json?all=true&filters={}", escaped(&filters));
-        let listed = self.engine.call(Call::new(Method::GET, path)).await?.done("list containers")?;
+        let listed = settled(&self.engine, Method::GET, &path).await?.done("list containers")?;
         serde_json::from_slice(&listed).map_err(|error| failed("list containers", &error.to_string()))
     }
 }
@@ -127,13 +133,26 @@ impl Drop for Container {
     }
 }
 
-/// Ends a container and removes it. One that is gone already, or about to, is no error.
+/// Ends a container and removes it. One that is gone already is no error.
 async fn remove(engine: &Engine, id: &str) -> Result<(), Error> {
-    let call = Call::new(Method::DELETE, format!("/containers/{id}?force=true&v=true"));
-    let answer: Answer = engine.call(call).await?;
+    let answer = settled(engine, Method::DELETE, &format!("/containers/{id}?force=true&v=true")).await?;
     match answer.status {
-        StatusCode::NOT_FOUND | StatusCode::CONFLICT => Ok(()),
+        StatusCode::NOT_FOUND => Ok(()),
         _ => answer.done("remove a container").map(drop),
+    }
+}
+
+/// What an engine answers once no container stands in the way that is just ending: it removes each by itself when its first
+/// process ends, and while it does so refuses what it is asked of that one (Docker by 409, Podman by 500).
+async fn settled(engine: &Engine, method: Method, path: &str) -> Result<Answer, Error> {
+    let until = Instant::now() + SETTLE_WAIT;
+    loop {
+        let answer = engine.call(Call::new(method.clone(), path)).await?;
+        let is_busy = answer.status == StatusCode::CONFLICT || answer.status.is_server_error();
+        if !is_busy || Instant::now() >= until {
+            return Ok(answer);
+        }
+        tokio::time::sleep(SETTLE_PAUSE).await;
     }
 }
 
@@ -199,5 +218,57 @@ impl Containers {
             tracing::warn!(container = %id, error = %left, "a container could not be removed");
         }
         error
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    /// Answers one connection after the other, and tells which call each was.
+    fn engine(
+        answers: &'static [(u16, &'static str)],
+    ) -> (tempfile::TempDir, Engine, std::thread::JoinHandle<Vec<String>>) {
+        let place = tempfile::tempdir().unwrap();
+        let socket = place.path().join("socket");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let heard = std::thread::spawn(move || {
+            let answer = |(status, body): &(u16, &str)| {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut request = [0; 4096];
+                let length = stream.read(&mut request).unwrap();
+                let head = format!("HTTP/1.1 {status} Said\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+                stream.write_all(head.as_bytes()).unwrap();
+                let request = String::from_utf8_lossy(&request[..length]);
+                request.split(" HTTP").next().unwrap_or_default().to_owned()
+            };
+            answers.iter().map(answer).collect()
+        });
+        (place, Engine::new(Settings { socket, runtime: None }), heard)
+    }
+
+    #[tokio::test]
+    async fn a_container_that_is_just_ending_is_waited_for() {
+        let (_place, engine, heard) = engine(&[
+            (200, r#"{"ApiVersion":"1.41"}"#),
+            (200, "{}"),
+            (500, r#"{"message":"container state improper: stopped"}"#),
+            (409, r#"{"message":"removal of container one is already in progress"}"#),
+            (404, r#"{"message":"no such container"}"#),
+        ]);
+        remove(&engine, "one").await.unwrap();
+        let heard = heard.join().unwrap();
+        assert_eq!(heard[2..], ["DELETE /v1.41/containers/one?force=true&v=true"; 3].map(str::to_owned));
+    }
+
+    #[tokio::test]
+    async fn what_an_engine_refuses_for_good_is_told() {
+        let (_place, engine, _) =
+            engine(&[(200, r#"{"ApiVersion":"1.41"}"#), (200, "{}"), (403, r#"{"message":"not you"}"#)]);
+        let Err(Error::Setup { source, .. }) = remove(&engine, "one").await else { panic!("no refusal") };
+        assert_eq!(source.to_string(), "not you (403)");
     }
 }

@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use fastrand::Rng;
 use legwork_domain::{
@@ -15,6 +16,7 @@ use legwork_domain::{
     StreamCheck, TaskId, Timestamp, Transition, TurnId, Usage, Waiting,
 };
 use legwork_store::{Error, Expected, Store};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::machines::wait_ms;
 use crate::world::{LEASE_MS, Place, RULES, World, completed, request, started, updated};
@@ -417,16 +419,16 @@ fn tolerable(answer: &Result<(), Error>) -> bool {
     matches!(answer, Ok(()) | Err(Error::StaleEpoch { .. } | Error::Refused(_) | Error::Gap { .. }))
 }
 
-/// The seeds of the `nth` test: 250 where `CI` is set, else 10, which is a second.
-fn seeds(nth: u64) -> Range<u64> {
-    let share = if std::env::var_os("CI").is_some() { 250 } else { 10 };
+/// The seeds of a test: so many thousands where `CI` is set, else a few, which is seconds.
+fn seeds(all: Range<u64>) -> Range<u64> {
     match std::env::var("LEGWORK_SEED") {
         Ok(seed) => seed.parse().map(|seed: u64| seed..seed + 1).unwrap(),
-        Err(_) => nth * share..(nth + 1) * share,
+        Err(_) if std::env::var_os("CI").is_some() => all,
+        Err(_) => all.start..all.start + (all.end - all.start).div_ceil(25),
     }
 }
 
-fn play(place: Place, seeds: Range<u64>) {
+fn play(place: Place, seeds: impl Iterator<Item = u64>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         // One database for all: each history ends with nothing left to do.
@@ -444,28 +446,32 @@ fn play(place: Place, seeds: Range<u64>) {
     });
 }
 
-macro_rules! histories {
-    ($($name:ident = $n:literal;)*) => {$(
-        #[test]
-        fn $name() {
-            play(Place::sqlite_in_memory(), seeds($n));
-        }
-    )*};
+/// Keeps this thread, and those that it starts, on the `nth` of the processors that it may use.
+fn stay_on(nth: usize) {
+    let own = sched_getaffinity(None).unwrap();
+    let mut one = CpuSet::new();
+    one.set((0..CpuSet::MAX_CPU).filter(|cpu| own.is_set(*cpu)).cycle().nth(nth).unwrap());
+    sched_setaffinity(None, &one).unwrap();
 }
 
-// Eight, so that they run beside each other on all processors.
-histories! {
-    the_first_histories = 0;
-    the_second_histories = 1;
-    the_third_histories = 2;
-    the_fourth_histories = 3;
-    the_fifth_histories = 4;
-    the_sixth_histories = 5;
-    the_seventh_histories = 6;
-    the_eighth_histories = 7;
+/// On each processor a part of them: a query goes from thread to thread, which on one processor costs half.
+#[test]
+fn histories_on_a_file() {
+    let seeds = seeds(0..2000);
+    let next = AtomicU64::new(seeds.start);
+    let threads = std::thread::available_parallelism().unwrap().get();
+    std::thread::scope(|scope| {
+        for nth in 0..threads {
+            let claimed = || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|seed| *seed < seeds.end);
+            scope.spawn(move || {
+                stay_on(nth);
+                play(Place::sqlite_in_memory(), std::iter::from_fn(claimed));
+            });
+        }
+    });
 }
 
 #[test]
 fn histories_over_postgres() {
-    play(Place::postgres(), seeds(8));
+    play(Place::postgres(), seeds(2000..2250));
 }

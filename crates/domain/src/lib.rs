@@ -10,6 +10,7 @@ mod audit;
 mod budget;
 mod check;
 mod day;
+mod ended;
 mod environment;
 mod event;
 mod evidence;
@@ -47,6 +48,7 @@ pub use budget::{
 };
 pub use check::{Check, CheckOrigin, CheckRun, Judgement, Verdict};
 pub use day::Day;
+pub use ended::{Ended, Failure, Outcome};
 pub use environment::{
     APPROVE_BYTES_MAX, APPROVE_MAX, Audience, DEFAULT_ENVIRONMENT, Environment, EnvironmentDraft,
     EnvironmentList, Resources, StoredEnvironment,
@@ -82,7 +84,7 @@ pub use task::{
     Source, Task, Trust, title_of,
 };
 pub use time::Timestamp;
-pub use turn::{Ended, Failure, Lease, Outcome, Refused, State, TRIES_MAX, Transition, Turn, Waiting};
+pub use turn::{Lease, Refused, State, TRIES_MAX, Transition, Turn, Waiting};
 pub use view::{Artifact, ArtifactList, AttemptView, Problem, SecretAt, TaskView};
 pub use webhook::{
     Delivery, DeliveryList, DeliveryState, Links, Subject, Tidings, Topic, WEBHOOK_OVERLAP_MS_MAX,

@@ -1,4 +1,5 @@
-//! What a sandbox costs, as ratios taken in one run: `cargo run --release -p legwork-sandbox --example bench_sandbox`.
+//! What a sandbox costs, as ratios taken in one run: `cargo run --release -p legwork-sandbox --example bench_sandbox`
+//! (with `-- neighbours` only what a neighbour costs).
 //!
 //! Measured against the least that could be done (a process in the same namespaces, cloned and executed by hand), and
 //! against `unshare`, `bwrap` and `docker run` where they can be run. Rounds alternate, so that a busy machine disturbs all alike.
@@ -68,6 +69,9 @@ async fn measure() -> Outcome<()> {
     let state = tempfile::tempdir()?;
     let local: Arc<dyn Backend> =
         Arc::new(local::open(Options { state: state.path().into(), guest: "/proc/self/exe".into() })?);
+    if std::env::args().nth(1).is_some_and(|part| part == "neighbours") {
+        return neighbours::measure(&local).await;
+    }
     compare(&local).await?;
     processor(&local).await?;
     in_one_sandbox(&local).await?;

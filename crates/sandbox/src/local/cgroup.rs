@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::fairness::{Meter, Weights};
 use crate::host::Step;
 use crate::protocol::RESERVED_PROCESSES;
 use crate::{Error, Limits};
@@ -14,8 +15,8 @@ use crate::{Error, Limits};
 /// Groups are named so, to be told from others' below the same parent.
 const PREFIX: &str = "legwork-";
 
-/// The version-1 controllers that we set.
-const CONTROLLERS: [&str; 3] = ["memory", "pids", "cpu"];
+/// The version-1 controllers that we set, or read.
+const CONTROLLERS: [&str; 4] = ["memory", "pids", "cpu", "cpuacct"];
 
 /// What stands in a controller's place for the one tree of version 2.
 const UNIFIED: &str = "unified";
@@ -48,8 +49,14 @@ impl Control {
         if let Some(parent) = v2_parent(&own, &mounts) {
             return Self::V2(parent);
         }
-        let parents: Vec<_> =
-            CONTROLLERS.iter().filter_map(|name| Some((*name, v1_parent(&own, &mounts, name)?))).collect();
+        let mut parents: Vec<(_, PathBuf)> = Vec::new();
+        for name in CONTROLLERS {
+            // Two controllers may be one tree.
+            let parent = v1_parent(&own, &mounts, name);
+            parents.extend(
+                parent.filter(|new| parents.iter().all(|(_, known)| known != new)).map(|new| (name, new)),
+            );
+        }
         if parents.is_empty() { Self::Absent } else { Self::V1(parents) }
     }
 
@@ -64,10 +71,7 @@ impl Control {
 
     /// Makes the group of a sandbox and sets its limits. `None` where there are no groups.
     pub(super) fn create(&self, label: &str, limits: &Limits) -> Result<Option<Cgroup>, Error> {
-        // A group without a limit would only cost: a processor group makes the whole sandbox one task to the scheduler.
-        let mut places = self.places(label);
-        places.retain(|(controller, _)| !settings(controller, limits).is_empty());
-        let group = Cgroup { places };
+        let group = self.of(label);
         if group.places.is_empty() {
             return Ok(None);
         }
@@ -126,6 +130,30 @@ impl Cgroup {
     pub(super) fn doors(&self) -> Vec<PathBuf> {
         let door = |kind: &str| if kind == UNIFIED { "cgroup.procs" } else { "tasks" };
         self.places.iter().map(|(kind, place)| place.join(door(kind))).collect()
+    }
+
+    /// Where it is read how much of the processors the group uses, and its weight set. `None` where that cannot be.
+    pub(super) fn meter(&self) -> Option<Meter> {
+        let place = |wanted: &str| {
+            self.places.iter().find(|(kind, _)| *kind == wanted).map(|(_, place)| place.as_path())
+        };
+        if let Some(place) = place(UNIFIED) {
+            let stat = place.join("cpu.stat");
+            let weights = Weights { full: 100, yields: 3 };
+            return Some(Meter {
+                usage: stat.clone(),
+                throttled: stat,
+                weight: place.join("cpu.weight"),
+                weights,
+            });
+        }
+        let processors = place("cpu")?;
+        Some(Meter {
+            usage: place("cpuacct").unwrap_or(processors).join("cpuacct.usage"),
+            throttled: processors.join("cpu.stat"),
+            weight: processors.join("cpu.shares"),
+            weights: Weights { full: 1024, yields: 32 },
+        })
     }
 
     /// Removes the group once it is empty. What does not become empty is left to `reap`.
@@ -263,6 +291,20 @@ mod tests {
             text(UNIFIED),
             "memory.max=4096 memory.swap.max=0 memory.oom.group=0 pids.max=19 cpu.max=150000 100000"
         );
+    }
+
+    #[test]
+    fn a_groups_use_of_processors_can_be_read() {
+        let control = Control::find();
+        let has_processors = control.limits("cpu");
+        let group =
+            control.create(&format!("test-meter-{}", std::process::id()), &Limits::default()).unwrap();
+        let read = group
+            .as_ref()
+            .and_then(Cgroup::meter)
+            .map(|meter| (meter.read().is_some(), meter.weight.exists()));
+        group.iter().for_each(Cgroup::remove);
+        assert_eq!(read, has_processors.then_some((true, true)));
     }
 
     #[test]

@@ -8,12 +8,13 @@ use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 
 use super::cgroup::{Cgroup, Control};
+use super::fairness::Fairness;
 use super::zygote::Zygote;
 use crate::Error;
 use crate::host::{Berth, Launched, Launcher, Step, blocking, end, inner_ids, is_abandoned, text};
@@ -23,6 +24,7 @@ use crate::protocol::Birth;
 #[derive(Debug)]
 pub(super) struct Clones {
     control: Control,
+    fairness: Arc<Fairness>,
     jobs: mpsc::Sender<Job>,
 }
 
@@ -41,7 +43,7 @@ impl Clones {
             .name("sandbox-launch".to_owned())
             .spawn(work)
             .step("start the launch thread")?;
-        Ok(Self { control: Control::find(), jobs })
+        Ok(Self { control: Control::find(), fairness: Fairness::new(), jobs })
     }
 }
 
@@ -57,10 +59,10 @@ impl Launcher for Clones {
 
     async fn launch(&self, berth: Berth) -> Result<Launched, Error> {
         let (answer, launched) = oneshot::channel();
-        let control = self.control.clone();
+        let (control, fairness) = (self.control.clone(), Arc::clone(&self.fairness));
         let job = move |zygote: &mut Zygote| {
             // Only a runtime that ends leaves the result here.
-            if let Err(Ok(unwanted)) = answer.send(start(&control, zygote, &berth)) {
+            if let Err(Ok(unwanted)) = answer.send(start(&control, &fairness, zygote, &berth)) {
                 let _ = end(&unwanted.init);
                 (unwanted.after)();
             }
@@ -90,13 +92,23 @@ impl Launcher for Clones {
 }
 
 /// The zygote clones, if it has not yet, while we make what the guest will need.
-fn start(control: &Control, zygote: &mut Zygote, berth: &Berth) -> Result<Launched, Error> {
+fn start(
+    control: &Control,
+    fairness: &Arc<Fairness>,
+    zygote: &mut Zygote,
+    berth: &Berth,
+) -> Result<Launched, Error> {
     let socket = zygote.order()?;
     let furnished = furnish(control, berth, &socket);
     match (furnished, zygote.born()) {
         (Ok(cgroup), Ok((guest, init))) => {
             berth.note_init(guest);
-            Ok(Launched { init, guest, socket, after: Box::new(move || remove(cgroup.as_ref())) })
+            let member = cgroup.as_ref().and_then(Cgroup::meter).map(|meter| fairness.join(meter));
+            let after = move || {
+                drop(member);
+                remove(cgroup.as_ref());
+            };
+            Ok(Launched { init, guest, socket, after: Box::new(after) })
         }
         (Ok(cgroup), Err(error)) => {
             remove(cgroup.as_ref());

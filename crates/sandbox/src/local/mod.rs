@@ -3,6 +3,7 @@
 //! One process is cloned for each sandbox (see `guest`), as a child of the worker, and put into a control group of its own.
 
 mod cgroup;
+mod fairness;
 mod launch;
 mod zygote;
 

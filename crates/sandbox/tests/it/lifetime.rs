@@ -1,12 +1,12 @@
 //! What is left when things end in other ways than by `destroy`.
 
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use legwork_sandbox::local::{self, Options};
-use legwork_sandbox::{Backend, IfLost, Layer, Spec};
+use legwork_sandbox::{Backend, IfLost, Layer, Limits, Spec};
 
 use crate::world::{World, command, guest, sh, spec};
 
@@ -51,6 +51,51 @@ fn groups_of(text: &str) -> usize {
     let trees = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
     let groups = trees.flat_map(|tree| std::fs::read_dir(tree.path()).into_iter().flatten().flatten());
     groups.filter(|group| group.file_name().to_string_lossy().contains(&text)).count()
+}
+
+/// What the group of this process's processor time weighs. `None` where sandboxes have no such group.
+fn weight_beside(text: &str) -> Option<String> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let is_it = |directory: &PathBuf| {
+        let line = std::fs::read(directory.join("cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).replace('\0', " ").starts_with(text)
+    };
+    let process = entries.map(|entry| entry.path()).find(is_it).unwrap();
+    let groups = std::fs::read_to_string(process.join("cgroup")).unwrap();
+    let file = groups.lines().filter(|line| line.contains("/legwork-")).find_map(|line| {
+        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+        let unified = || Path::new("/sys/fs/cgroup").join(&path[1..]).join("cpu.weight");
+        let version_1 = || Path::new("/sys/fs/cgroup").join(controllers).join(&path[1..]).join("cpu.shares");
+        let is_processors = controllers.split(',').any(|name| name == "cpu");
+        if controllers.is_empty() { Some(unified()) } else { is_processors.then(version_1) }
+    })?;
+    Some(std::fs::read_to_string(file).unwrap().trim().to_owned())
+}
+
+#[tokio::test]
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+async fn who_wants_more_processors_than_it_may_have_yields_until_it_has_ended() {
+    let world = World::new();
+    // A quota makes it certain on a loaded machine too, where nobody gets more than an even part.
+    let limits = Limits { cpu_millis: 200, ..spec("busy").limits };
+    let busy = world.backend.create(Spec { limits, ..spec("busy") }).await.unwrap();
+    let quiet = world.backend.create(spec("quiet")).await.unwrap();
+    let (lit, calm) = (format!("sleep 88{}", std::process::id()), format!("sleep 66{}", std::process::id()));
+    for (sandbox, number) in [(&busy, &lit), (&quiet, &calm)] {
+        sh(sandbox, &format!("setsid {number} >/dev/null 2>&1 & true")).await;
+        eventually("a process to look by", || processes_with(number) == 1);
+    }
+    let Some(full) = weight_beside(&calm) else {
+        eprintln!("SKIPPED: sandboxes have no control groups for processors here");
+        return;
+    };
+    assert_eq!(weight_beside(&lit).unwrap(), full);
+    let loops = "i=0; while [ $i -lt 32 ]; do (while :; do :; done) & i=$((i+1)); done; wait";
+    let burns = busy.exec(command(&["sh", "-c", loops])).await.unwrap();
+    eventually("yields", || weight_beside(&lit).unwrap() != full);
+    assert_eq!(weight_beside(&calm).unwrap(), full);
+    burns.signal(9).await.unwrap();
+    eventually("recovers", || weight_beside(&lit).unwrap() == full);
 }
 
 #[tokio::test]

@@ -73,7 +73,6 @@ fn weight_beside(text: &str) -> Option<String> {
 }
 
 #[tokio::test]
-#[expect(clippy::print_stderr, reason = "a skipped test says so")]
 async fn who_wants_more_processors_than_it_may_have_yields_until_it_has_ended() {
     let world = World::new();
     // A quota makes it certain on a loaded machine too, where nobody gets more than an even part.

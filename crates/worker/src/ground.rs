@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use legwork_agent::{Brief, Files};
-use legwork_domain::{Environment, EventKind, Failure, Kind, LaidRepository, Level, Phase, Pins, Saved};
+use legwork_domain::{
+    Environment, EventKind, Failure, Kind, LaidRepository, Level, LocalChanges, Phase, Pins, Saved,
+};
 use legwork_environment::Detected;
 use legwork_git::checkout::REPOSITORIES;
 use legwork_sandbox::{Access, IfLost, LAYERS_MAX, Layer, Sandbox};
@@ -122,8 +124,12 @@ impl Turn {
         let request = &self.assignment.task.request;
         let said = recipe::complete(&request.environment, checkout.recipe.as_deref());
         let mut environment = said.map_err(|why| {
-            let sentence =
+            let mut sentence =
                 format!("{why} The agent was not started; mend it or name checks and set-up with the task.");
+            let source = &request.source;
+            if source.repository.starts_with('/') && source.local_changes == LocalChanges::Leave {
+                sentence.push_str(" What is not committed counts with --include-changes.");
+            }
             End::failed(Failure::Setup, sentence)
         })?;
         if request.kind == Kind::Ask || !recipe::says_nothing(&environment) {

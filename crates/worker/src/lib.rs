@@ -60,6 +60,7 @@ use roll::Roll;
 pub use compartment::mirror_of;
 pub use network::{Network, ToolConfig};
 pub use open::{ENVIRONMENT, Opening, open};
+pub use recipe::{PATH as RECIPE, check as check_recipe};
 pub use remotes::{Reach, Remotes};
 pub use shelf::Keep;
 

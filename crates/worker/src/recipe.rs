@@ -11,7 +11,17 @@ use legwork_environment::Detected;
 use serde::Deserialize;
 
 /// Where it stands in a repository.
-pub(crate) const PATH: &str = ".legwork/environment.toml";
+pub const PATH: &str = ".legwork/environment.toml";
+
+/// What a repository may not say of itself, and why. The team's stored recipe may say each.
+const REFUSED: [(&str, &str); 6] = [
+    ("repositories", "what is laid beside a checkout is fetched with the operator's rights"),
+    ("network", "whoever pushes could let out what a task sees"),
+    ("setup_network", "whoever pushes could let out what a set-up sees"),
+    ("secrets", "whoever pushes could have them used for what is not theirs"),
+    ("approve", "whoever pushes could have less asked for"),
+    ("resources", "whoever pushes could take the machine from others"),
+];
 
 /// Most checks of one repository; each costs two sandboxes.
 const CHECKS_MAX: usize = 32;
@@ -32,8 +42,6 @@ struct Recipe {
     workdir: Option<String>,
     variables: BTreeMap<String, String>,
     checks: BTreeMap<String, String>,
-    /// Refused, with a sentence: what is laid beside a checkout is fetched with the operator's rights.
-    repositories: Option<toml::Value>,
 }
 
 /// The environment of a turn: the request's, completed by the repository's recipe. Set-up and checks of the repository
@@ -71,6 +79,14 @@ pub(crate) fn complete(request: &Environment, recipe: Option<&[u8]>) -> Result<E
     Ok(environment)
 }
 
+/// What is wrong with a repository's recipe, in one sentence, as a task would say it.
+///
+/// # Errors
+/// That sentence.
+pub fn check(recipe: &[u8]) -> Result<(), String> {
+    complete(&Environment::default(), Some(recipe)).map(drop)
+}
+
 /// Whether neither request nor repository say how the sandbox is set up and checked. An empty set-up says that there is none.
 pub(crate) fn says_nothing(environment: &Environment) -> bool {
     environment.setup.is_none() && environment.checks.is_empty()
@@ -92,13 +108,14 @@ fn read(recipe: &[u8]) -> Result<Recipe, String> {
         return Err(format!("{PATH} is larger than {} bytes.", legwork_git::checkout::RECIPE_BYTES_MAX));
     }
     let text = std::str::from_utf8(recipe).map_err(|_| format!("{PATH} is not UTF-8 text."))?;
-    let recipe: Recipe = toml::from_str(text)
-        .map_err(|error| format!("{PATH} cannot be used: {}", cut(&error.to_string())))?;
-    if recipe.repositories.is_some() {
+    let unreadable = |error: &toml::de::Error| format!("{PATH} cannot be used: {}.", complaint(text, error));
+    let said: toml::Table = toml::from_str(text).map_err(|error| unreadable(&error))?;
+    if let Some((field, why)) = REFUSED.iter().find(|(field, _)| said.contains_key(*field)) {
         return Err(format!(
-            "{PATH} names repositories beside the checkout, which a commit may not: whoever pushes could have fetched what is not theirs to see. The team's stored recipe may: legwork env set default."
+            "{PATH} has `{field}`, which a commit may not say: {why}. The team's stored recipe may: legwork env set default."
         ));
     }
+    let recipe: Recipe = toml::from_str(text).map_err(|error| unreadable(&error))?;
     if recipe.checks.len() > CHECKS_MAX {
         return Err(format!("{PATH} declares {} checks; at most {CHECKS_MAX} are run.", recipe.checks.len()));
     }
@@ -116,10 +133,13 @@ fn read(recipe: &[u8]) -> Result<Recipe, String> {
     }
 }
 
-/// The parser quotes the line that it stumbled over, which may be all of the file.
-fn cut(text: &str) -> String {
+/// What the parser says in one line: it would draw the place, which may be all of the file.
+fn complaint(text: &str, error: &toml::de::Error) -> String {
     const CHARS_MAX: usize = 1000;
-    text.trim_end().chars().take(CHARS_MAX).collect()
+    let at = error.span().map_or(0, |span| span.start.min(text.len()));
+    let line = 1 + text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count();
+    let message = error.message().lines().collect::<Vec<_>>().join(", ");
+    format!("line {line}: {message}").chars().take(CHARS_MAX).collect()
 }
 
 fn is_variable(name: &str, value: &str) -> bool {
@@ -175,5 +195,21 @@ mod tests {
         assert!(complete(&Environment::default(), Some(&[0xff])).is_err());
         assert!(complete(&Environment::default(), Some(&vec![b'#'; 70_000])).is_err());
         assert!(completed("").is_ok());
+    }
+
+    #[test]
+    fn a_refusal_names_the_line_or_who_may_say_it() {
+        let sentence = |text: &str| completed(text).unwrap_err();
+        assert_eq!(
+            sentence("setup = 'x'\npasckages = ['y']\n").split(", expected").next().unwrap(),
+            ".legwork/environment.toml cannot be used: line 2: unknown field `pasckages`"
+        );
+        assert!(sentence("[setup").contains("line 1: "), "{}", sentence("[setup"));
+        for (field, _) in REFUSED {
+            let told = sentence(&format!("[{field}]\nx = 1"));
+            assert!(told.contains(field) && told.contains("legwork env set default"), "{told}");
+        }
+        let long = sentence(&format!("'{}' = 1", "x".repeat(50_000)));
+        assert!(long.len() < 1200 && !long.contains('\n'), "{long}");
     }
 }

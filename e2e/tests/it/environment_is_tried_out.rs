@@ -89,3 +89,23 @@ fn it_is_shown_who_said_what() {
     let reset = world.legwork_says(&["env", "reset"]);
     assert!(reset.exits(0).stdout.contains("are forgotten"), "{}", reset.stdout);
 }
+
+#[test]
+fn a_recipe_that_cannot_be_used_is_shown_as_a_task_would_say_it() {
+    let world = World::new();
+    let repo = project(&world, "42\n");
+    let at = repo.path().to_str().unwrap();
+    let recipe = repo.path().join(".legwork/environment.toml");
+    std::fs::create_dir_all(recipe.parent().unwrap()).unwrap();
+    std::fs::write(&recipe, "setup = 'true'\npasckages = ['x']\n").unwrap();
+    let shown = world.legwork_says(&["env", "show", "--repo", at]);
+    assert!(shown.exits(2).stderr.contains("line 2: unknown field `pasckages`"), "{}", shown.stderr);
+    repo.commit("as it is");
+    std::fs::write(&recipe, "network = 'all'\n").unwrap();
+    let tried = world.legwork_says(&["env", "test", "--repo", at]);
+    let said = format!("{}{}", tried.exits(1).stdout, tried.stderr);
+    assert!(said.contains("line 2: unknown field") && said.contains("--include-changes"), "{said}");
+    let tried = world.legwork_says(&["env", "test", "--include-changes", "--repo", at]);
+    let said = format!("{}{}", tried.exits(1).stdout, tried.stderr);
+    assert!(said.contains("has `network`, which a commit may not say"), "{said}");
+}

@@ -4,17 +4,15 @@ use std::path::Path;
 
 use legwork_domain::{DEFAULT_ENVIRONMENT, Environment};
 use legwork_environment::Detected;
+use legwork_worker::{RECIPE, check_recipe};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::files;
 use crate::call::Call;
-use crate::exit::Exit;
+use crate::exit::{Exit, Trouble};
 use crate::text::{ACCENT, BOLD, DIM, Line, PLAIN, WARN};
 use crate::{people, repository};
-
-/// Where a repository states its environment.
-const RECIPE: &str = ".legwork/environment.toml";
 
 /// Fields of which every source adds its own; of all else the first source holds.
 const JOINED: [&str; 3] = ["variables", "toolchains", "approve"];
@@ -41,7 +39,7 @@ struct Field {
 /// Runs the verb.
 ///
 /// # Errors
-/// If there is no such repository.
+/// If there is no such repository, or what it says of itself cannot be used.
 pub(super) async fn run(repo: Option<&str>, call: &Call<'_>) -> anyhow::Result<Exit> {
     let located = repository::locate(repo)?;
     let mut sources = stored(&located.name, call).await?;
@@ -51,7 +49,7 @@ pub(super) async fn run(repo: Option<&str>, call: &Call<'_>) -> anyhow::Result<E
             "What the repository itself says is known once it is checked out: legwork env test".to_owned(),
         );
     } else {
-        let says_nothing = of_files(Path::new(&located.name), &mut sources, &mut remarks);
+        let says_nothing = of_files(Path::new(&located.name), &mut sources, &mut remarks)?;
         if says_nothing {
             remarks.push("Nobody says how it is set up or checked, so what was detected is used.".to_owned());
         }
@@ -79,12 +77,12 @@ async fn stored(name: &str, call: &Call<'_>) -> anyhow::Result<Vec<Source>> {
 }
 
 /// What the files say: the repository's own, and where nobody says how it is set up or checked what was detected.
-fn of_files(root: &Path, sources: &mut Vec<Source>, remarks: &mut Vec<String>) -> bool {
-    if let Ok(text) = std::fs::read_to_string(root.join(RECIPE)) {
-        match toml::from_str::<toml::Table>(&text).ok().and_then(|table| serde_json::to_value(table).ok()) {
-            Some(says) => sources.push(Source { who: RECIPE.to_owned(), says }),
-            None => remarks.push(format!("{RECIPE} is no TOML; a task would end with a sentence on it.")),
-        }
+///
+/// # Errors
+/// If the repository's own cannot be used.
+fn of_files(root: &Path, sources: &mut Vec<Source>, remarks: &mut Vec<String>) -> anyhow::Result<bool> {
+    if let Some(says) = of_recipe(root)? {
+        sources.push(Source { who: RECIPE.to_owned(), says });
     }
     let said = |field: &str| sources.iter().any(|source| is_said(source.says.get(field)));
     let says_nothing = !said("setup") && !said("checks");
@@ -95,7 +93,23 @@ fn of_files(root: &Path, sources: &mut Vec<Source>, remarks: &mut Vec<String>) -
     } else if !detected.is_empty() {
         remarks.push("What was detected is not used, since somebody says how it is set up or checked: legwork env detect".to_owned());
     }
-    says_nothing && !detected.is_empty()
+    Ok(says_nothing && !detected.is_empty())
+}
+
+/// What the repository's recipe says, as it lies there.
+fn of_recipe(root: &Path) -> anyhow::Result<Option<Value>> {
+    let text = match std::fs::read(root.join(RECIPE)) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => {
+            let what = format!("{RECIPE} cannot be read: {error}.");
+            return Err(Trouble::usage(what, "Make it a file that you can read.").into());
+        }
+    };
+    let mend = "Mend it there; its fields are in docs/environment.md. A task would end with that sentence.";
+    check_recipe(&text).map_err(|why| Trouble::usage(why, mend))?;
+    let table: toml::Table = toml::from_slice(&text)?;
+    Ok(Some(serde_json::to_value(table)?))
 }
 
 fn from(detected: &Detected) -> String {

@@ -14,8 +14,8 @@ const SHELL: &str =
     "if command -v bash >/dev/null 2>&1; then exec bash -c \"$2$1\"; else exec sh -c \"$1\"; fi";
 
 /// What bash does first in a set-up: it notes each command that fails, so that the one that ended the script can be named.
-/// A line of its own; line numbers are those of the script plus one. It notes at the end too, for a script that calls `exit`.
-const TRACE: &str = "legwork_failed() { printf '%s\\n%s\\n%s\\n' \"$1\" \"$2\" \"$3\" > /tmp/.legwork-failed; } 2>/dev/null; set -E; trap 'legwork_failed \"$?\" \"$LINENO\" \"$BASH_COMMAND\"' ERR\n";
+/// A line of its own; line numbers are those of the script plus one. It forgets an earlier script's, and notes at the end too, for a script that calls `exit`.
+const TRACE: &str = "{ : > /tmp/.legwork-failed; } 2>/dev/null; legwork_failed() { printf '%s\\n%s\\n%s\\n' \"$1\" \"$2\" \"$3\" > /tmp/.legwork-failed; } 2>/dev/null; set -E; trap 'legwork_failed \"$?\" \"$LINENO\" \"$BASH_COMMAND\"' ERR\n";
 
 /// Where it notes them.
 const TRACED: &str = "/tmp/.legwork-failed";
@@ -30,6 +30,15 @@ pub(crate) struct FailedCommand {
     pub(crate) command: String,
     /// Its line there, from 1.
     pub(crate) line: u32,
+    /// What it ended with.
+    pub(crate) code: u32,
+}
+
+impl FailedCommand {
+    /// Whether there was no such program, or none that can be run (POSIX shell, 2.8.2).
+    pub(crate) const fn was_missing(&self) -> bool {
+        matches!(self.code, 126 | 127)
+    }
 }
 
 /// Reads the note. What it says is hostile and for people only.
@@ -37,9 +46,9 @@ pub(crate) async fn failed(sandbox: &dyn Sandbox) -> Option<FailedCommand> {
     let file = sandbox.read(TRACED.as_ref(), TRACED_BYTES_MAX).await.ok()?;
     let text = String::from_utf8_lossy(&file.contents).into_owned();
     let mut lines = text.lines();
-    let (_, line) = (lines.next()?, lines.next()?.parse::<u32>().ok()?);
+    let (code, line) = (lines.next()?.parse().ok()?, lines.next()?.parse::<u32>().ok()?);
     let command = lines.collect::<Vec<_>>().join(" ");
-    Some(FailedCommand { command: command.trim().to_owned(), line: line.saturating_sub(1).max(1) })
+    Some(FailedCommand { command: command.trim().to_owned(), line: line.saturating_sub(1).max(1), code })
         .filter(|failed| !failed.command.is_empty())
 }
 

@@ -277,6 +277,10 @@ impl Wanted<'_> {
                 failed = Some((words, last));
                 break;
             }
+            let survived = command::failed(sandbox.as_ref()).await.filter(FailedCommand::was_missing);
+            if let Some(text) = survived.map(|missing| went_on(step.what, &missing)) {
+                timeline.notice(Level::Warning, text).await;
+            }
         }
         let frozen = match (sandbox.snapshot().await, &failed) {
             (Ok(frozen), _) => frozen,
@@ -299,6 +303,14 @@ impl Wanted<'_> {
 
 fn fault((words, mend): (String, Option<String>), item: ItemId, left: Stack) -> SetUp {
     SetUp::Failed(Box::new(Fault { words, mend, item, left }))
+}
+
+/// A shell goes on after a program that is not there, and what is missing shows much later.
+fn went_on(what: &str, missing: &FailedCommand) -> String {
+    let (at, code) = (place(missing), missing.code);
+    format!(
+        "{what} ended well, but went on{at}, which could not be run (exit code {code}). With `set -e` at its top it ends there."
+    )
 }
 
 /// What happened and why, and what mends it.

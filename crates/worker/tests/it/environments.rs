@@ -54,6 +54,17 @@ async fn a_set_up_that_fails_names_its_line_and_keeps_its_files() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_set_up_that_goes_on_without_a_program_says_so() {
+    let world = World::new().await;
+    let repository = world.repository(&[("a", "a\n")]);
+    let mut task = prepare(&world, &repository);
+    task.environment.setup = Some("echo one\nno-such-tool --version\nfalse || echo on\n".into());
+    let run = world.run(&task).await;
+    assert_eq!(run.ended.outcome, Outcome::NoChange, "{}", run.ended.sentence);
+    assert!(run.notices().contains("went on at line 2, `no-such-tool --version`"), "{}", run.notices());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_set_up_that_takes_too_long_says_so() {
     let world = World::new().await;
     let repository = world.repository(&[("a", "a\n")]);

@@ -18,6 +18,8 @@ pub struct Program {
     pub process: String,
     /// Its command line.
     pub command_line: String,
+    /// Which of a sandbox's commands it belongs to, if that is known: a number that means something to the sandbox's holder.
+    pub command: Option<u32>,
 }
 
 /// How something left, or was to leave.

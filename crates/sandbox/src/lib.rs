@@ -145,12 +145,18 @@ pub struct Terminal {
     pub columns: u16,
 }
 
+/// One command of a sandbox: the number of its first process inside, which its session bears too. While anything of the session
+/// is left, no other command has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CommandId(pub u32);
+
 /// A running command: what it says, and the ways to speak to it.
 ///
 /// `next` yields [`Output`] in order of arrival and ends after [`Output::Exited`]. A reader that is slow slows the
 /// command, never the memory.
 #[derive(Debug)]
 pub struct Process {
+    id: Option<CommandId>,
     /// From the backend.
     output: mpsc::Receiver<Output>,
     /// To the backend; it ends the command when this is dropped.
@@ -161,7 +167,20 @@ impl Process {
     /// For backends: the two ends of a command.
     #[must_use]
     pub fn new(output: mpsc::Receiver<Output>, control: mpsc::Sender<Control>) -> Self {
-        Self { output, control }
+        Self { id: None, output, control }
+    }
+
+    /// For backends: the same, with what its programs are known by at the doors.
+    #[must_use]
+    pub const fn with_id(mut self, id: Option<CommandId>) -> Self {
+        self.id = id;
+        self
+    }
+
+    /// What its programs are known by at the doors: see [`Caller::command`].
+    #[must_use]
+    pub const fn id(&self) -> Option<CommandId> {
+        self.id
     }
 
     /// Its two ends, for who stands between the command and its reader.

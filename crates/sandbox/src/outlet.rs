@@ -11,6 +11,8 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::CommandId;
+
 /// Where programs that know proxies find one: a port that nothing inside may take, for it is below 1024.
 pub const PROXY: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 801);
 
@@ -97,4 +99,7 @@ pub struct Caller {
     pub process: String,
     /// Its arguments, separated by spaces, at most 500 bytes, without control characters.
     pub command_line: String,
+    /// The command that it belongs to. It may have ended; `None` where it could not be seen. A program that has left its
+    /// command's session and outlived the command has a number that no command has.
+    pub command: Option<CommandId>,
 }

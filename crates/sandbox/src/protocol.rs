@@ -79,8 +79,8 @@ pub(crate) enum Reply {
     Failed(String, i32),
     /// The machine is ready. Its doors, if it has any, come with it: five sockets, in the order of `guest/doors.rs`.
     Ready,
-    /// The command runs.
-    Started(Id),
+    /// The command runs, as the process of this number inside.
+    Started(Id, u32),
     /// The command could not be started.
     Refused(Id, String),
     /// What it says.

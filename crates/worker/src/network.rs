@@ -4,6 +4,7 @@
 //! once instead of after a time-out.
 
 mod guarded;
+mod lines;
 mod policy;
 mod receipts;
 mod routes;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use legwork_agent::Timeline;
 use legwork_domain::{Environment, HandedSecret, NetworkPolicy, Phase};
 use legwork_egress::{Door, Opened, Program, Proxy, Resolver, Roots, Settings, Upstream, Visit};
-use legwork_sandbox::{Backend, Caller, Connection, Doors, Error, Outlet, Query, Sandbox, Spec};
+use legwork_sandbox::{Backend, Caller, CommandId, Connection, Doors, Error, Outlet, Query, Sandbox, Spec};
 use tokio::task::JoinSet;
 
 use crate::decoy::Decoy;
@@ -190,7 +191,11 @@ const fn door_of(door: legwork_sandbox::Door) -> Door {
 }
 
 fn program(caller: Option<Caller>) -> Option<Program> {
-    caller.map(|Caller { process, command_line }| Program { process, command_line })
+    caller.map(|Caller { process, command_line, command }| Program {
+        process,
+        command_line,
+        command: command.map(|CommandId(id)| id),
+    })
 }
 
 #[cfg(test)]

@@ -238,7 +238,7 @@ impl Inside {
     pub(crate) fn door(&self, door: Door) -> DuplexStream {
         let (inside, outside) = tokio::io::duplex(64 << 10);
         let proxy = Arc::clone(&self.proxy);
-        let program = Some(Program { process: "curl".into(), command_line: "curl x".into() });
+        let program = Some(Program { process: "curl".into(), command_line: "curl x".into(), command: None });
         tokio::spawn(async move {
             let room = proxy.room().await;
             proxy.serve(Visit { door, stream: Box::new(outside), program }, room).await;

@@ -110,6 +110,7 @@ cases! {
     },
     outlet::{
         what_comes_out_says_which_door_and_who,
+        a_program_is_known_by_its_command,
         names_are_asked_of_the_outlet,
         the_doors_cannot_be_taken_from_inside,
         the_outlet_ends_with_its_sandbox,

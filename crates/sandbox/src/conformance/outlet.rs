@@ -8,7 +8,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::Outcome;
 use super::world::{end, ensure, run, same, sh, spec};
-use crate::{Backend, Connection, DIRECT, Door, Doors, Error, NAMES, Outlet, PROXY, Query, Sandbox, Spec};
+use crate::{
+    Backend, Connection, DIRECT, Door, Doors, Error, NAMES, Outlet, PROXY, Query, Sandbox, Spec, Stdin,
+};
 
 /// For what takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -45,6 +47,8 @@ pub(super) async fn what_comes_out_says_which_door_and_who(backend: Arc<dyn Back
         same(connection.door, door)?;
         let caller = connection.caller.ok_or("nobody was seen")?;
         ensure(caller.command_line.starts_with("bash -c exec 3<>"), || format!("{caller:?}"))?;
+        ensure(caller.command.is_some(), || format!("{caller:?}"))?;
+        same(caller.command, process.id())?;
         let mut heard = [0; 6];
         connection.stream.read_exact(&mut heard).await?;
         same(&heard, b"hello\n")?;
@@ -53,6 +57,27 @@ pub(super) async fn what_comes_out_says_which_door_and_who(backend: Arc<dyn Back
         same(end(&mut process).await?.out, "answer".to_owned())?;
     }
     Ok(())
+}
+
+/// A program is its command's also where it has a session of its own, and where the shell that started it is gone.
+pub(super) async fn a_program_is_known_by_its_command(backend: Arc<dyn Backend>) -> Outcome {
+    let (sandbox, mut outlet) = opened(&backend, "command").await?;
+    let dial = dial(PROXY);
+    let mut all = Vec::new();
+    for script in [format!("setsid sh -c \"bash -c '{dial}'\"; cat"), format!("(bash -c '{dial}' &) ; cat")] {
+        let mut command = sh("");
+        command.argv = vec!["bash".into(), "-c".into(), script];
+        command.stdin = Stdin::Open;
+        let process = sandbox.exec(command).await?;
+        let connection = next(&mut outlet).await?;
+        let caller = connection.caller.as_ref().ok_or("nobody was seen")?;
+        ensure(caller.command.is_some() && caller.command == process.id(), || {
+            format!("{caller:?} of {:?}", process.id())
+        })?;
+        // It goes on, so that the next is one of several.
+        all.push((process, connection));
+    }
+    ensure(all[0].0.id() != all[1].0.id(), || "two commands are one".to_owned())
 }
 
 pub(super) async fn names_are_asked_of_the_outlet(backend: Arc<dyn Backend>) -> Outcome {

@@ -151,7 +151,7 @@ impl Command {
     fn learn_start(&mut self, wire: &mut Wire) {
         let Some(status) = self.status.take() else { return };
         match spawn::failure(&status) {
-            None => wire.send(&Reply::Started(self.id)),
+            None => wire.send(&Reply::Started(self.id, self.pid.as_raw_nonzero().get().unsigned_abs())),
             Some(why) => {
                 wire.send(&Reply::Refused(self.id, why));
                 self.phase = Phase::Over;

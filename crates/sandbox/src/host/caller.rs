@@ -7,12 +7,18 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::Caller;
+use crate::{Caller, CommandId};
 
 /// Processes that are looked at for one connection, and the time that this may take: a sandbox full of processes must not
 /// make the worker slow.
 const PROCESSES_MAX: usize = 4096;
 const TIME_MAX: Duration = Duration::from_millis(50);
+
+/// A process whose parent ends while the tree is read can be passed by (`proc_pid_task(5)`, of `children`), and is seen the next time.
+const LOOKS: usize = 2;
+
+/// So many are looked at whatever the time: of a small sandbox all is seen, also where the worker had to wait for a processor.
+const PROCESSES_MIN: usize = 64;
 
 /// Descriptors of one process that are looked at.
 const DESCRIPTORS_MAX: usize = 4096;
@@ -39,19 +45,35 @@ fn search(init: i32, protocol: Protocol, port: u16) -> Option<Caller> {
     let inode = inode(init, protocol, port)?;
     let link = PathBuf::from(format!("socket:[{inode}]"));
     let until = Instant::now() + TIME_MAX;
-    let mut waiting = children(init);
+    (0..LOOKS).find_map(|_| look(init, &link, until))
+}
+
+fn look(init: i32, link: &Path, until: Instant) -> Option<Caller> {
+    // Each with the child of process 1 that it comes from: a command, or what has outlived one.
+    let mut waiting: Vec<_> = children(init).into_iter().map(|pid| (pid, pid)).collect();
     let mut seen = 0;
-    while let Some(pid) = waiting.pop() {
+    while let Some((pid, eldest)) = waiting.pop() {
         seen += 1;
-        if seen > PROCESSES_MAX || Instant::now() > until {
+        if seen > PROCESSES_MAX || (seen > PROCESSES_MIN && Instant::now() > until) {
             return None;
         }
-        if holds(pid, &link) {
-            return Some(describe(pid));
+        if holds(pid, link) {
+            return Some(Caller { command: session(eldest), ..describe(pid) });
         }
-        waiting.extend(children(pid));
+        waiting.extend(children(pid).into_iter().map(|child| (child, eldest)));
     }
     None
+}
+
+/// The session of a process by its number inside: the innermost namespace's is the last (`proc_pid_status(5)`). Each command leads
+/// one, and what it leaves behind stays in it; who leaves it (`setsid(2)`) is still below the command while that lives.
+fn session(pid: i32) -> Option<CommandId> {
+    session_in(&bounded(&format!("/proc/{pid}/status"))?)
+}
+
+fn session_in(status: &str) -> Option<CommandId> {
+    let numbers = status.lines().find_map(|line| line.strip_prefix("NSsid:"))?;
+    numbers.split_ascii_whitespace().last()?.parse().ok().map(CommandId)
 }
 
 /// A socket's inode, from `/proc/PID/net/tcp` and its kin (`proc_pid_net(5)`).
@@ -105,7 +127,7 @@ fn describe(pid: i32) -> Caller {
         let _ = file.take(COMMAND_LINE_BYTES_MAX as u64).read_to_end(&mut line);
     }
     let process = std::fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
-    Caller { process: plain(&process), command_line: plain(&line) }
+    Caller { process: plain(&process), command_line: plain(&line), command: None }
 }
 
 /// Text that no terminal obeys: what separates arguments becomes a space, every other control character is written out.
@@ -141,6 +163,15 @@ mod tests {
             1: 0100007F:A2F4 0100007F:0321 01 00000000:00000000 00:00000000 00000000  1000        0 424242 1 0\n";
         assert_eq!(inode_in(table, 0xA2F4), Some(424_242));
         assert_eq!((inode_in(table, 0x0321), inode_in("", 1)), (None, None));
+    }
+
+    #[test]
+    fn a_session_is_read_as_it_is_numbered_inside() {
+        assert_eq!(session_in("Name:\tsh\nNSpid:\t4711\t9\nNSsid:\t4700\t7\n"), Some(CommandId(7)));
+        assert_eq!(session_in("NSsid:\t4700\n"), Some(CommandId(4700)));
+        assert_eq!((session_in("NSsid:\n"), session_in("")), (None, None));
+        // As this machine's kernel writes it.
+        assert!(session(i32::try_from(std::process::id()).unwrap()).is_some());
     }
 
     #[test]

@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::protocol::{
     self, CREDITS, Ending, Id, REPLY_BYTES_MAX, REQUEST_BYTES_MAX, Reply, Request, Stream,
 };
-use crate::{Error, Exit, File, Output};
+use crate::{CommandId, Error, Exit, File, Output};
 
 /// Frames that wait to be written; who has more to say waits.
 const OUTWARD_MAX: usize = 64;
@@ -41,7 +41,7 @@ pub(super) enum Event {
 /// A place for replies.
 enum Route {
     Command {
-        started: Option<oneshot::Sender<Result<(), String>>>,
+        started: Option<oneshot::Sender<Result<CommandId, String>>>,
         events: mpsc::Sender<Event>,
         bytes_left: u64,
     },
@@ -85,7 +85,7 @@ impl Shared {
 /// A command as the link knows it.
 pub(super) struct CommandRoute {
     pub(super) id: Id,
-    pub(super) started: oneshot::Receiver<Result<(), String>>,
+    pub(super) started: oneshot::Receiver<Result<CommandId, String>>,
     pub(super) events: mpsc::Receiver<Event>,
 }
 
@@ -240,7 +240,7 @@ fn take_frames(buffer: &mut BytesMut, shared: &Shared) -> Result<(), String> {
 /// Brings a reply to its place.
 fn take(reply: Reply, routes: &mut HashMap<Id, Route>) -> Result<(), String> {
     match reply {
-        Reply::Started(id) => take_start(id, Ok(()), routes),
+        Reply::Started(id, process) => take_start(id, Ok(CommandId(process)), routes),
         Reply::Refused(id, why) => {
             take_start(id, Err(why), routes)?;
             routes.remove(&id);
@@ -278,7 +278,11 @@ fn take(reply: Reply, routes: &mut HashMap<Id, Route>) -> Result<(), String> {
     }
 }
 
-fn take_start(id: Id, result: Result<(), String>, routes: &mut HashMap<Id, Route>) -> Result<(), String> {
+fn take_start(
+    id: Id,
+    result: Result<CommandId, String>,
+    routes: &mut HashMap<Id, Route>,
+) -> Result<(), String> {
     let Some(Route::Command { started, .. }) = routes.get_mut(&id) else {
         return Err("a start of nothing".to_owned());
     };

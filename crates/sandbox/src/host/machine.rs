@@ -335,7 +335,7 @@ impl Sandbox for Machine {
         };
         tokio::spawn(pump.run());
         match route.started.await {
-            Ok(Ok(())) => Ok(process),
+            Ok(Ok(id)) => Ok(process.with_id(Some(id))),
             Ok(Err(why)) => {
                 Err(Error::Start { program: command.argv.into_iter().next().unwrap_or_default(), why })
             }

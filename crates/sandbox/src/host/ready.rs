@@ -33,7 +33,7 @@ pub(super) async fn ready(socket: OwnedFd) -> Result<Ready, Error> {
             Ok(Some(Reply::Failed(step, errno))) => return Err(explain(step, errno)),
             Ok(Some(
                 Reply::Cloned(_)
-                | Reply::Started(_)
+                | Reply::Started(..)
                 | Reply::Refused(..)
                 | Reply::Output(..)
                 | Reply::Omitted(..)

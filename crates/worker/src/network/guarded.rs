@@ -90,22 +90,59 @@ impl Ears {
     }
 }
 
+/// Whether the last line of a command's output is a whole one.
+#[derive(Clone, Copy)]
+enum Line {
+    Whole,
+    Begun,
+}
+
+impl Line {
+    fn note(&mut self, said: &Output) {
+        if let Output::Stdout(bytes) | Output::Stderr(bytes) = said
+            && let Some(last) = bytes.last()
+        {
+            *self = if *last == b'\n' { Self::Whole } else { Self::Begun };
+        }
+    }
+
+    /// Words of ours, on lines of their own.
+    fn words(self, words: &str) -> Output {
+        Output::Stderr(match self {
+            Self::Whole => words.to_owned().into(),
+            Self::Begun => format!("\n{words}").into(),
+        })
+    }
+}
+
 #[async_trait]
 impl Sandbox for Guarded {
     async fn exec(&self, command: Command) -> Result<Process, Error> {
         let mut ears = Ears::of(&self.decoy, &command);
-        let (mut process, control) = self.inner.exec(command).await?.into_parts();
+        let starting = self.receipts.starting();
+        let process = self.inner.exec(command).await?;
+        let id = process.id();
+        let listener = starting.started(id);
+        let (mut process, control) = process.into_parts();
         let (output, outputs) = mpsc::channel(OUTPUT_MAX);
-        let (receipts, routes) = (Arc::clone(&self.receipts), Arc::clone(&self.routes));
+        let routes = Arc::clone(&self.routes);
         tokio::spawn(async move {
-            while let Some(said) = process.recv().await {
+            let mut line = Line::Whole;
+            loop {
+                let said = tokio::select! {
+                    biased;
+                    said = process.recv() => said,
+                    words = listener.words() => Some(line.words(&words)),
+                };
+                let Some(said) = said else { return };
                 ears.hear(&said);
+                line.note(&said);
                 let words = match &said {
-                    Output::Exited(_) => receipts.words(routes.fresh().await).await,
+                    Output::Exited(_) => listener.last_words(routes.fresh().await).await,
                     Output::Stdout(_) | Output::Stderr(_) | Output::Omitted(_) => None,
                 };
                 if let Some(words) = words
-                    && output.send(Output::Stderr(words.into())).await.is_err()
+                    && output.send(line.words(&words)).await.is_err()
                 {
                     return;
                 }
@@ -114,7 +151,7 @@ impl Sandbox for Guarded {
                 }
             }
         });
-        Ok(Process::new(outputs, control))
+        Ok(Process::new(outputs, control).with_id(id))
     }
 
     async fn read(&self, path: &Path, bytes_max: u64) -> Result<File, Error> {

@@ -1,13 +1,16 @@
 //! From the proxy's ledger to the log, and to the programs that wanted what they did not get.
 
-use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use legwork_agent::Timeline;
 use legwork_domain::{Connection, EventKind, Passage, Phase, Way};
 use legwork_egress::{Outcome, Program, Proxy, Receipt};
+use legwork_sandbox::CommandId;
+use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
+
+use super::lines::Lines;
 
 /// Between two looks at the ledger: what repeats in between is one event.
 const PERIOD: Duration = Duration::from_secs(2);
@@ -16,11 +19,8 @@ const PERIOD: Duration = Duration::from_secs(2);
 /// opens connections without end fills no log and hides none.
 const EVENTS_MAX: usize = 2000;
 
-/// Lines that a command is told when it ends.
+/// Lines that a command is told at a time.
 const TOLD_MAX: usize = 5;
-
-/// Lines that wait for a command to end.
-const WAITING_MAX: usize = 20;
 
 /// Tells what left one sandbox.
 pub(super) struct Receipts {
@@ -36,10 +36,7 @@ struct State {
     /// What was allowed has a page of its own: who is refused without end hides nothing by it.
     allowed: Page,
     refused: Page,
-    /// What the next command that ends is told.
-    waiting: Vec<String>,
-    /// What was told already.
-    told: HashSet<String>,
+    lines: Lines,
 }
 
 /// Events of one kind.
@@ -70,15 +67,11 @@ impl Page {
 }
 
 impl State {
-    fn note(&mut self, connection: Connection, policy: &str) -> Option<Connection> {
+    fn note(&mut self, connection: Connection, policy: &str, of: Option<CommandId>) -> Option<Connection> {
         if connection.outcome == Passage::Allowed {
             return self.allowed.note(connection);
         }
-        let line = line(&connection, policy);
-        if self.waiting.len() < WAITING_MAX && self.told.len() < EVENTS_MAX && self.told.insert(line.clone())
-        {
-            self.waiting.push(line);
-        }
+        self.lines.add(of, line(&connection, policy));
         self.refused.note(connection)
     }
 
@@ -115,6 +108,7 @@ impl Receipts {
             loop {
                 tokio::time::sleep(PERIOD).await;
                 looks.look().await;
+                looks.state().lines.age();
             }
         });
         (this, AbortOnDropHandle::new(work))
@@ -122,18 +116,24 @@ impl Receipts {
 
     /// Tells the log what was collected since the last look.
     pub(super) async fn look(&self) {
-        for receipt in self.proxy.ledger().take() {
-            self.tell(connection(receipt, self.phase)).await;
-        }
-        let rest = self.state().rest();
-        for connection in rest {
-            self.timeline.tell(self.event(connection)).await;
-        }
+        let events = self.collect();
+        self.tell(events).await;
     }
 
-    async fn tell(&self, connection: Connection) {
-        let noted = self.state().note(connection, self.policy);
-        if let Some(connection) = noted {
+    /// Takes from the ledger. At once and whole, whoever else looks meanwhile: what one has taken, none can miss.
+    fn collect(&self) -> Vec<Connection> {
+        let mut state = self.state();
+        let mut events = Vec::new();
+        for receipt in self.proxy.ledger().take() {
+            let of = receipt.matter.program.as_ref().and_then(|program| program.command).map(CommandId);
+            events.extend(state.note(connection(receipt, self.phase), self.policy, of));
+        }
+        events.extend(state.rest());
+        events
+    }
+
+    async fn tell(&self, events: impl IntoIterator<Item = Connection>) {
+        for connection in events {
             self.timeline.tell(self.event(connection)).await;
         }
     }
@@ -152,25 +152,87 @@ impl Receipts {
         self.look().await;
     }
 
-    /// What a command that ends now is told: what was kept from leaving while it ran, each once; and that something was `direct`ly
-    /// tried, so many times.
-    pub(super) async fn words(&self, direct: u64) -> Option<String> {
+    /// Begins to note what a command is told, before it is started.
+    pub(super) fn starting(self: &Arc<Self>) -> Starting {
+        self.state().lines.starting();
+        Starting { receipts: Arc::clone(self), is_known: false }
+    }
+
+    /// What a command that ends now is told: what its programs were kept from, each once, and what is nobody's; and that something
+    /// was `direct`ly tried, so many times.
+    pub(super) async fn last_words(&self, id: Option<CommandId>, direct: u64) -> Option<String> {
         self.look().await;
         if direct > 0 {
-            self.tell(past_the_proxy(direct, self.phase)).await;
+            let noted = self.state().note(past_the_proxy(direct, self.phase), self.policy, None);
+            self.tell(noted).await;
         }
-        let lines = std::mem::take(&mut self.state().waiting);
-        if lines.is_empty() {
-            return None;
-        }
-        let more = lines.len().saturating_sub(TOLD_MAX);
-        let mut text: String =
-            lines.iter().take(TOLD_MAX).map(|line| format!("[network] {line}\n")).collect();
-        if more > 0 {
-            text.push_str(&format!("[network] … and {more} more\n"));
-        }
-        Some(text)
+        text(&self.state().lines.at_end(id))
     }
+}
+
+/// A command that is being started.
+pub(super) struct Starting {
+    receipts: Arc<Receipts>,
+    is_known: bool,
+}
+
+impl Starting {
+    /// It runs. `None`: nobody can say which programs are its own.
+    pub(super) fn started(mut self, id: Option<CommandId>) -> Listener {
+        let news = id.map(|id| self.receipts.state().lines.started(id)).unwrap_or_default();
+        self.is_known = id.is_some();
+        Listener { receipts: Arc::clone(&self.receipts), id, news }
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        if !self.is_known {
+            self.receipts.state().lines.not_started();
+        }
+    }
+}
+
+/// A command that runs, as one that is told things.
+pub(super) struct Listener {
+    receipts: Arc<Receipts>,
+    id: Option<CommandId>,
+    news: Arc<Notify>,
+}
+
+impl Listener {
+    /// What it is told while it goes on: waits until there is something. Cancel-safe.
+    pub(super) async fn words(&self) -> String {
+        loop {
+            self.news.notified().await;
+            let lines = self.id.map(|id| self.receipts.state().lines.so_far(id)).unwrap_or_default();
+            if let Some(text) = text(&lines) {
+                return text;
+            }
+        }
+    }
+
+    /// [`Receipts::last_words`].
+    pub(super) async fn last_words(&self, direct: u64) -> Option<String> {
+        self.receipts.last_words(self.id, direct).await
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            self.receipts.state().lines.ended(id);
+        }
+    }
+}
+
+fn text(lines: &[String]) -> Option<String> {
+    let more = lines.len().saturating_sub(TOLD_MAX);
+    let mut text: String = lines.iter().take(TOLD_MAX).map(|line| format!("[network] {line}\n")).collect();
+    if more > 0 {
+        text.push_str(&format!("[network] … and {more} more\n"));
+    }
+    (!text.is_empty()).then_some(text)
 }
 
 /// `blocked: dl.example:443, wanted by `gradle build`: …`.
@@ -217,7 +279,7 @@ fn connection(receipt: Receipt, phase: Phase) -> Connection {
         Outcome::Failed(reason) => (Passage::Failed, reason),
     };
     let (process, command_line) = match matter.program {
-        Some(Program { process, command_line }) => (Some(process), Some(command_line)),
+        Some(Program { process, command_line, command: _ }) => (Some(process), Some(command_line)),
         None => (None, None),
     };
     Connection {
@@ -252,9 +314,10 @@ mod tests {
     #[test]
     fn a_flood_is_told_together_and_hides_nothing_else() {
         let mut state = State::default();
-        let told = (0..EVENTS_MAX + 500).filter_map(|_| state.note(one(Passage::Denied), "none")).count();
+        let told =
+            (0..EVENTS_MAX + 500).filter_map(|_| state.note(one(Passage::Denied), "none", None)).count();
         assert_eq!(told, EVENTS_MAX);
-        assert!(state.note(one(Passage::Allowed), "none").is_some(), "what left is told by itself");
+        assert!(state.note(one(Passage::Allowed), "none", None).is_some(), "what left is told by itself");
         let [rest] = &state.rest()[..] else { panic!("not one") };
         assert_eq!((rest.count, rest.sent_bytes, rest.outcome), (500, 3500, Passage::Denied));
         assert!(state.rest().is_empty());

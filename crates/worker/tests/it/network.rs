@@ -254,3 +254,58 @@ async fn a_connection_that_is_open_when_the_turn_ends_is_on_the_receipt() {
     assert!(seen[0].sent_bytes > 0, "{seen:?}");
     server.abort();
 }
+
+/// What a command is told that was kept from evil.example, whatever else it prints.
+fn told(output: &str) -> usize {
+    output.matches("[network] blocked: evil.example:443, wanted by `curl").count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_command_that_was_blocked_is_told() {
+    let world = World::without_worker().await;
+    world.start_worker_on(Network::default());
+    let repository = world.repository(&[("a", "a\n")]);
+    // The first is blocked while the second runs, which ends before it.
+    let script = r#"
+[[turn]]
+calls = [
+  { tool = "exec_command", arguments = { cmd = "curl -sS https://evil.example/; touch /tmp/tried; until test -s /tmp/second; do sleep 0.02; done; while kill -0 $(cat /tmp/second); do sleep 0.02; done 2> /tmp/gone; printf first", yield_time_ms = 30000 } },
+  { tool = "exec_command", arguments = { cmd = "echo $$ > /tmp/second; until test -e /tmp/tried; do sleep 0.02; done; echo second", yield_time_ms = 30000 } },
+]
+[[turn]]
+calls = [{ tool = "exec_command", arguments = { cmd = "echo third", yield_time_ms = 30000 } }]
+[[turn]]
+text = "Done."
+"#;
+    let run = world.run(&world.task(&repository, world.script(script))).await;
+    let ran = run.commands();
+    let of = |line: &str| ran.iter().find(|(command, ..)| command.contains(line)).unwrap().2.as_str();
+    assert_eq!(told(of("printf first")), 1, "{ran:?}");
+    assert!(of("printf first").contains("first\n[network]"), "it is a line of its own: {ran:?}");
+    assert_eq!((of("echo second"), of("echo third")), ("second\n", "third\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_in_the_background_is_told_what_it_wanted_itself() {
+    let world = World::without_worker().await;
+    world.start_worker_on(Network::default());
+    let repository = world.repository(&[("a", "a\n")]);
+    let script = r#"
+[[turn]]
+calls = [{ tool = "exec_command", arguments = { cmd = "setsid curl -sS https://evil.example/; touch /tmp/tried; until test -e /tmp/go; do sleep 0.02; done; echo background", yield_time_ms = 250 } }]
+[[turn]]
+calls = [{ tool = "exec_command", arguments = { cmd = "until test -e /tmp/tried; do sleep 0.02; done; echo next", yield_time_ms = 30000 } }]
+[[turn]]
+calls = [{ tool = "exec_command", arguments = { cmd = "touch /tmp/go; echo last", yield_time_ms = 30000 } }]
+[[turn]]
+calls = [{ tool = "write_stdin", arguments = { session_id = 1, yield_time_ms = 60000 } }]
+[[turn]]
+text = "Done."
+"#;
+    let run = world.run(&world.task(&repository, world.script(script))).await;
+    let ran = run.commands();
+    let of = |line: &str| ran.iter().find(|(command, ..)| command.contains(line)).unwrap().2.as_str();
+    assert_eq!((of("echo next"), of("echo last")), ("next\n", "last\n"));
+    assert!(of("echo background").contains("background\n"), "{ran:?}");
+    assert_eq!(told(of("echo background")), 1, "{ran:?}");
+}

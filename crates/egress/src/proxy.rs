@@ -340,11 +340,12 @@ impl Proxy {
             }
         };
         let room = request.extensions().get::<Room>().cloned();
+        let entry = tunnel.open(&self.ledger);
         tokio::spawn(async move {
             let _room = room;
             let work = async {
                 if let Ok(upgraded) = hyper::upgrade::on(request).await {
-                    self.tunnel(tunnel, TokioIo::new(upgraded), upstream).await;
+                    self.tunnel((tunnel, entry), TokioIo::new(upgraded), upstream).await;
                 }
             };
             self.capacity.while_open(work).await;
@@ -369,7 +370,9 @@ impl Proxy {
         };
         match decided {
             Ok((to, grant, bytes)) => {
-                self.tunnel(Tunnel { to, grant, program }, Rewound::new(bytes, stream), None).await;
+                let tunnel = Tunnel { to, grant, program };
+                let entry = tunnel.open(&self.ledger);
+                self.tunnel((tunnel, entry), Rewound::new(bytes, stream), None).await;
             }
             Err(why) => {
                 let wanted = Wanted { host: shown(&shown_name), port: 443, way: Way::Tunnel, program };

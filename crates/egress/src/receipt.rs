@@ -156,6 +156,11 @@ impl Entry {
         }
     }
 
+    /// It is told by others.
+    pub(crate) fn forget(&self) {
+        self.matter.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
     /// What it came to, if not what was thought at first.
     pub(crate) fn came_to(&self, outcome: Outcome) {
         if let Some(matter) = self.matter.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {

@@ -15,7 +15,7 @@ use crate::hello::{self, BadHello, Hello};
 use crate::host::{Authority, Host};
 use crate::policy::{Grant, Methods, Scheme};
 use crate::proxy::{HEAD_BYTES_MAX, HEAD_TIME, HEADERS_MAX, Proxy};
-use crate::receipt::{Entry, Matter, Outcome, Program, Way};
+use crate::receipt::{Entry, Ledger, Matter, Outcome, Program, Way};
 use crate::stream::{Rewound, Stream, join};
 
 /// Time for a client to say its hello and to end its handshake.
@@ -47,8 +47,9 @@ impl Tunnel {
         }
     }
 
-    fn denied(&self, why: &str) -> Matter {
-        self.matter(Outcome::Denied(why.to_owned()))
+    /// What is written down of it whenever it ends, until it is more than a connection.
+    pub(crate) fn open(&self, ledger: &Ledger) -> Entry {
+        Entry::new(ledger, self.matter(Outcome::Failed("its connection ended before a TLS hello".to_owned())))
     }
 
     /// Whether the name in the hello is the one that was asked for.
@@ -75,14 +76,14 @@ impl Proxy {
     /// Serves a client that has been told to go on. `upstream` is the connection to the host, where there is one already.
     pub(crate) async fn tunnel(
         self: &Arc<Self>,
-        tunnel: Tunnel,
+        (tunnel, entry): (Tunnel, Entry),
         mut stream: impl Stream + 'static,
         upstream: Option<TcpStream>,
     ) {
         let read = tokio::time::timeout(HELLO_TIME, hello::read(&mut stream)).await;
         let agreed = match read {
             Err(_) => Err("it did not say whom it wants to speak to".to_owned()),
-            // It wanted nothing.
+            // It wanted nothing, and that is what is written down.
             Ok(Err(BadHello::Ended)) => return,
             Ok(Err(bad)) => Err(bad.to_string()),
             Ok(Ok((hello, bytes))) => tunnel.agrees(&hello).map(|()| bytes),
@@ -90,19 +91,26 @@ impl Proxy {
         let bytes = match agreed {
             Ok(bytes) => bytes,
             Err(why) => {
-                drop(Entry::new(&self.ledger, tunnel.denied(&why)));
+                // Written down before its program hears of it, and may end.
+                entry.came_to(Outcome::Denied(why));
+                drop(entry);
                 return refuse(stream).await;
             }
         };
         let stream = Rewound::new(bytes, stream);
         if self.looks_into(&tunnel) {
-            return self.intercept(tunnel, stream).await;
+            return self.intercept(tunnel, entry, stream).await;
         }
-        self.pass_on(&tunnel, stream, upstream).await;
+        self.pass_on((&tunnel, entry), stream, upstream).await;
     }
 
-    async fn pass_on(&self, tunnel: &Tunnel, stream: impl Stream, upstream: Option<TcpStream>) {
-        let entry = Entry::new(&self.ledger, tunnel.matter(Outcome::Allowed(tunnel.grant.rule.clone())));
+    async fn pass_on(
+        &self,
+        (tunnel, entry): (&Tunnel, Entry),
+        stream: impl Stream,
+        upstream: Option<TcpStream>,
+    ) {
+        entry.came_to(Outcome::Allowed(tunnel.grant.rule.clone()));
         let connected = match upstream {
             Some(upstream) => Ok(upstream),
             None => self.dialer.dial(&tunnel.to).await,
@@ -111,30 +119,29 @@ impl Proxy {
             Ok(upstream) => join(stream, upstream, &entry.bytes).await,
             Err(no_way) => {
                 entry.came_to(crate::proxy::outcome_of(&no_way));
+                drop(entry);
                 refuse(stream).await;
             }
         }
     }
 
     /// Ends TLS here and serves the requests inside it.
-    async fn intercept(self: &Arc<Self>, tunnel: Tunnel, stream: impl Stream + 'static) {
+    async fn intercept(self: &Arc<Self>, tunnel: Tunnel, entry: Entry, stream: impl Stream + 'static) {
         let Ok(config) = self.authority.server(&tunnel.to.host) else {
-            drop(Entry::new(
-                &self.ledger,
-                tunnel.matter(Outcome::Failed("no certificate could be made".to_owned())),
-            ));
-            return;
+            return entry.came_to(Outcome::Failed("no certificate could be made".to_owned()));
         };
         let accepted = tokio::time::timeout(HELLO_TIME, TlsAcceptor::from(config).accept(stream)).await;
         let Ok(Ok(stream)) = accepted else {
             let why = "its program does not trust the sandbox's certificate authority, which it must to speak to this host";
-            drop(Entry::new(&self.ledger, tunnel.matter(Outcome::Failed(why.to_owned()))));
-            return;
+            return entry.came_to(Outcome::Failed(why.to_owned()));
         };
+        entry.came_to(Outcome::Failed("its connection ended before a request".to_owned()));
         let Tunnel { to, grant, program } = tunnel;
         let site = Arc::new(Site { to, scheme: Scheme::Https, grant, program });
         let proxy = Arc::clone(self);
         let service = service_fn(move |request| {
+            // From now on the requests tell.
+            entry.forget();
             let (proxy, site) = (Arc::clone(&proxy), Arc::clone(&site));
             async move { proxy.exchange(&site, request).await }
         });

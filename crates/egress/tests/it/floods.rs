@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use legwork_egress::Door;
+use legwork_egress::{Door, Methods, Outcome, Receipt, Rule, Way};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use crate::world::{World, get};
@@ -92,4 +92,46 @@ async fn what_is_open_at_the_end_is_written_down() {
     inside.proxy.close().await;
     let [receipt] = &inside.proxy.ledger().take()[..] else { panic!("not one") };
     assert!(receipt.sent > 0 && receipt.received > 0, "{receipt:?}");
+}
+
+#[tokio::test]
+async fn a_tunnel_in_which_nothing_is_said_is_written_down() {
+    let world = World::new().await;
+    let at = world.at("good.example");
+    let read = Rule { methods: Methods::Read, ..world.rule("good.example") };
+    let mut settings = world.settings(&[]);
+    settings.policy.allow = vec![read];
+    let (passed_on, looked_into) = (world.proxy(&["good.example"]), world.of(settings));
+    for inside in [&passed_on, &looked_into] {
+        drop(inside.connect(&at).await.unwrap());
+        failed(&inside.receipts().await, "its connection ended before a TLS hello");
+        let _silent = inside.connect(&at).await.unwrap();
+        inside.proxy.close().await;
+        failed(&inside.proxy.ledger().take(), "its connection ended before a TLS hello");
+    }
+    assert!(world.asked().is_empty());
+}
+
+#[tokio::test]
+async fn a_handshake_without_a_request_is_written_down_and_one_with_a_request_is_that() {
+    let world = World::new().await;
+    let at = world.at("good.example");
+    let mut settings = world.settings(&[]);
+    settings.policy.allow = vec![Rule { methods: Methods::Read, ..world.rule("good.example") }];
+    let inside = world.of(settings);
+    drop(inside.tls(&at, "good.example", &["http/1.1"]).await.unwrap());
+    failed(&inside.receipts().await, "its connection ended before a request");
+    assert!(inside.https(&at, &get(&at, "/", "")).await.ends_with("welcome"));
+    inside.proxy.close().await;
+    let [receipt] = &inside.proxy.ledger().take()[..] else { panic!("not one") };
+    assert_eq!((receipt.matter.way, receipt.count), (Way::Https, 1));
+}
+
+/// One line: a tunnel that came to nothing, for this reason.
+fn failed(receipts: &[Receipt], why: &str) {
+    let [receipt] = receipts else { panic!("{receipts:?}") };
+    assert_eq!(receipt.matter.outcome, Outcome::Failed(why.to_owned()));
+    let what = (receipt.matter.host.as_str(), receipt.matter.way, receipt.count);
+    assert_eq!(what, ("good.example", Way::Tunnel, 1));
+    assert_eq!((receipt.sent, receipt.received), (0, 0));
 }

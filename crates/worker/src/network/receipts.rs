@@ -15,7 +15,7 @@ use super::lines::Lines;
 /// Between two looks at the ledger: what repeats in between is one event.
 const PERIOD: Duration = Duration::from_secs(2);
 
-/// Events of one sandbox that each tell of one thing. After them there is one at each look, of all together: a program that
+/// Events of one sandbox that each tell of one thing. After them there is one for each outcome and way at each look, of all together: a program that
 /// opens connections without end fills no log and hides none.
 const EVENTS_MAX: usize = 2000;
 
@@ -43,8 +43,8 @@ struct State {
 #[derive(Default)]
 struct Page {
     events: usize,
-    /// What came when the page was full.
-    rest: Option<Connection>,
+    /// What came when the page was full: one of each outcome and way.
+    rest: Vec<Connection>,
 }
 
 impl Page {
@@ -54,13 +54,15 @@ impl Page {
             self.events += 1;
             return Some(connection);
         }
-        match &mut self.rest {
+        let alike =
+            |known: &&mut Connection| (known.outcome, known.way) == (connection.outcome, connection.way);
+        match self.rest.iter_mut().find(alike) {
             Some(rest) => {
                 rest.count += connection.count;
                 rest.sent_bytes = rest.sent_bytes.saturating_add(connection.sent_bytes);
                 rest.received_bytes = rest.received_bytes.saturating_add(connection.received_bytes);
             }
-            none => *none = Some(one_of_many(&connection)),
+            None => self.rest.push(one_of_many(&connection)),
         }
         None
     }
@@ -76,7 +78,10 @@ impl State {
     }
 
     fn rest(&mut self) -> Vec<Connection> {
-        [&mut self.allowed, &mut self.refused].into_iter().filter_map(|page| page.rest.take()).collect()
+        [&mut self.allowed, &mut self.refused]
+            .into_iter()
+            .flat_map(|page| std::mem::take(&mut page.rest))
+            .collect()
     }
 }
 
@@ -321,5 +326,24 @@ mod tests {
         let [rest] = &state.rest()[..] else { panic!("not one") };
         assert_eq!((rest.count, rest.sent_bytes, rest.outcome), (500, 3500, Passage::Denied));
         assert!(state.rest().is_empty());
+        let failed = |way| Connection { way, ..one(Passage::Failed) };
+        let rest = [
+            one(Passage::Denied),
+            failed(Way::Tunnel),
+            failed(Way::Tunnel),
+            failed(Way::Http),
+            one(Passage::Denied),
+        ];
+        assert!(rest.into_iter().all(|one| state.note(one, "none", None).is_none()));
+        let told: Vec<_> = state.rest().into_iter().map(|one| (one.outcome, one.way, one.count)).collect();
+        assert_eq!(
+            told,
+            [
+                (Passage::Denied, Way::Direct, 2),
+                (Passage::Failed, Way::Tunnel, 2),
+                (Passage::Failed, Way::Http, 1)
+            ],
+            "what was denied and what failed are two"
+        );
     }
 }

@@ -119,7 +119,9 @@ async fn a_handshake_without_a_request_is_written_down_and_one_with_a_request_is
     let mut settings = world.settings(&[]);
     settings.policy.allow = vec![Rule { methods: Methods::Read, ..world.rule("good.example") }];
     let inside = world.of(settings);
-    drop(inside.tls(&at, "good.example", &["http/1.1"]).await.unwrap());
+    let mut stream = inside.tls(&at, "good.example", &["http/1.1"]).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let _ = stream.read_to_end(&mut Vec::new()).await;
     failed(&inside.receipts().await, "its connection ended before a request");
     assert!(inside.https(&at, &get(&at, "/", "")).await.ends_with("welcome"));
     inside.proxy.close().await;

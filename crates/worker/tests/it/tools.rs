@@ -134,6 +134,42 @@ echo 'module good.example/demo' > v1.0.0.mod; echo '{"Version":"v1.0.0","Time":"
     }
 }
 
+/// A repository of Maven with an artifact, and with the one that Maven gives every plugin.
+fn fill_maven(at: &Path) {
+    if has("python3") {
+        sh(
+            at,
+            r#"mkdir maven; cd maven; python3 - <<'P'
+import hashlib, io, os, zipfile
+def lay(group, name, version, said):
+    jar = io.BytesIO()
+    with zipfile.ZipFile(jar, 'w') as zip:
+        zip.writestr('said', said)
+    pom = f'<project><modelVersion>4.0.0</modelVersion><groupId>{group}</groupId><artifactId>{name}</artifactId><version>{version}</version></project>'
+    at = f"{group.replace('.', '/')}/{name}/{version}"
+    os.makedirs(at)
+    for ending, bytes in (('jar', jar.getvalue()), ('pom', pom.encode())):
+        with open(f'{at}/{name}-{version}.{ending}', 'wb') as file:
+            file.write(bytes)
+        with open(f'{at}/{name}-{version}.{ending}.sha1', 'w') as file:
+            file.write(hashlib.sha1(bytes).hexdigest())
+lay('good.example', 'demo', '1.0', 'from-maven\n')
+lay('org.codehaus.plexus', 'plexus-utils', '1.1', '')
+P"#,
+        );
+    }
+}
+
+/// What Maven does without a plugin: it fetches an extension of the build, with its checksums. The jar is not compressed.
+const MAVEN: &str = "mkdir -p /tmp/mvn && cd /tmp/mvn && echo '<project><modelVersion>4.0.0</modelVersion><groupId>a</groupId><artifactId>x</artifactId><version>1</version><packaging>pom</packaging><build><extensions><extension><groupId>good.example</groupId><artifactId>demo</artifactId><version>1.0</version></extension></extensions></build></project>' > pom.xml && mvn -q -B -C validate && grep -ao from-maven ~/.m2/repository/good/example/demo/1.0/demo-1.0.jar";
+
+/// The settings of a mirror of everything.
+fn maven_settings(url: &str, servers: &str) -> String {
+    format!(
+        "<settings>{servers}<mirrors><mirror><id>mirror</id><mirrorOf>*</mirrorOf><url>{url}/maven</url></mirror></mirrors></settings>"
+    )
+}
+
 fn has(program: &str) -> bool {
     let look = if program == "pip" {
         "python3 -m pip --version".to_owned()
@@ -142,6 +178,11 @@ fn has(program: &str) -> bool {
     };
     let there = Command::new("sh").args(["-c", &look]).output();
     there.is_ok_and(|output| output.status.success())
+}
+
+#[expect(clippy::print_stderr, reason = "a tool that is left out is named")]
+fn skipped(program: &str) {
+    eprintln!("SKIPPED: {program} is not installed");
 }
 
 /// The operator's mirrors, as `cli` finds them in the configuration of the tools.
@@ -157,12 +198,15 @@ fn mirrors(url: &str) -> ToolConfig {
             ("GOPROXY".into(), format!("{url}/go")),
             ("GONOSUMDB".into(), "good.example".into()),
         ],
-        files: vec![(".cargo/config.toml".into(), cargo)],
+        files: vec![
+            (".cargo/config.toml".into(), cargo),
+            (".m2/settings.xml".into(), maven_settings(url, "")),
+        ],
     }
 }
 
 /// Program, line, what it prints if all went well.
-const TOOLS: [(&str, &str, &str); 12] = [
+const TOOLS: [(&str, &str, &str); 13] = [
     ("curl", "curl -sS $URL/", "welcome"),
     ("git", "git clone -q $URL/repo.git /tmp/cloned && cat /tmp/cloned/file", "from-git"),
     (
@@ -186,6 +230,7 @@ const TOOLS: [(&str, &str, &str); 12] = [
         "echo 'import java.net.*; class F { public static void main(String[] a) throws Exception { System.out.println(new String(new URL(a[0]).openStream().readAllBytes())); } }' > /tmp/F.java && java /tmp/F.java $URL/",
         "welcome",
     ),
+    ("mvn", MAVEN, "from-maven"),
     (
         "npm",
         "mkdir -p /tmp/npm && cd /tmp/npm && npm install --silent --no-audit --no-fund demo && node -p 'require(\"demo\")' && npm install -g --silent demo && demo",
@@ -226,6 +271,7 @@ async fn battery(methods: AllowedMethods, way: Way) {
     let url = format!("https://good.example:{port}");
     fill(&served, &url);
     fill_go(&served);
+    fill_maven(&served);
     let network = Network {
         resolver: Arc::new(Names(HashMap::from([("good.example".into(), Ipv4Addr::LOCALHOST.into())]))),
         opened: Opened { networks: vec!["127.0.0.0/8".parse().unwrap()], hosts: Vec::new() },
@@ -235,7 +281,9 @@ async fn battery(methods: AllowedMethods, way: Way) {
     };
     world.start_worker_with_toolchains(network);
     let repository = world.repository(&[("a", "a\n")]);
-    let tools = || TOOLS.iter().filter(|(name, _, _)| has(name));
+    let (there, missing): (Vec<_>, Vec<_>) = TOOLS.iter().partition(|(name, _, _)| has(name));
+    missing.iter().for_each(|(name, _, _)| skipped(name));
+    let tools = || there.iter();
     let lines: Vec<String> = tools().map(|(_, line, _)| line.replace("$URL", &url)).collect();
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
     let mut task = world.task(&repository, world.model(&lines));
@@ -300,6 +348,45 @@ async fn git_logs_in_by_itself_with_a_secret_that_it_never_has() {
     let ran = run.commands();
     assert!(ran[0].2.starts_with("from-git\n"), "{ran:?}");
     assert!(ran[1].2.contains("exit 128"), "{ran:?}");
+    assert!(!format!("{:?}", run.events).contains("hunter2-hunter2"));
+}
+
+/// A program of Java's that asks for a password only when it is told to, and looks at what comes back.
+#[tokio::test(flavor = "multi_thread")]
+async fn maven_logs_in_with_a_secret_that_it_never_has() {
+    if !has("mvn") || !has("python3") {
+        return skipped("mvn or python3");
+    }
+    let world = World::without_worker().await;
+    let served = world.directory.path().join("served");
+    std::fs::create_dir_all(&served).unwrap();
+    let (port, roots) = files_for("good.example", &served, Some(LOGIN)).await;
+    let url = format!("https://good.example:{port}");
+    fill_maven(&served);
+    let server = "<servers><server><id>mirror</id><username>x-access-token</username><password>${env.TOKEN}</password></server></servers>";
+    world.start_worker_with_toolchains(Network {
+        resolver: Arc::new(Names(HashMap::from([("good.example".into(), Ipv4Addr::LOCALHOST.into())]))),
+        opened: Opened { networks: vec!["127.0.0.0/8".parse().unwrap()], hosts: Vec::new() },
+        roots,
+        tools: ToolConfig {
+            files: vec![(".m2/settings.xml".into(), maven_settings(&url, server))],
+            ..ToolConfig::default()
+        },
+        ..Network::default()
+    });
+    let repository = world.repository(&[("a", "a\n")]);
+    let host = AllowedHost::Any(format!("good.example:{port}"));
+    let recipe = Environment {
+        network: NetworkPolicy::Custom(CustomPolicy { allow: vec![host], ..CustomPolicy::default() }),
+        secrets: vec![serde_json::from_str(r#"{"name":"TOKEN","hosts":["good.example"]}"#).unwrap()],
+        ..Environment::default()
+    };
+    let environment = world.keep(&repository, recipe, &[("TOKEN", "hunter2-hunter2")]).await;
+    let mut task = world.task(&repository, world.model(&[MAVEN, "env"]));
+    task.environment_id = Some(environment);
+    let run = world.run(&task).await;
+    let ran = run.commands();
+    assert!(ran[0].1 == Some(0) && ran[0].2.contains("from-maven"), "{ran:?}");
     assert!(!format!("{:?}", run.events).contains("hunter2-hunter2"));
 }
 

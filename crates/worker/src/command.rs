@@ -14,8 +14,8 @@ const SHELL: &str =
     "if command -v bash >/dev/null 2>&1; then exec bash -c \"$2$1\"; else exec sh -c \"$1\"; fi";
 
 /// What bash does first in a set-up: it notes each command that fails, so that the one that ended the script can be named.
-/// A line of its own; line numbers are those of the script plus one. It forgets an earlier script's, and notes at the end too, for a script that calls `exit`.
-const TRACE: &str = "{ : > /tmp/.legwork-failed; } 2>/dev/null; legwork_failed() { printf '%s\\n%s\\n%s\\n' \"$1\" \"$2\" \"$3\" > /tmp/.legwork-failed; } 2>/dev/null; set -E; trap 'legwork_failed \"$?\" \"$LINENO\" \"$BASH_COMMAND\"' ERR\n";
+/// On the first line of the script, so that line numbers are its own. It forgets an earlier script's, and notes at the end too, for a script that calls `exit`.
+const TRACE: &str = "{ : > /tmp/.legwork-failed; } 2>/dev/null; legwork_failed() { printf '%s\\n%s\\n%s\\n' \"$1\" \"$2\" \"$3\" > /tmp/.legwork-failed; } 2>/dev/null; set -E; trap 'legwork_failed \"$?\" \"$LINENO\" \"$BASH_COMMAND\"' ERR; ";
 
 /// Where it notes them.
 const TRACED: &str = "/tmp/.legwork-failed";
@@ -48,7 +48,7 @@ pub(crate) async fn failed(sandbox: &dyn Sandbox) -> Option<FailedCommand> {
     let mut lines = text.lines();
     let (code, line) = (lines.next()?.parse().ok()?, lines.next()?.parse::<u32>().ok()?);
     let command = lines.collect::<Vec<_>>().join(" ");
-    Some(FailedCommand { command: command.trim().to_owned(), line: line.saturating_sub(1).max(1), code })
+    Some(FailedCommand { command: command.trim().to_owned(), line: line.max(1), code })
         .filter(|failed| !failed.command.is_empty())
 }
 

@@ -161,7 +161,7 @@ P"#,
 }
 
 /// What Maven does without a plugin: it fetches an extension of the build, with its checksums. The jar is not compressed.
-const MAVEN: &str = "mkdir -p /tmp/mvn && cd /tmp/mvn && echo '<project><modelVersion>4.0.0</modelVersion><groupId>a</groupId><artifactId>x</artifactId><version>1</version><packaging>pom</packaging><build><extensions><extension><groupId>good.example</groupId><artifactId>demo</artifactId><version>1.0</version></extension></extensions></build></project>' > pom.xml && mvn -q -B -C validate && grep -ao from-maven ~/.m2/repository/good/example/demo/1.0/demo-1.0.jar";
+const MAVEN: &str = "mkdir -p /tmp/mvn && cd /tmp/mvn && echo '<project><modelVersion>4.0.0</modelVersion><groupId>a</groupId><artifactId>x</artifactId><version>1</version><packaging>pom</packaging><build><extensions><extension><groupId>good.example</groupId><artifactId>demo</artifactId><version>1.0</version></extension></extensions></build></project>' > pom.xml && MAVEN_OPTS='-XX:TieredStopAtLevel=1 -XX:+UseSerialGC' mvn -q -B -C validate && grep -ao from-maven ~/.m2/repository/good/example/demo/1.0/demo-1.0.jar";
 
 /// The settings of a mirror of everything.
 fn maven_settings(url: &str, servers: &str) -> String {
@@ -382,11 +382,21 @@ async fn maven_logs_in_with_a_secret_that_it_never_has() {
         ..Environment::default()
     };
     let environment = world.keep(&repository, recipe, &[("TOKEN", "hunter2-hunter2")]).await;
-    let mut task = world.task(&repository, world.model(&[MAVEN, "env"]));
+    // On a slow machine a call does not wait long enough for it; the next one does.
+    let script = format!(
+        "[[turn]]\ncalls = [{{ tool = \"exec_command\", arguments = {{ cmd = {}, yield_time_ms = 30000 }} }}]\n[[turn]]\ncalls = [{{ tool = \"write_stdin\", arguments = {{ session_id = 1, yield_time_ms = 120000 }} }}]\n[[turn]]\ncalls = [{{ tool = \"exec_command\", arguments = {{ cmd = \"env\" }} }}]\n[[turn]]\ntext = \"Done.\"\n",
+        serde_json::to_string(MAVEN).unwrap()
+    );
+    let mut task = world.task(&repository, world.script(&script));
     task.environment_id = Some(environment);
     let run = world.run(&task).await;
     let ran = run.commands();
-    assert!(ran[0].1 == Some(0) && ran[0].2.contains("from-maven"), "{ran:?}");
+    let fetched = ran.iter().find(|(line, ..)| line.contains("mvn")).unwrap();
+    assert!(fetched.1 == Some(0) && fetched.2.contains("from-maven"), "{ran:?}");
+    assert!(
+        ran.iter().any(|(line, _, said)| line.contains("env") && said.contains("TOKEN=legwork_")),
+        "{ran:?}"
+    );
     assert!(!format!("{:?}", run.events).contains("hunter2-hunter2"));
 }
 

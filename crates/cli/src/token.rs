@@ -1,7 +1,7 @@
 //! `legwork token`: what programs and workers show to a server.
 
 use legwork_client::Client;
-use legwork_domain::{Role, Scope, Timestamp, Token, TokenDraft};
+use legwork_domain::{Role, Scope, Timestamp, Token, TokenDraft, Trust};
 
 use crate::call::{Call, CallArgs};
 use crate::config::{Config, Vars, lifetime};
@@ -49,6 +49,9 @@ struct DraftArgs {
     /// The most that it may: viewer, runner, maintainer, owner. Default: runner.
     #[arg(long, value_name = "ROLE", value_parser = people::role, default_value = "runner")]
     role: Role,
+    /// For a program that hands tasks over for people who may not run any here: whatever it creates or speaks to is an outsider's.
+    #[arg(long, conflicts_with = "worker")]
+    outsider: bool,
     /// Only for this repository, by URL or id.
     #[arg(long, value_name = "URL")]
     repository: Option<String>,
@@ -82,7 +85,8 @@ async fn create(args: &DraftArgs, call: &Call<'_>) -> anyhow::Result<Exit> {
         None => None,
     };
     let expires_at = args.expires.map(|ms| people::now().plus_ms(i64::try_from(ms).unwrap_or(i64::MAX)));
-    let draft = TokenDraft { name: args.name.clone(), scope, user, expires_at };
+    let trust = if args.outsider { Trust::Outsider } else { Trust::Member };
+    let draft = TokenDraft { name: args.name.clone(), scope, user, expires_at, trust };
     let made = call.client.create_token(&draft).await?;
     call.answer(&made, &[Line::of(&made.secret)])?;
     let kept = format!("Keep it safe: it is shown this once. It is {}.", made.token.id);
@@ -107,6 +111,10 @@ fn row(token: &Token, now: Timestamp) -> Vec<Line> {
         Scope::Worker => "a worker".to_owned(),
         Scope::User { role, repository: None } => people::word(role).to_owned(),
         Scope::User { role, repository: Some(id) } => format!("{} of {id}", people::word(role)),
+    };
+    let good_for = match token.trust {
+        Trust::Member => good_for,
+        Trust::Outsider => format!("{good_for}, for outsiders"),
     };
     let state = match (token.revoked_at, token.opens(now)) {
         (Some(_), _) => Line::default().with(BAD, "revoked"),

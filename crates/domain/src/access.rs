@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{RepositoryId, Timestamp, TokenId, UserId};
+use crate::{RepositoryId, Timestamp, TokenId, Trust, UserId};
 
 /// What a person is to a repository. Each may do what those before may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
@@ -100,6 +100,9 @@ pub struct Token {
     pub name: String,
     /// What it is good for.
     pub scope: Scope,
+    /// For whom it hands tasks over. What comes with an outsider's is an outsider's, whatever the request says.
+    #[serde(default)]
+    pub trust: Trust,
     /// When it was made.
     pub created_at: Timestamp,
     /// From when on it does not open.
@@ -160,6 +163,9 @@ pub struct Me {
     pub user: User,
     /// What the user is, and where. A token may leave less of it.
     pub grants: Vec<Grant>,
+    /// For whom it hands tasks over, by its token.
+    #[serde(default)]
+    pub trust: Trust,
     /// What opened the door.
     #[serde(flatten)]
     pub via: crate::Via,
@@ -206,6 +212,29 @@ pub struct TokenDraft {
     /// When it ends: within 366 days. In 90 days if nothing is said.
     #[serde(default)]
     pub expires_at: Option<Timestamp>,
+    /// `outsider`: for a program that hands tasks over for people who are not of the team. All that it creates or speaks to is an
+    /// outsider's. It runs tasks at most, whatever its user may.
+    #[serde(default, skip_serializing_if = "Trust::is_usual")]
+    pub trust: Trust,
+}
+
+impl TokenDraft {
+    /// Says in one sentence what is wrong with the draft, if anything is.
+    ///
+    /// # Errors
+    /// The sentence, for the person who sent it.
+    pub fn validate(&self) -> Result<(), String> {
+        match (self.trust, self.scope) {
+            (Trust::Outsider, Scope::Worker) => {
+                Err("A worker's token hands no tasks over, so it is nobody's: leave its trust out."
+                    .to_owned())
+            }
+            (Trust::Outsider, Scope::User { role, .. }) if role > OUTSIDER_ROLE => {
+                Err("An outsider's token runs tasks at most. Take the role runner or viewer.".to_owned())
+            }
+            (Trust::Member | Trust::Outsider, Scope::User { .. }) | (Trust::Member, Scope::Worker) => Ok(()),
+        }
+    }
 }
 
 /// A token that was just made: the only answer that ever holds what opens.
@@ -285,12 +314,16 @@ pub struct RepositoryList {
     pub next: Option<String>,
 }
 
+/// The most that an outsider's token may.
+const OUTSIDER_ROLE: Role = Role::Runner;
+
 /// What a caller may do: a user's grants under a token's ceiling.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Access {
     grants: Vec<Grant>,
     ceiling: Role,
     only: Option<RepositoryId>,
+    trust: Trust,
 }
 
 /// Why a caller may not.
@@ -322,16 +355,34 @@ impl Access {
     /// A user's grants, whole.
     #[must_use]
     pub const fn whole(grants: Vec<Grant>) -> Self {
-        Self { grants, ceiling: Role::Owner, only: None }
+        Self { grants, ceiling: Role::Owner, only: None, trust: Trust::Member }
     }
 
     /// What a token of this scope leaves of the grants. A worker's leaves nothing: its calls are not a user's.
     #[must_use]
     pub fn scoped(grants: Vec<Grant>, scope: Scope) -> Self {
         match scope {
-            Scope::User { role, repository } => Self { grants, ceiling: role, only: repository },
-            Scope::Worker => Self { grants: Vec::new(), ceiling: Role::Viewer, only: None },
+            Scope::User { role, repository } => {
+                Self { ceiling: role, only: repository, ..Self::whole(grants) }
+            }
+            Scope::Worker => Self { ceiling: Role::Viewer, ..Self::whole(Vec::new()) },
         }
+    }
+
+    /// The same in the hands of those who are trusted so far.
+    #[must_use]
+    pub fn lowered_by(self, trust: Trust) -> Self {
+        let ceiling = match trust {
+            Trust::Member => self.ceiling,
+            Trust::Outsider => self.ceiling.min(OUTSIDER_ROLE),
+        };
+        Self { ceiling, trust: self.trust.lowered_by(trust), ..self }
+    }
+
+    /// How far the caller is trusted with what it hands over.
+    #[must_use]
+    pub const fn trust(&self) -> Trust {
+        self.trust
     }
 
     /// The role on a repository; on `None`, which is what belongs to no repository on record, that of the grants for
@@ -381,9 +432,12 @@ impl Access {
         }
     }
 
-    /// Whether a token of this scope could do nothing that this caller cannot.
+    /// Whether a token of this scope and trust could do nothing that this caller cannot.
     #[must_use]
-    pub fn covers(&self, scope: Scope) -> bool {
+    pub fn covers(&self, scope: Scope, trust: Trust) -> bool {
+        if trust.lowered_by(self.trust) != trust {
+            return false;
+        }
         match scope {
             Scope::User { role, repository } => {
                 role <= self.ceiling && (self.only.is_none() || self.only == repository)
@@ -445,11 +499,34 @@ mod tests {
     fn a_token_cannot_make_a_stronger_one() {
         let owner = || vec![grant(None, Role::Owner)];
         let weak = Access::scoped(owner(), scope(Role::Runner, Some(ONE)));
-        assert!(weak.covers(scope(Role::Viewer, Some(ONE))));
-        assert!(!weak.covers(scope(Role::Maintainer, Some(ONE))));
-        assert!(!weak.covers(scope(Role::Runner, None)));
-        assert!(!weak.covers(Scope::Worker));
-        assert!(Access::whole(owner()).covers(Scope::Worker));
+        assert!(weak.covers(scope(Role::Viewer, Some(ONE)), Trust::Member));
+        assert!(!weak.covers(scope(Role::Maintainer, Some(ONE)), Trust::Member));
+        assert!(!weak.covers(scope(Role::Runner, None), Trust::Member));
+        assert!(!weak.covers(Scope::Worker, Trust::Member));
+        assert!(Access::whole(owner()).covers(Scope::Worker, Trust::Member));
+    }
+
+    #[test]
+    fn an_outsiders_token_runs_tasks_at_most_and_makes_no_members() {
+        let access = Access::whole(vec![grant(None, Role::Owner)]).lowered_by(Trust::Outsider);
+        assert_eq!((access.role(None), access.trust()), (Some(Role::Runner), Trust::Outsider));
+        assert_eq!(access.clone().lowered_by(Trust::Member), access, "trust never rises");
+        assert!(access.covers(scope(Role::Runner, None), Trust::Outsider));
+        assert!(!access.covers(scope(Role::Viewer, None), Trust::Member));
+        assert!(!access.covers(scope(Role::Owner, None), Trust::Outsider));
+        assert!(!access.covers(Scope::Worker, Trust::Outsider));
+        let viewer = Access::whole(vec![grant(None, Role::Viewer)]).lowered_by(Trust::Outsider);
+        assert_eq!(viewer.role(None), Some(Role::Viewer), "nobody gets a role by it");
+    }
+
+    #[test]
+    fn an_outsiders_token_is_drafted_for_running_tasks() {
+        let draft =
+            |scope, trust| TokenDraft { name: "bot".into(), scope, user: None, expires_at: None, trust };
+        assert!(draft(scope(Role::Runner, None), Trust::Outsider).validate().is_ok());
+        assert!(draft(scope(Role::Owner, None), Trust::Member).validate().is_ok());
+        assert!(draft(scope(Role::Maintainer, None), Trust::Outsider).validate().is_err());
+        assert!(draft(Scope::Worker, Trust::Outsider).validate().is_err());
     }
 
     #[test]

@@ -78,6 +78,12 @@ impl Failure {
         Self::new(StatusCode::FORBIDDEN, "forbidden", "The caller may not do this", detail)
     }
 
+    pub(crate) fn not_for_outsiders() -> Self {
+        let detail = "The token is for handing over outsiders' tasks, and members' tasks are made with this. Nothing was done. Come \
+                      with a member's token.";
+        Self::new(StatusCode::FORBIDDEN, "forbidden", "The caller may not do this", detail)
+    }
+
     pub(crate) fn not_a_persons() -> Self {
         let detail =
             "This call is for people, and the token is a worker's. Nothing was done. Send a user's token.";

@@ -2,7 +2,7 @@
 
 use legwork_domain::{
     Access, Attempt, AttemptId, AttemptView, EventKind, NewEvent, NewTask, Period, Repository, RepositoryId,
-    Spender, State, Task, TaskId, TaskView, Turn, TurnId, Usage, title_of,
+    Spender, State, Task, TaskId, TaskView, Trust, Turn, TurnId, Usage, title_of,
 };
 
 use crate::access::{self, know};
@@ -46,6 +46,16 @@ pub struct Sent<'a> {
     pub access: Option<&'a Access>,
 }
 
+impl Sent<'_> {
+    /// How far its sender is trusted, by the token that it came with.
+    pub(crate) const fn trust(&self) -> Trust {
+        match self.access {
+            Some(access) => access.trust(),
+            None => Trust::Member,
+        }
+    }
+}
+
 impl Store {
     /// Accepts a task. With a key that came with the same request before, the task of that time is the answer and
     /// nothing is written.
@@ -54,10 +64,11 @@ impl Store {
     /// [`Error::Invalid`] with a sentence for the sender; [`Error::KeyReused`].
     pub async fn create_task(
         &self,
-        request: NewTask,
+        mut request: NewTask,
         sent: Sent<'_>,
         ids: &TaskIds,
     ) -> Result<TaskView, Error> {
+        request.trust = request.trust.lowered_by(sent.trust());
         request.validate().map_err(Error::Invalid)?;
         let call = Call::new(&sent, &request)?;
         let mut transaction = self.write().await?;

@@ -40,7 +40,7 @@ impl Store {
         }
         queue::room(&mut transaction, &sent, 1).await?;
         machines::check_files(&mut transaction, attempt, sent.act.at).await?;
-        lower(&mut transaction, attempt, request.trust).await?;
+        lower(&mut transaction, attempt, request.trust.lowered_by(sent.trust())).await?;
         let next = add(&mut transaction, attempt, turn, request, Asked::by(&sent.act)).await?;
         if !call.keep(&mut transaction, next.task, &turn, sent.act.at).await? {
             return Err(taken_meanwhile());
@@ -79,8 +79,13 @@ impl Asked {
     }
 }
 
-/// Makes an outsider's of a task that an outsider has a say in. Before the locks of its turns, as everywhere.
-async fn lower(connection: &mut Connection, attempt: AttemptId, trust: Trust) -> Result<(), Error> {
+/// Makes an outsider's of a task that an outsider has a say in. Before the locks of its turns, as everywhere. A turn that a worker
+/// has goes on as it began.
+pub(crate) async fn lower(
+    connection: &mut Connection,
+    attempt: AttemptId,
+    trust: Trust,
+) -> Result<(), Error> {
     if trust == Trust::Member {
         return Ok(());
     }
@@ -90,6 +95,11 @@ async fn lower(connection: &mut Connection, attempt: AttemptId, trust: Trust) ->
     sqlx::query("UPDATE tasks SET body = $2 WHERE id = $1")
         .bind(task.id.to_string())
         .bind(text(&task)?)
+        .execute(&mut *connection)
+        .await?;
+    TurnRow::load_task(connection, task.id).await?;
+    sqlx::query("UPDATE turns SET outsider = 1 WHERE task = $1 AND outsider = 0 AND lease_until IS NULL")
+        .bind(task.id.to_string())
         .execute(connection)
         .await?;
     Ok(())

@@ -49,7 +49,9 @@ impl Store {
         if task.request.kind != Kind::Ask {
             point.has_files(&mut transaction, (attempt, draft.turn), sent.act.at).await?;
         }
-        let mut view = create::new_task(copying.clean(&request(&task, draft))?, ids, &sent.act);
+        let mut request = copying.clean(&request(&task, draft))?;
+        request.trust = request.trust.lowered_by(sent.trust());
+        let mut view = create::new_task(request, ids, &sent.act);
         view.task.forked_from = Some(Fork { attempt, seq: point.seq });
         create::insert(&mut transaction, &view, ids.repository(), &sent.act).await?;
         for view in &view.attempts {

@@ -1,6 +1,6 @@
 //! One key, one effect: what a call with an idempotency key made is what the same call gets again.
 
-use legwork_domain::{TaskId, Timestamp};
+use legwork_domain::{TaskId, Timestamp, Trust};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use sqlx::Row as _;
@@ -27,7 +27,12 @@ impl Call {
             )));
         }
         let key = sent.key.map(|key| format!("{}/{key}", sent.act.actor.user));
-        Ok(Self { key, digest: hex::encode(Sha256::digest(text(asks)?)) })
+        let mut digest = Sha256::new_with_prefix(text(asks)?);
+        // The same words of an outsider ask for something else.
+        if sent.trust() == Trust::Outsider {
+            digest.update("outsider");
+        }
+        Ok(Self { key, digest: hex::encode(digest.finalize()) })
     }
 
     /// The id of what the same call made before. The first thing that a transaction asks: of calls that come with one key

@@ -6,14 +6,14 @@
 
 use legwork_domain::{
     AttemptId, EventKind, Item, ItemBody, ItemId, ItemStatus, Message, MessageBody, MessageId, NewEvent,
-    Reply, State, Timestamp, Transition, Turn, TurnId, UserId, Waiting, check_words,
+    Reply, State, Timestamp, Transition, Trust, Turn, TurnId, UserId, Waiting, check_words,
 };
 
 use crate::dialect::{Lock, locking};
 use crate::idempotency::{Call, taken_meanwhile};
 use crate::turn_row::{TurnRow, id, json, text};
 use crate::turns::pass;
-use crate::{Connection, Error, Sent, Store, listing, log};
+use crate::{Connection, Error, Sent, Store, follow_up, listing, log};
 
 /// Messages that one turn may have unheard: a person's impatience fits, a program in a loop does not.
 const UNHEARD_MAX: usize = 64;
@@ -23,7 +23,7 @@ impl Store {
     /// if another worker makes that.
     ///
     /// # Errors
-    /// [`Error::Conflict`] with `no_live_turn` or `too_many_messages`; [`Error::NotFound`]; [`Error::Invalid`].
+    /// [`Error::Conflict`] with `no_live_turn`, `members_turn` or `too_many_messages`; [`Error::NotFound`]; [`Error::Invalid`].
     pub async fn steer(
         &self,
         attempt: AttemptId,
@@ -37,7 +37,9 @@ impl Store {
         if let Some(made) = call.made(&mut transaction).await? {
             return load(&mut transaction, &made).await;
         }
+        follow_up::lower(&mut transaction, attempt, sent.trust()).await?;
         let row = live(&mut transaction, attempt).await?;
+        may_hear(&row, sent.trust())?;
         if to_hear(&mut transaction, row.turn.id).await?.len() >= UNHEARD_MAX {
             let sentence = format!("{UNHEARD_MAX} messages wait to be heard already. Wait until some were.");
             return Err(Error::conflict("too_many_messages", sentence));
@@ -55,7 +57,7 @@ impl Store {
     /// Says a person's word on what the agent asked: the item ends with it, and a turn that was parked for it is queued.
     ///
     /// # Errors
-    /// [`Error::Conflict`] with `answered` or `turn_over`; [`Error::NotFound`]; [`Error::Invalid`] if the item asks for
+    /// [`Error::Conflict`] with `answered`, `members_turn` or `turn_over`; [`Error::NotFound`]; [`Error::Invalid`] if the item asks for
     /// something else.
     pub async fn answer(
         &self,
@@ -72,12 +74,14 @@ impl Store {
         if let Some(made) = call.made(&mut transaction).await? {
             return load(&mut transaction, &made).await;
         }
+        follow_up::lower(&mut transaction, attempt, sent.trust()).await?;
         let asking = log::started(&mut transaction, attempt, reply.item()).await?;
         let row = TurnRow::load(&mut transaction, asking.turn).await?;
         if row.turn.state.ended().is_some() {
             let sentence = "The turn that asked has ended. Say it with a follow-up instead.";
             return Err(Error::conflict("turn_over", sentence));
         }
+        may_hear(&row, sent.trust())?;
         if log::is_completed(&mut transaction, attempt, reply.item()).await? {
             return Err(Error::conflict("answered", format!("{} has its answer already.", reply.item())));
         }
@@ -97,6 +101,16 @@ impl Store {
         listing::commit(transaction, row.turn.task, sent.act.at).await?;
         Ok(message)
     }
+}
+
+/// Refuses an outsider's word to a turn that a worker has as a member's: it has what outsiders get nothing of, such as secrets.
+fn may_hear(row: &TurnRow, trust: Trust) -> Result<(), Error> {
+    if trust == Trust::Outsider && row.trust == Trust::Member && row.turn.state.lease().is_some() {
+        let sentence = "The turn that is under way began as a member's, with what only members' tasks get. Send a follow-up instead: it makes \
+                        the task an outsider's.";
+        return Err(Error::conflict("members_turn", sentence));
+    }
+    Ok(())
 }
 
 pub(crate) const fn waits_for_a_word(state: &State) -> bool {

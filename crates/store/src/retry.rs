@@ -32,6 +32,7 @@ impl Store {
             return Ok(TurnRow::get(&mut transaction, parsed(&made)?, Lock::None).await?.turn);
         }
         queue::room(&mut transaction, &sent, 1).await?;
+        follow_up::lower(&mut transaction, attempt, sent.trust()).await?;
         let request = copying.clean(&again(&mut transaction, attempt).await?)?;
         if from == RetryFrom::Left {
             machines::check_files(&mut transaction, attempt, sent.act.at).await?;

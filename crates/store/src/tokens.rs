@@ -1,6 +1,6 @@
 //! API tokens by the digest of what opens, which is kept nowhere.
 
-use legwork_domain::{Grant, Timestamp, Token, TokenId, User, UserId};
+use legwork_domain::{Grant, Timestamp, Token, TokenId, Trust, User, UserId};
 use sqlx::Row as _;
 
 use crate::access::{check_name, grants_of, load_user, missing, read_user, taken, time};
@@ -88,8 +88,8 @@ impl Store {
             return Err(Error::Invalid(format!("The user has {TOKENS_MAX} tokens. Delete some first.")));
         }
         sqlx::query(
-            "INSERT INTO tokens (id, holder, name, digest, scope, created_at, expires_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            "INSERT INTO tokens (id, holder, name, digest, scope, created_at, expires_at, trust) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         )
         .bind(token.id.to_string())
         .bind(token.user.to_string())
@@ -98,6 +98,7 @@ impl Store {
         .bind(text(&token.scope)?)
         .bind(token.created_at.micros())
         .bind(token.expires_at.micros())
+        .bind(trust_word(token.trust))
         .execute(&mut *transaction)
         .await
         .map_err(|error| taken(error, || "The token was made before.".to_owned()))?;
@@ -166,9 +167,24 @@ fn read(row: &Row) -> Result<Token, Error> {
         user: id(row, "holder")?,
         name: row.try_get("name")?,
         scope: json(row, "scope")?,
+        trust: trust(row)?,
         created_at: Timestamp::from_micros(row.try_get("created_at")?),
         expires_at: Timestamp::from_micros(row.try_get("expires_at")?),
         revoked_at: time(row, "revoked_at")?,
         last_used_at: time(row, "last_used_at")?,
     })
+}
+
+/// As in JSON.
+const fn trust_word(trust: Trust) -> &'static str {
+    match trust {
+        Trust::Member => "member",
+        Trust::Outsider => "outsider",
+    }
+}
+
+fn trust(row: &Row) -> Result<Trust, Error> {
+    let word: &str = row.try_get("trust")?;
+    let trust = [Trust::Member, Trust::Outsider].into_iter().find(|trust| trust_word(*trust) == word);
+    trust.ok_or_else(|| Error::corrupt("trust")(format!("{word:?} is no trust").into()))
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use legwork_domain::{AttemptId, MachineId, Task, TaskId, Timestamp, Turn, TurnId, UserId};
+use legwork_domain::{AttemptId, MachineId, Task, TaskId, Timestamp, Trust, Turn, TurnId, UserId};
 use serde::de::DeserializeOwned;
 use sqlx::Row as _;
 
@@ -14,7 +14,7 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT id, task, attempt, number, created_at, input, images, epoch, tries, cancel_requested_at, ",
-            "state, usage, received, revision, owner, metered_at, machine FROM turns ",
+            "state, usage, received, revision, owner, metered_at, machine, outsider FROM turns ",
             $rest
         )
     };
@@ -34,6 +34,8 @@ pub(crate) struct TurnRow {
     pub(crate) metered_at: Option<Timestamp>,
     /// That of the present lease, or else of the attempt's files.
     pub(crate) machine: Option<MachineId>,
+    /// An outsider's: whatever worker has the turn got it as such. A member's may be leased as an outsider's since.
+    pub(crate) trust: Trust,
     /// Rises with each write.
     pub(crate) revision: i64,
 }
@@ -61,7 +63,7 @@ pub(crate) struct Tally {
 impl TurnRow {
     /// A turn that no worker had yet.
     pub(crate) fn new(turn: Turn, owner: UserId) -> Self {
-        Self { turn, received: 0, owner, metered_at: None, machine: None, revision: 0 }
+        Self { turn, received: 0, owner, metered_at: None, machine: None, trust: Trust::Member, revision: 0 }
     }
 
     /// The turn, locked for the transaction.
@@ -109,7 +111,7 @@ impl TurnRow {
     pub(crate) async fn standings(connection: &mut Connection, task: TaskId) -> Result<Vec<Turn>, Error> {
         let rows = sqlx::query(
             "SELECT id, task, attempt, number, created_at, '\"\"' AS input, '[]' AS images, epoch, tries, \
-             cancel_requested_at, state, usage, received, revision, owner, metered_at, machine FROM turns \
+             cancel_requested_at, state, usage, received, revision, owner, metered_at, machine, outsider FROM turns \
              WHERE task = $1 ORDER BY attempt, number",
         )
         .bind(task.to_string())
@@ -168,6 +170,7 @@ impl TurnRow {
             owner: id(row, "owner")?,
             metered_at: row.try_get::<Option<i64>, _>("metered_at")?.map(Timestamp::from_micros),
             machine: machines::named(row)?,
+            trust: if number::<u64>(row, "outsider")? == 0 { Trust::Member } else { Trust::Outsider },
             revision: row.try_get("revision")?,
         })
     }
@@ -184,8 +187,8 @@ impl TurnRow {
         let labels: BTreeSet<&str> = task.request.labels.iter().map(String::as_str).collect();
         sqlx::query(
             "INSERT INTO turns (id, task, attempt, number, created_at, input, images, epoch, tries, \
-             cancel_requested_at, state_name, state, lease_until, received, revision, usage, owner, priority, labels, ready, machine) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, NULL, $10, $11, NULL, 0, 0, $12, $13, $14, $15, $16, $17)",
+             cancel_requested_at, state_name, state, lease_until, received, revision, usage, owner, priority, labels, ready, machine, outsider) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, NULL, $10, $11, NULL, 0, 0, $12, $13, $14, $15, $16, $17, $18)",
         )
         .bind(turn.id.to_string())
         .bind(turn.task.to_string())
@@ -204,6 +207,7 @@ impl TurnRow {
         .bind(text(&labels)?)
         .bind(ready as i64)
         .bind(machines::word(self.machine))
+        .bind(i64::from(task.request.trust == Trust::Outsider))
         .execute(connection)
         .await?;
         Ok(())

@@ -97,3 +97,41 @@ fn a_viewer_sees_and_cannot_act_and_a_revoked_token_opens_nothing() {
     machine.legwork_says(&["admin", "audit", "verify"]).exits(0);
     assert!(machine.legwork_says(&["admin", "audit", "ls"]).stdout.contains("token.revoke"));
 }
+
+#[test]
+fn a_program_with_an_outsiders_token_hands_over_outsiders_tasks_alone() {
+    let machine = World::new();
+    let repo = with_a_bug(machine.repo("project"));
+    let server = machine.serve(&["server"]);
+    let path = repo.path().to_str().unwrap();
+    let token = ["token", "new", "bot", "--outsider"];
+    machine.legwork_says(&[&token[..], &["--role", "maintainer"]].concat()).exits(1);
+    let token = machine.legwork_says(&token).exits(0).stdout.clone();
+    let as_bot = |arguments: &[&str]| -> Outcome {
+        let mut command = machine.legwork();
+        command.args(arguments).args(["--server", &server.url]).env("LEGWORK_TOKEN", token.trim());
+        // The program asks for one before it hands a task over; no worker runs this one.
+        command.env("OPENAI_API_KEY", "none");
+        Running::spawn(command).end()
+    };
+    let is_an_outsiders = |id: &str| {
+        machine.legwork_says(&["task", "show", id]).exits(0).stdout.contains("an outsider: no secrets")
+    };
+
+    let made =
+        as_bot(&["task", "new", "--json", "--repo", path, "--model", "openai/none", "Do as the issue says"]);
+    assert!(is_an_outsiders(made.exits(0).events[0]["task"]["id"].as_str().unwrap()));
+    let members = machine.hand_over(&repo, &Script::new().says("Never asked."), &["Look"]);
+    assert!(!is_an_outsiders(&members));
+    as_bot(&["task", "send", "--queue", &members, "A stranger says more"]).exits(0);
+    assert!(is_an_outsiders(&members));
+
+    as_bot(&["token", "new", "more"]).exits(1);
+    std::fs::write(machine.path("recipe.toml"), "setup = 'true'\n").unwrap();
+    let recipe = machine.path("recipe.toml");
+    let kept = ["env", "set", "own", "--personal", "--repo", path, "--file", recipe.to_str().unwrap()];
+    as_bot(&kept).exits(1);
+    machine.legwork_says(&kept).exits(0);
+    let listed = machine.legwork_says(&["token", "ls"]).exits(0).stdout.clone();
+    assert!(listed.contains("runner, for outsiders"), "{listed}");
+}

@@ -5,7 +5,8 @@ use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::Response;
 use legwork_domain::{
-    Access, Action, Actor, AttemptId, Denied, Grant, RepositoryId, Role, Scope, TokenId, UserId, Via, Visible,
+    Access, Action, Actor, AttemptId, Denied, Grant, RepositoryId, Role, Scope, TokenId, Trust, UserId, Via,
+    Visible,
 };
 use legwork_store::{Act, Store, Thing};
 
@@ -60,7 +61,7 @@ impl Caller {
 
     /// Whether it may all that its user may.
     pub(crate) fn is_whole(&self) -> bool {
-        self.access.covers(Scope::User { role: Role::Owner, repository: None })
+        self.access.covers(Scope::User { role: Role::Owner, repository: None }, Trust::Member)
     }
 
     /// The caller as the author of a change that is made now.
@@ -73,9 +74,17 @@ impl Caller {
         self.access.visible(self.actor.user)
     }
 
-    /// Whether a token of this scope could do nothing that this caller cannot.
-    pub(crate) fn covers(&self, scope: Scope) -> bool {
-        self.access.covers(scope)
+    /// Whether a token of this scope and trust could do nothing that this caller cannot.
+    pub(crate) fn covers(&self, scope: Scope, trust: Trust) -> bool {
+        self.access.covers(scope, trust)
+    }
+
+    /// Whether it acts for members, and not for others by way of its token.
+    pub(crate) fn is_a_members(&self) -> Result<(), Failure> {
+        match self.access.trust() {
+            Trust::Member => Ok(()),
+            Trust::Outsider => Err(Failure::not_for_outsiders()),
+        }
     }
 
     /// Whether the caller may do the action anywhere at all.

@@ -158,7 +158,7 @@ fn of_token(bearer: Bearer) -> Identity {
         Scope::Worker => Identity::Worker(token.id),
         Scope::User { .. } => Identity::Person(Caller::new(
             Actor { user: user.id, via: Via::Token { token: token.id } },
-            Access::scoped(grants, token.scope),
+            Access::scoped(grants, token.scope).lowered_by(token.trust),
         )),
     }
 }

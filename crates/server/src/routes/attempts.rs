@@ -86,7 +86,7 @@ pub(super) async fn follow_up(
     request_body = Steer,
     responses(
         (status = 201, description = "It will be heard", body = Message),
-        (status = 409, description = "No turn is under way (`no_live_turn`): send a follow-up", body = Problem, content_type = MEDIA_TYPE),
+        (status = 409, description = "No turn is under way (`no_live_turn`), or an outsider's token speaks to a member's (`members_turn`): send a follow-up", body = Problem, content_type = MEDIA_TYPE),
         (status = "default", description = "Any other failure", body = Problem, content_type = MEDIA_TYPE),
     ),
 )]
@@ -113,7 +113,7 @@ pub(super) async fn steer(
     request_body = Reply,
     responses(
         (status = 201, description = "It will be heard", body = Message),
-        (status = 409, description = "It has its answer (`answered`), or the turn has ended (`turn_over`)", body = Problem, content_type = MEDIA_TYPE),
+        (status = 409, description = "It has its answer (`answered`), the turn has ended (`turn_over`), or an outsider's token speaks to a member's (`members_turn`)", body = Problem, content_type = MEDIA_TYPE),
         (status = "default", description = "Any other failure", body = Problem, content_type = MEDIA_TYPE),
     ),
 )]

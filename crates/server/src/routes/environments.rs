@@ -49,7 +49,10 @@ pub(super) async fn create(
 ) -> Result<impl IntoResponse, Failure> {
     let (needs, owner) = match draft.audience {
         Audience::Team => (Action::Configure, None),
-        Audience::Personal => (Action::Run, Some(caller.user())),
+        Audience::Personal => {
+            caller.is_a_members()?;
+            (Action::Run, Some(caller.user()))
+        }
     };
     caller.may(&server.store, needs, Thing::Repository(repository)).await?;
     let act = caller.act();
@@ -232,7 +235,11 @@ async fn may(server: &Server, caller: &Caller, action: Action, id: EnvironmentId
     let thing = Thing::Environment(id);
     match server.store.environment_owner(id).await? {
         None => caller.may(&server.store, action, thing).await,
-        Some(owner) if owner == caller.user() => caller.may(&server.store, Action::Run, thing).await,
+        Some(owner) if owner == caller.user() => {
+            caller.may(&server.store, Action::Run, thing).await?;
+            // It is part of what the user's own tasks are made of.
+            if action == Action::View { Ok(()) } else { caller.is_a_members() }
+        }
         Some(_) => Err(Failure::not_found("environment of this id that you may see")),
     }
 }

@@ -20,5 +20,5 @@ use crate::problem::{Failure, MEDIA_TYPE};
 )]
 pub(super) async fn show(State(server): State<Arc<Server>>, caller: Caller) -> Result<Json<Me>, Failure> {
     let (user, grants) = server.store.user(caller.user()).await?;
-    Ok(Json(Me { user, grants, via: caller.actor.via }))
+    Ok(Json(Me { user, grants, trust: caller.access().trust(), via: caller.actor.via }))
 }

@@ -26,7 +26,7 @@ const LIFE_MS_MAX: i64 = 366 * DAY_MS;
 
 /// Makes a token. The answer is the only one that holds what opens.
 ///
-/// A token cannot make one that may do more than itself.
+/// A token cannot make one that may do more than itself, nor one that is trusted more.
 #[utoipa::path(
     post, path = "/v1/tokens", tag = "access", operation_id = "create_token",
     request_body = TokenDraft,
@@ -42,7 +42,8 @@ pub(super) async fn create(
 ) -> Result<(StatusCode, Json<TokenMade>), Failure> {
     let user = draft.user.unwrap_or_else(|| caller.user());
     known(&caller, user)?;
-    if !caller.covers(draft.scope) {
+    draft.validate().map_err(Failure::invalid)?;
+    if !caller.covers(draft.scope, draft.trust) {
         return Err(Failure::beyond_the_caller());
     }
     let kind = match draft.scope {
@@ -59,6 +60,7 @@ pub(super) async fn create(
         user,
         name: draft.name,
         scope: draft.scope,
+        trust: draft.trust,
         created_at: act.at,
         expires_at: expiry(draft.expires_at, act.at)?,
         revoked_at: None,
@@ -122,7 +124,7 @@ pub(super) async fn revoke(
     let token = server.store.token(id).await?;
     known(&caller, token.user).map_err(|_| Failure::not_found(&format!("token {id}")))?;
     // A weak token that is lost must not be able to shut its user out.
-    if !caller.covers(token.scope) && !caller.is(id) {
+    if !caller.covers(token.scope, token.trust) && !caller.is(id) {
         return Err(Failure::beyond_the_caller());
     }
     Ok(Json(server.store.revoke_token(id, &caller.act()).await?))

@@ -2,13 +2,15 @@
 
 use legwork_client::Client;
 use legwork_domain::{
-    NewTask, RepositoryDraft, Role, Scope, TaskQuery, TokenDraft, TokenMade, UserDraft, UserId, Via,
+    NewTask, RepositoryDraft, Role, Scope, Steer, TaskQuery, TokenDraft, TokenMade, Trust, UserDraft, UserId,
+    Via,
 };
+use serde_json::{Value, json};
 
 use crate::world::{World, request};
 
 fn draft(scope: Scope) -> TokenDraft {
-    TokenDraft { name: "laptop".into(), scope, user: None, expires_at: None }
+    TokenDraft { name: "laptop".into(), scope, user: None, expires_at: None, trust: Trust::Member }
 }
 
 fn whole(role: Role) -> Scope {
@@ -222,4 +224,53 @@ async fn what_lies_beside_a_checkout_is_for_those_who_may_run_tasks_there() {
     let more = legwork_domain::FollowUp::new("Read it to me".into(), Vec::new());
     assert_eq!(otto.follow_up(attempt, &more, "o").await.unwrap_err().code(), Some("not_found"));
     anna.follow_up(attempt, &more, "a2").await.unwrap();
+}
+
+#[tokio::test]
+async fn an_outsiders_token_makes_outsiders_tasks_and_nothing_that_members_use() {
+    let world = World::start().await;
+    let (_, _, anna) = user(&world, "anna", Role::Owner).await;
+    let bots = TokenDraft { trust: Trust::Outsider, ..draft(whole(Role::Runner)) };
+    for wrong in [whole(Role::Maintainer), Scope::Worker] {
+        let refused = anna.create_token(&TokenDraft { scope: wrong, ..bots.clone() }).await.unwrap_err();
+        assert_eq!(refused.code(), Some("invalid"), "{wrong:?}");
+    }
+    let made = anna.create_token(&bots).await.unwrap();
+    assert_eq!(made.token.trust, Trust::Outsider);
+    let bot = world.client_of(&made.secret);
+    assert_eq!(
+        (bot.me().await.unwrap().trust, anna.me().await.unwrap().trust),
+        (Trust::Outsider, Trust::Member)
+    );
+
+    let task = bot.create_task(&request("x"), "k").await.unwrap();
+    assert_eq!(task.task.request.trust, Trust::Outsider, "the request says nothing of it");
+    let more = Steer { text: "and this".into() };
+    let refused = bot.steer(task.attempts[0].attempt.id, &more, "s").await.unwrap_err();
+    assert_eq!(refused.code(), Some("no_live_turn"));
+
+    // A weaker one for outsiders, and none for members.
+    bot.create_token(&TokenDraft { scope: whole(Role::Viewer), ..bots.clone() }).await.unwrap();
+    let refused = bot.create_token(&draft(whole(Role::Viewer))).await.unwrap_err();
+    assert_eq!(refused.code(), Some("forbidden"));
+    let weak = anna.create_token(&draft(whole(Role::Viewer))).await.unwrap();
+    assert_eq!(bot.revoke_token(weak.token.id).await.unwrap_err().code(), Some("forbidden"));
+
+    // Its user's own recipes are part of its user's own tasks.
+    let repository = world.client.repositories(None).await.unwrap().repositories[0].id;
+    let recipes = format!("/v1/repositories/{repository}/environments");
+    let own = json!({"name": "own", "audience": "personal"});
+    let hers = anna.create_token(&draft(whole(Role::Runner))).await.unwrap().secret;
+    let call = async |method, path: &str, body: &Value, token: &str| {
+        world.as_one(method, path, token).json(body).send().await.unwrap()
+    };
+    assert_eq!(call("POST", &recipes, &own, &made.secret).await.status(), 403);
+    let kept = call("POST", &recipes, &own, &hers).await.json::<Value>().await.unwrap();
+    let recipe = format!("/v1/environments/{}", kept["id"].as_str().unwrap());
+    let secret = (format!("{recipe}/secrets/KEY"), json!({"value": "a long value"}));
+    assert_eq!(call("PUT", &recipe, &own, &made.secret).await.status(), 403);
+    assert_eq!(call("PUT", &secret.0, &secret.1, &made.secret).await.status(), 403);
+    assert_eq!(call("DELETE", &recipe, &json!({}), &made.secret).await.status(), 403);
+    assert_eq!(call("GET", &recipe, &json!({}), &made.secret).await.status(), 200);
+    assert_eq!(call("PUT", &secret.0, &secret.1, &hers).await.status(), 204);
 }

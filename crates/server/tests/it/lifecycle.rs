@@ -1,7 +1,7 @@
 use futures::StreamExt as _;
 use legwork_domain::{
     BlobId, Context, ContextChange, EventKind, Finish, ForkDraft, Outcome, Retry, RetryFrom, Role, Scope,
-    State, TaskChange, TaskQuery, Timestamp, TokenDraft, UserDraft,
+    State, TaskChange, TaskQuery, Timestamp, TokenDraft, Trust, UserDraft,
 };
 use serde_json::json;
 use std::time::Duration;
@@ -48,6 +48,7 @@ async fn a_deleted_task_is_gone_for_everybody_and_later_for_good() {
         scope: Scope::User { role: Role::Owner, repository: None },
         user: Some(runner),
         expires_at: None,
+        trust: Trust::Member,
     };
     let token = world.client.create_token(&draft).await.unwrap().secret;
     assert_eq!(world.as_one("DELETE", &path, &token).send().await.unwrap().status(), 403);

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use legwork_client::Client;
 use legwork_domain::{
     Actor, DeliveryList, Grant, RepositoryDraft, RepositoryId, Role, Scope, TaskView, Timestamp, Token,
-    TokenDraft, TokenId, User, UserDraft, UserId, WebhookCreated,
+    TokenDraft, TokenId, Trust, User, UserDraft, UserId, WebhookCreated,
 };
 use legwork_store::{Act, Store};
 use serde_json::{Value, json};
@@ -47,7 +47,7 @@ fn operations() -> Vec<Operation> {
 }
 
 fn draft(name: &str, scope: Scope, user: Option<UserId>) -> TokenDraft {
-    TokenDraft { name: name.into(), scope, user, expires_at: None }
+    TokenDraft { name: name.into(), scope, user, expires_at: None, trust: Trust::Member }
 }
 
 const WHOLE: Scope = Scope::User { role: Role::Owner, repository: None };
@@ -78,6 +78,10 @@ impl Callers {
         callers.push(("expired", expired(world).await));
         let worker = owner.create_token(&draft("worker", Scope::Worker, None)).await.unwrap();
         callers.push(("worker", worker.secret));
+        // Of somebody who may everything.
+        let scope = Scope::User { role: Role::Runner, repository: None };
+        let outsiders = TokenDraft { trust: Trust::Outsider, ..draft("outsider", scope, None) };
+        callers.push(("outsider", owner.create_token(&outsiders).await.unwrap().secret));
         Self(callers)
     }
 }
@@ -91,6 +95,7 @@ async fn expired(world: &World) -> String {
         user: UserId::LOCAL,
         name: "expired".into(),
         scope: WHOLE,
+        trust: Trust::Member,
         created_at: Timestamp::from_micros(1),
         expires_at: Timestamp::from_micros(2),
         revoked_at: None,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use legwork_domain::{Role, Scope, TokenDraft, TokenMade, UserDraft, UserId};
+use legwork_domain::{Role, Scope, TokenDraft, TokenMade, Trust, UserDraft, UserId};
 use reqwest::{RequestBuilder, Response};
 
 use crate::sessions::{browse, cookie};
@@ -15,7 +15,8 @@ async fn reader(world: &World) -> (UserId, TokenMade) {
     let user = world.client.create_user(&UserDraft { name: "anna".into() }).await.unwrap().id;
     world.client.grant(user, None, Role::Viewer).await.unwrap();
     let scope = Scope::User { role: Role::Owner, repository: None };
-    let draft = TokenDraft { name: "laptop".into(), scope, user: Some(user), expires_at: None };
+    let draft =
+        TokenDraft { name: "laptop".into(), scope, user: Some(user), expires_at: None, trust: Trust::Member };
     (user, world.client.create_token(&draft).await.unwrap())
 }
 
@@ -101,7 +102,13 @@ async fn a_browser_that_logs_out_closes_its_own() {
 #[tokio::test]
 async fn a_worker_whose_token_is_revoked_waits_in_vain() {
     let world = World::start().await;
-    let draft = TokenDraft { name: "rack".into(), scope: Scope::Worker, user: None, expires_at: None };
+    let draft = TokenDraft {
+        name: "rack".into(),
+        scope: Scope::Worker,
+        user: None,
+        expires_at: None,
+        trust: Trust::Member,
+    };
     let token = world.client.create_token(&draft).await.unwrap();
     let body = serde_json::to_value(asks(30_000, None)).unwrap();
     let waiting = world.as_one("POST", "/v1/leases", &token.secret).json(&body).send();

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use legwork_client::Error;
 use legwork_domain::{
-    Actor, DeliveryList, DeliveryState, Outcome, RepositoryDraft, Role, Scope, Timestamp, TokenDraft,
+    Actor, DeliveryList, DeliveryState, Outcome, RepositoryDraft, Role, Scope, Timestamp, TokenDraft, Trust,
     UserDraft, WEBHOOK_OVERLAP_MS_MAX, Webhook, WebhookCreated, WebhookId, WebhookRotation,
 };
 use legwork_store::{Act, EARLIER_SECRETS_MAX, Store};
@@ -201,7 +201,8 @@ async fn a_webhook_hears_what_its_owner_sees_and_no_more() {
     let user = owner.create_user(&UserDraft { name: "u".into() }).await.unwrap().id;
     owner.grant(user, Some(seen), Role::Runner).await.unwrap();
     let scope = Scope::User { role: Role::Runner, repository: None };
-    let draft = TokenDraft { name: "t".into(), scope, user: Some(user), expires_at: None };
+    let draft =
+        TokenDraft { name: "t".into(), scope, user: Some(user), expires_at: None, trust: Trust::Member };
     let token = owner.create_token(&draft).await.unwrap().secret;
     let request = world.as_one("POST", "/v1/webhooks", &token).json(&json!({ "url": receiver.url }));
     let made: WebhookCreated = request.send().await.unwrap().json().await.unwrap();

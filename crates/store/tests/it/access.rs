@@ -1,8 +1,8 @@
 //! Users, roles, tokens and the audit log, over both databases.
 
 use legwork_domain::{
-    Access, Environment, EnvironmentId, ExtraRepository, FollowUp, Grant, NewTask, RepositoryId, Role, Scope,
-    StoredEnvironment, TaskQuery, Timestamp, Token, TokenId, Trust, TurnId, UserId, Visible,
+    Access, Environment, EnvironmentId, ExtraRepository, Grant, NewTask, RepositoryId, Role, Scope,
+    StoredEnvironment, TaskQuery, Timestamp, Token, TokenId, Trust, UserId, Visible,
 };
 use legwork_store::{Error, Sent, Thing};
 
@@ -137,6 +137,7 @@ fn token(world: &World) -> Token {
         user: ANNA,
         name: "laptop".into(),
         scope: Scope::User { role: Role::Runner, repository: None },
+        trust: Trust::Member,
         created_at: now,
         expires_at: now.plus_ms(1000),
         revoked_at: None,
@@ -157,6 +158,12 @@ pub(crate) async fn a_token_opens_until_it_ends(world: World) {
     assert!(!world.store.bearer("digest").await.unwrap().unwrap().opens(world.now()));
     world.store.set_disabled(ANNA, None, &world.act()).await.unwrap();
     assert!(world.store.bearer("digest").await.unwrap().unwrap().opens(world.now()));
+    assert_eq!(world.store.token(token.id).await.unwrap().trust, Trust::Member);
+    let bots = Token { id: TokenId::from_u128(world.number()), trust: Trust::Outsider, ..token.clone() };
+    world.store.create_token(&bots, "bots", &world.act()).await.unwrap();
+    assert_eq!(world.store.bearer("bots").await.unwrap().unwrap().token, bots);
+    let told = world.store.audit(None).await.unwrap().entries;
+    assert!(told.iter().any(|entry| entry.after.as_ref().is_some_and(|after| after["trust"] == "outsider")));
     let revoked = world.store.revoke_token(token.id, &world.act()).await.unwrap();
     assert_eq!(world.store.revoke_token(token.id, &world.act()).await.unwrap(), revoked);
     assert!(!world.store.bearer("digest").await.unwrap().unwrap().opens(world.now()));
@@ -282,25 +289,6 @@ pub(crate) async fn a_reset_is_told_with_every_later_lease(world: World) {
     assert!(told.iter().any(|entry| entry.action == "repository.reset"));
     let nowhere = RepositoryId::from_u128(999);
     assert!(matches!(world.store.reset_repository(nowhere, &world.act()).await, Err(Error::NotFound { .. })));
-}
-
-pub(crate) async fn trust_falls_and_never_rises(world: World) {
-    let outsiders = NewTask { trust: Trust::Outsider, ..on("/r") };
-    let view = world.store.create_task(outsiders, world.sent(None), &world.ids(1)).await.unwrap();
-    let follow = async |attempt, trust| {
-        let next = FollowUp { trust, ..FollowUp::new("more".into(), Vec::new()) };
-        let id = TurnId::from_u128(world.number());
-        world.store.follow_up(attempt, id, next, world.sent(None)).await.unwrap();
-    };
-    let trust = async |task| world.store.task(task).await.unwrap().task.request.trust;
-    follow(view.attempts[0].attempt.id, Trust::Member).await;
-    assert_eq!(trust(view.task.id).await, Trust::Outsider);
-    assert_eq!(world.lease().await.unwrap().task.request.trust, Trust::Outsider, "the lease says so");
-    let view = world.store.create_task(on("/r"), world.sent(None), &world.ids(1)).await.unwrap();
-    follow(view.attempts[0].attempt.id, Trust::Member).await;
-    assert_eq!(trust(view.task.id).await, Trust::Member);
-    follow(view.attempts[0].attempt.id, Trust::Outsider).await;
-    assert_eq!(trust(view.task.id).await, Trust::Outsider);
 }
 
 pub(crate) async fn what_lies_beside_is_for_those_who_may_run_tasks_there(world: World) {

@@ -3,7 +3,7 @@
 use crate::world::{Place, World};
 use crate::{
     access, budgets, durability, interleavings, lifecycle, list, machines, migrations, opening, queue, suite,
-    talk,
+    talk, trust,
 };
 
 macro_rules! over_both {
@@ -75,8 +75,11 @@ over_both! {
         no_entry_can_be_tampered_with_unseen
         a_kept_head_shows_a_cut_log
         a_reset_is_told_with_every_later_lease
-        trust_falls_and_never_rises
         what_lies_beside_is_for_those_who_may_run_tasks_there;
+    trust:
+        trust_falls_and_never_rises
+        all_that_comes_with_an_outsiders_token_is_an_outsiders
+        an_outsiders_words_reach_no_turn_that_a_worker_has_as_a_members;
     list:
         a_row_follows_its_turns
         a_list_is_searched

@@ -37,7 +37,7 @@ impl World {
     }
 
     /// A task whose turn has left files and history, and failed.
-    async fn failed(&self) -> TaskView {
+    pub(crate) async fn failed(&self) -> TaskView {
         let view = self.create("x", None).await.unwrap();
         let turn = self.lease().await.unwrap().turn.id;
         let context = legwork_domain::Context { change: ContextChange::Append, entries: vec![1.into()] };

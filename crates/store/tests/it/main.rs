@@ -25,4 +25,5 @@ mod queue;
 mod simulation;
 mod suite;
 mod talk;
+mod trust;
 mod world;

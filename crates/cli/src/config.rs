@@ -193,6 +193,14 @@ mod tests {
     }
 
     #[test]
+    fn a_setting_of_the_server_that_is_wrong_is_named_with_its_line() {
+        let said = complaint("[server]\n\nkey_fill = \"x\"\n");
+        assert!(said.contains("line 3, key `server.key_fill`") && said.contains("`key_file`"), "{said}");
+        let said = complaint("[server]\n\nkey_command = 3\n");
+        assert!(said.contains("line 3, key `server.key_command`: invalid type"), "{said}");
+    }
+
+    #[test]
     fn a_key_in_the_file_is_refused_with_the_way_out() {
         insta::assert_snapshot!(complaint("[providers.mine]\nwire = \"chat\"\nbase_url = \"x\"\napi_key = \"sk-123\"\n"), @r#"
         error: c.toml, line 4, key `providers.mine.api_key`: unknown field `api_key`, expected one of `wire`, `base_url`, `api_key_env`, `headers`.

@@ -21,6 +21,7 @@ use crate::end::End;
 use crate::layers::{self, Stack};
 use crate::root::{self, Root};
 use crate::setup::{self, SetUp};
+use crate::shelf::Shelf;
 use crate::turn::Turn;
 use crate::{detection, made, recipe, start};
 
@@ -84,7 +85,7 @@ impl Turn {
         };
         let (mut stack, files) = self.earlier_work((&checkout, &clean)).await?;
         self.make_shallow(&mut stack).await;
-        self.worker.shelf.used(clean.paths().chain(stack.paths()).chain(root.paths()));
+        self.shelf().used(clean.paths().chain(stack.paths()).chain(root.paths()));
         Ok(Ground { checkout, environment, root, notes, made, clean, stack, files })
     }
 
@@ -100,6 +101,11 @@ impl Turn {
         Compartment::of(&self.assignment)
     }
 
+    /// Where it notes what it uses.
+    pub(crate) fn shelf(&self) -> Shelf {
+        self.worker.shelf.of(self.compartment().trust())
+    }
+
     /// The root below the checkout: what the attempt stands on from now on, told to the log.
     pub(crate) async fn stand(
         &self,
@@ -107,7 +113,8 @@ impl Turn {
         environment: &Environment,
     ) -> Result<(Checkout, Root), End> {
         let Pins { commit, image, repositories, .. } = &self.assignment.pins;
-        let root = root::get(&self.worker, &self.timeline, environment, image.as_deref()).await?;
+        let root =
+            root::get(&self.worker, &self.timeline, environment, image.as_deref(), &self.shelf()).await?;
         let mut ready = ready;
         ready
             .checkout
@@ -150,7 +157,7 @@ impl Turn {
         let fault = match setup::layers(&self.worker, &self.timeline, checkout, environment, root).await? {
             SetUp::Done(stack) => {
                 let mut notes = detected.map(set_up_as).unwrap_or_default();
-                notes.extend(checkout.beside.iter().map(|laid| {
+                notes.extend(checkout.repositories().into_iter().map(|laid| {
                         let LaidRepository { url, commit, path } = laid;
                         format!("{url} at {commit} lies in {REPOSITORIES}/{path}; what is changed there is no part of the patch")
                     }));
@@ -185,22 +192,10 @@ impl Turn {
     async fn tell_base(&self, Ready { checkout, name }: &Ready, root: &Root) {
         let (turn, commit, tree) = (self.timeline.turn(), checkout.commit.clone(), checkout.tree.clone());
         let (name, image) = (name.clone(), root.pin().map(str::to_owned));
-        let repositories = checkout.beside.clone();
+        let repositories = checkout.repositories();
         self.timeline.tell(EventKind::Base { turn, commit, tree, name, image, repositories }).await;
-        let mut missing = Vec::new();
-        if checkout.submodules > 0 {
-            missing.push(format!("submodules that are empty directories: {}", checkout.submodules));
-        }
-        if checkout.lfs > 0 {
-            missing
-                .push(format!("files of Git LFS that are pointers without their content: {}", checkout.lfs));
-        }
-        if checkout.shallow {
-            missing.push("the history is cut off, as in the repository itself".to_owned());
-        }
-        if !missing.is_empty() {
-            let text = format!("The checkout is not complete: {}.", missing.join("; "));
-            self.timeline.notice(Level::Warning, text).await;
+        for gap in checkout.gaps() {
+            self.timeline.notice(Level::Warning, gap).await;
         }
     }
 
@@ -256,7 +251,7 @@ impl Turn {
     async fn make_shallow(&self, stack: &mut Stack) {
         let backend = self.worker.config.backend.as_ref();
         if stack.depth() > DEPTH_MAX
-            && let Err(error) = stack.merge(backend, &self.worker.shelf).await
+            && let Err(error) = stack.merge(backend, &self.shelf()).await
         {
             tracing::warn!(error, depth = stack.depth(), "an attempt's layers could not be merged");
         }
@@ -271,9 +266,9 @@ impl Turn {
             ));
         }
         // Before they are there: a crash on the way leaves nothing that nobody knows.
-        self.worker.shelf.used(layers::halves(layer).iter().map(PathBuf::as_path));
+        self.shelf().used(layers::halves(layer).iter().map(PathBuf::as_path));
         stack.push(layer).map_err(End::internal)?;
-        self.worker.shelf.used(stack.paths());
+        self.shelf().used(stack.paths());
         Ok(())
     }
 
@@ -292,7 +287,7 @@ impl Turn {
         // Used once on any machine, also where a restored database gives an epoch again.
         let name = self.assignment.lease.id.to_string();
         (spec.name, spec.if_lost) = (name.clone(), IfLost::Kept);
-        self.worker.shelf.used([Path::new(&name)]);
+        self.shelf().used([Path::new(&name)]);
         let sandbox = self.worker.open(&self.timeline, spec, &ground.environment, Phase::Agent).await?;
         // Set once: a lease has one sandbox.
         let _ = self.machine.set(Arc::clone(&sandbox));

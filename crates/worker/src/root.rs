@@ -9,6 +9,7 @@ use legwork_image::{Error, Image, Origin};
 use legwork_sandbox::Bind;
 
 use crate::end::End;
+use crate::shelf::Shelf;
 use crate::worker::Worker;
 
 /// The image that is this machine itself.
@@ -87,6 +88,7 @@ pub(crate) async fn get(
     timeline: &Timeline,
     environment: &Environment,
     pinned: Option<&str>,
+    shelf: &Shelf,
 ) -> Result<Root, End> {
     let name = environment.image.as_str();
     if name == HOST {
@@ -102,7 +104,7 @@ pub(crate) async fn get(
         }
     };
     let image = got.map_err(|error| refused(&error))?;
-    worker.shelf.used(image.layers.iter().map(std::path::PathBuf::as_path));
+    shelf.used(image.layers.iter().map(std::path::PathBuf::as_path));
     tell(timeline, &image, started.elapsed()).await;
     Ok(Root { image: Some(image) })
 }

@@ -4,6 +4,9 @@
 //! an attempt that is taken up later says that its files are no longer here (its patches are blobs and stay). So whatever
 //! is used leaves a mark, a small file with the thing's path (of a sandbox that may be lost: its name) whose time is the last
 //! use, and at a worker's start the things with the oldest marks go. Nothing goes that was used within a day, because a turn may stand on it.
+//!
+//! What outsiders' tasks make is used by nobody else, so it must not push out what members share: it has marks apart, a part of
+//! the room that is its own, and goes first from a disk that is full.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -13,6 +16,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use legwork_domain::Trust;
 use legwork_sandbox::{Backend, Layer};
 
 use crate::cache;
@@ -44,6 +48,9 @@ const BLOCK_BYTES: u64 = 512;
 /// Things kept, however young: some hundred tasks, and a directory that is listed in a millisecond.
 const KEPT_MAX: usize = 2000;
 
+/// One part in so many is the most of the room that outsiders' things take from members': theirs serve one task each.
+const OUTSIDERS_PART: u32 = 4;
+
 /// With less than one part in so many free, all goes that may go.
 const FREE_PART: u64 = 10;
 
@@ -52,19 +59,60 @@ const FREE_PART: u64 = 10;
 pub(crate) struct Shelf {
     data: PathBuf,
     keep: Keep,
+    /// Whose uses it notes.
+    trust: Trust,
 }
 
 /// A thing and how long it was not used.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Kept {
     unused: Duration,
     bytes: u64,
     mark: PathBuf,
+    /// Outsiders': no member has used it.
+    trust: Trust,
+}
+
+/// How much is kept.
+#[derive(Clone, Copy, Debug, Default)]
+struct Room {
+    things: usize,
+    bytes: u64,
+}
+
+impl Room {
+    fn put(&mut self, kept: &Kept) {
+        *self = self.and(Self { things: 1, bytes: kept.bytes });
+    }
+
+    const fn and(self, other: Self) -> Self {
+        Self {
+            things: self.things.saturating_add(other.things),
+            bytes: self.bytes.saturating_add(other.bytes),
+        }
+    }
+
+    fn at_most(self, other: Self) -> Self {
+        Self { things: self.things.min(other.things), bytes: self.bytes.min(other.bytes) }
+    }
+
+    const fn fits(self, room: Self) -> bool {
+        self.things <= room.things && self.bytes <= room.bytes
+    }
+
+    const fn for_outsiders(self) -> Self {
+        Self { things: self.things / OUTSIDERS_PART as usize, bytes: self.bytes / OUTSIDERS_PART as u64 }
+    }
 }
 
 impl Shelf {
     pub(crate) const fn new(data: PathBuf, keep: Keep) -> Self {
-        Self { data, keep }
+        Self { data, keep, trust: Trust::Member }
+    }
+
+    /// The same, for the uses of a task of such people.
+    pub(crate) fn of(&self, trust: Trust) -> Self {
+        Self { trust, ..self.clone() }
     }
 
     /// How long what nothing uses is kept, while there is room on the disk.
@@ -82,19 +130,37 @@ impl Shelf {
     }
 
     fn mark(&self, thing: &Path) -> io::Result<()> {
-        let marks = self.marks();
-        let mark = marks.join(cache::key(&[thing.as_os_str().as_bytes()]));
-        if let Ok(known) = File::options().write(true).open(&mark) {
+        let name = cache::key(&[thing.as_os_str().as_bytes()]);
+        let [members, outsiders] =
+            [Trust::Member, Trust::Outsider].map(|trust| self.marks(trust).join(&name));
+        // What members use stays theirs, whoever else uses it.
+        if let Ok(known) = File::options().write(true).open(&members) {
             return known.set_modified(SystemTime::now());
         }
-        std::fs::create_dir_all(&marks)?;
-        std::fs::write(mark, thing.as_os_str().as_bytes())
+        match self.trust {
+            Trust::Member => {
+                write(&members, thing)?;
+                let was = std::fs::remove_file(outsiders);
+                was.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
+            }
+            Trust::Outsider => match File::options().write(true).open(&outsiders) {
+                Ok(known) => known.set_modified(SystemTime::now()),
+                Err(_) => write(&outsiders, thing),
+            },
+        }
     }
 
     /// Removes what is too old or too much. What cannot be removed is tried again at the next start.
     pub(crate) async fn sweep(&self, backend: &dyn Backend, images: &legwork_image::Store) {
+        // With outsiders' things gone there may be room enough.
+        for trust in [Trust::Outsider, Trust::Member] {
+            self.sweep_of(trust, backend, images).await;
+        }
+    }
+
+    async fn sweep_of(&self, trust: Trust, backend: &dyn Backend, images: &legwork_image::Store) {
         let shelf = self.clone();
-        let going = tokio::task::spawn_blocking(move || shelf.going()).await.unwrap_or_default();
+        let going = tokio::task::spawn_blocking(move || shelf.going(trust)).await.unwrap_or_default();
         for mark in going {
             let Ok(path) = std::fs::read(&mark) else { continue };
             let path = PathBuf::from(OsStr::from_bytes(&path));
@@ -113,17 +179,29 @@ impl Shelf {
         }
     }
 
-    fn going(&self) -> Vec<PathBuf> {
-        let entries = std::fs::read_dir(self.marks()).into_iter().flatten().flatten();
+    /// The marks of what goes of those people's.
+    fn going(&self, trust: Trust) -> Vec<PathBuf> {
+        let outsiders = self.kept(Trust::Outsider);
+        if trust == Trust::Outsider && outsiders.is_empty() {
+            return Vec::new();
+        }
+        let kept = [self.kept(Trust::Member), outsiders].concat();
+        let mut going = chosen(kept, self.age_max(), self.keep.disk_bytes.unwrap_or(u64::MAX));
+        going.retain(|kept| kept.trust == trust);
+        going.into_iter().map(|kept| kept.mark).collect()
+    }
+
+    fn kept(&self, trust: Trust) -> Vec<Kept> {
+        let entries = std::fs::read_dir(self.marks(trust)).into_iter().flatten().flatten();
         let kept = entries.filter_map(|entry| {
-            let modified = entry.metadata().ok()?.modified().ok()?;
+            let metadata = entry.metadata().ok().filter(std::fs::Metadata::is_file)?;
             // A time in the future is now.
-            let unused = modified.elapsed().unwrap_or_default();
+            let unused = metadata.modified().ok()?.elapsed().unwrap_or_default();
             // Sizes are looked at only where they count: it takes as long as there are files.
             let bytes = self.keep.disk_bytes.map_or(0, |_| marked_bytes(&entry.path()));
-            Some(Kept { unused, bytes, mark: entry.path() })
+            Some(Kept { unused, bytes, mark: entry.path(), trust })
         });
-        chosen(kept.collect(), self.age_max(), self.keep.disk_bytes.unwrap_or(u64::MAX))
+        kept.collect()
     }
 
     /// How long something may lie unused, as full as the disk is.
@@ -133,9 +211,21 @@ impl Shelf {
         if full { UNUSED_MIN } else { self.keeps() }
     }
 
-    fn marks(&self) -> PathBuf {
-        self.data.join("used")
+    /// Outsiders' are below the others', where workers of earlier versions do not see them.
+    fn marks(&self, trust: Trust) -> PathBuf {
+        let members = self.data.join("used");
+        match trust {
+            Trust::Member => members,
+            Trust::Outsider => members.join("outsiders"),
+        }
     }
+}
+
+fn write(mark: &Path, thing: &Path) -> io::Result<()> {
+    if let Some(marks) = mark.parent() {
+        std::fs::create_dir_all(marks)?;
+    }
+    std::fs::write(mark, thing.as_os_str().as_bytes())
 }
 
 /// Discards what a sandbox of this name left that nobody salvaged.
@@ -147,19 +237,27 @@ async fn discard_left(backend: &dyn Backend, name: &Path) -> bool {
     }
 }
 
-/// What is too old, or beyond the number or the bytes that are kept, the youngest kept first.
-fn chosen(mut kept: Vec<Kept>, age_max: Duration, bytes_max: u64) -> Vec<PathBuf> {
+/// What is too old, or beyond the number or the bytes that are kept, the youngest kept first. However much outsiders' things
+/// are, they take no more than their part from members'.
+fn chosen(mut kept: Vec<Kept>, age_max: Duration, bytes_max: u64) -> Vec<Kept> {
     kept.sort_by_key(|kept| kept.unused);
-    let mut bytes: u64 = 0;
-    let mut going = Vec::new();
-    for (at, kept) in kept.into_iter().enumerate() {
-        bytes = bytes.saturating_add(kept.bytes);
-        let too_much = at >= KEPT_MAX || bytes > bytes_max;
-        if kept.unused > UNUSED_MIN && (kept.unused > age_max || too_much) {
-            going.push(kept.mark);
-        }
-    }
-    going
+    let room = Room { things: KEPT_MAX, bytes: bytes_max };
+    let (mut members, mut outsiders) = (Room::default(), Room::default());
+    kept.retain(|kept| {
+        let fits = match kept.trust {
+            Trust::Member => {
+                members.put(kept);
+                true
+            }
+            Trust::Outsider => {
+                outsiders.put(kept);
+                outsiders.fits(room.for_outsiders())
+            }
+        };
+        let too_much = !fits || !members.and(outsiders.at_most(room.for_outsiders())).fits(room);
+        kept.unused > UNUSED_MIN && (kept.unused > age_max || too_much)
+    });
+    kept
 }
 
 /// Bytes on disk of what a mark names.
@@ -189,11 +287,57 @@ mod tests {
     use super::*;
 
     fn kept(days: u64, name: &str) -> Kept {
-        Kept { unused: Duration::from_secs(days * DAY), bytes: 10, mark: name.into() }
+        Kept { unused: Duration::from_secs(days * DAY), bytes: 10, mark: name.into(), trust: Trust::Member }
+    }
+
+    fn outsiders(days: u64, name: &str) -> Kept {
+        Kept { trust: Trust::Outsider, ..kept(days, name) }
+    }
+
+    fn marks(going: Vec<Kept>) -> Vec<PathBuf> {
+        going.into_iter().map(|kept| kept.mark).collect()
     }
 
     fn going(kept: Vec<Kept>, age_max: Duration) -> Vec<PathBuf> {
-        chosen(kept, age_max, u64::MAX)
+        marks(chosen(kept, age_max, u64::MAX))
+    }
+
+    #[test]
+    fn outsiders_push_nothing_of_members_out_beyond_their_part() {
+        let week = Keep::default().unused;
+        let flood = |days| (0..9 * KEPT_MAX).map(move |n| outsiders(days, &format!("flood {n}")));
+        let members = (0..KEPT_MAX * 3 / 4).map(|_| kept(5, "member"));
+        // Young ones that must stay, and older ones of which their part stays.
+        assert!(going(flood(1).chain(members.clone()).collect(), week).is_empty());
+        let gone = going(flood(2).chain(members).collect(), week);
+        assert_eq!(gone.len(), 9 * KEPT_MAX - KEPT_MAX / 4);
+        assert!(gone.iter().all(|gone| gone.to_string_lossy().starts_with("flood")));
+        // Where members have no use for the room, nobody else gets more of it; where they have, it is theirs by age.
+        let all = vec![
+            outsiders(2, "fits"),
+            outsiders(3, "too much"),
+            kept(4, "a"),
+            kept(4, "b"),
+            kept(4, "c"),
+            kept(5, "d"),
+        ];
+        assert_eq!(marks(chosen(all, week, 40)), [PathBuf::from("too much"), PathBuf::from("d")]);
+        let all = vec![kept(2, "a"), kept(2, "b"), kept(2, "c"), kept(2, "d"), outsiders(3, "old")];
+        assert_eq!(marks(chosen(all, week, 40)), [PathBuf::from("old")]);
+    }
+
+    #[test]
+    fn what_a_member_uses_is_the_members() {
+        let at = tempfile::tempdir().unwrap();
+        let shelf = Shelf::new(at.path().to_path_buf(), Keep::default());
+        let count = |trust| shelf.kept(trust).len();
+        let strangers = shelf.of(Trust::Outsider);
+        strangers.used([Path::new("/x"), Path::new("/y")]);
+        strangers.used([Path::new("/x")]);
+        assert_eq!((count(Trust::Member), count(Trust::Outsider)), (0, 2));
+        shelf.used([Path::new("/x")]);
+        strangers.used([Path::new("/x")]);
+        assert_eq!((count(Trust::Member), count(Trust::Outsider)), (1, 1));
     }
 
     #[test]
@@ -214,7 +358,7 @@ mod tests {
     #[test]
     fn a_quota_keeps_the_youngest() {
         let all = vec![kept(2, "two"), kept(4, "four"), kept(3, "three"), kept(0, "now")];
-        let gone = chosen(all, Keep::default().unused, 25);
+        let gone = marks(chosen(all, Keep::default().unused, 25));
         assert_eq!(gone, [PathBuf::from("three"), PathBuf::from("four")]);
         let at = tempfile::tempdir().unwrap();
         std::fs::create_dir(at.path().join("deep")).unwrap();
@@ -228,11 +372,11 @@ mod tests {
         let at = tempfile::tempdir().unwrap();
         let shelf = Shelf::new(at.path().to_path_buf(), Keep::default());
         shelf.used([Path::new("/x")]);
-        let mark = std::fs::read_dir(shelf.marks()).unwrap().next().unwrap().unwrap().path();
+        let mark = shelf.kept(Trust::Member).remove(0).mark;
         let old = SystemTime::now() - Keep::default().unused * 2;
         File::options().write(true).open(&mark).unwrap().set_modified(old).unwrap();
-        assert_eq!(shelf.going(), [mark]);
+        assert_eq!((shelf.going(Trust::Outsider), shelf.going(Trust::Member)), (Vec::new(), vec![mark]));
         shelf.used([Path::new("/x")]);
-        assert!(shelf.going().is_empty());
+        assert!(shelf.going(Trust::Member).is_empty());
     }
 }

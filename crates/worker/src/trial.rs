@@ -63,7 +63,7 @@ impl Turn {
 
     /// Tells the log where the files are, and has them kept for as long as those of any turn.
     async fn keep(&self, stack: &Stack) {
-        self.worker.shelf.used(stack.paths());
+        self.shelf().used(stack.paths());
         let (turn, layers) = (self.timeline.turn(), stack.names());
         self.timeline.tell(EventKind::Snapshot { turn, layers, live: None, saved: None }).await;
     }

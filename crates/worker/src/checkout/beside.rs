@@ -5,7 +5,7 @@
 
 use legwork_domain::{ExtraRepository, LaidRepository, LocalChanges, Source};
 
-use super::{Checkout, Place, find, get_at};
+use super::{Beside, Checkout, Place, find, get_at};
 use crate::cache;
 use crate::compartment::Compartment;
 use crate::end::End;
@@ -35,16 +35,22 @@ impl Checkout {
             // Its layers hold its place.
             found.key = cache::key(&[found.key.as_bytes(), b"beside", extra.path.as_bytes()]);
             found.place = Place::Beside(extra.path.clone());
-            let Checkout { commit, layers, .. } = get_at(worker, found, pinned, compartment).await?.checkout;
-            self.beside.push(LaidRepository { url: extra.url.clone(), commit, path: extra.path.clone() });
-            self.beside_layers.extend(layers);
+            let checkout = get_at(worker, found, pinned, compartment).await?.checkout;
+            let commit = checkout.commit.clone();
+            let repository = LaidRepository { url: extra.url.clone(), commit, path: extra.path.clone() };
+            self.beside.push(Beside { repository, checkout });
         }
         Ok(())
     }
 
+    /// What is laid beside it.
+    pub(crate) fn repositories(&self) -> Vec<LaidRepository> {
+        self.beside.iter().map(|one| one.repository.clone()).collect()
+    }
+
     /// Names all of it exactly.
     pub(crate) fn laid(&self) -> String {
-        let one = |laid: &LaidRepository| format!("{}\0{}\0{}\0", laid.path, laid.commit, laid.url);
-        self.beside.iter().map(one).collect()
+        let one = |laid: LaidRepository| format!("{}\0{}\0{}\0", laid.path, laid.commit, laid.url);
+        self.repositories().into_iter().map(one).collect()
     }
 }

@@ -76,7 +76,6 @@ pub(super) async fn make(
         shallow: made.shallow,
         recipe: made.recipe,
         beside: Vec::new(),
-        beside_layers: Vec::new(),
     })
 }
 
@@ -126,6 +125,7 @@ async fn binds(worker: &Worker, found: &Found, compartment: &Compartment) -> Res
         Origin::Remote(url) => {
             let mirror = crate::mirror_of(&worker.config.data, url, compartment.trust());
             mirrored(worker, found, url, &mirror).await?;
+            worker.shelf.of(compartment.trust()).used([mirror.as_path()]);
             return Ok(vec![clean::bind(&mirror, SOURCE)]);
         }
         Origin::Local(local) => local,
@@ -150,6 +150,5 @@ async fn mirrored(worker: &Worker, found: &Found, url: &Url, mirror: &Path) -> R
     let commit = Some(object.as_str()).filter(|object| is_object_id(object));
     let fetch = mirror::fetch(mirror, url, &route, commit, &worker.config.remotes.env);
     host::git(&fetch, url).await.map_err(unreachable)?;
-    worker.shelf.used([mirror]);
     Ok(())
 }

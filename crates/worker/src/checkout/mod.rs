@@ -11,6 +11,7 @@ mod make;
 use std::path::PathBuf;
 
 use legwork_domain::{LaidRepository, LocalChanges, Source};
+use legwork_git::checkout::REPOSITORIES;
 use legwork_git::refs::{Refs, Resolved, is_object_id, object_format};
 use legwork_git::{Repository, Route, Url};
 use legwork_sandbox::Layer;
@@ -43,15 +44,20 @@ pub(crate) struct Checkout {
     pub(crate) tree: String,
     layers: Vec<PathBuf>,
     pub(crate) submodules: u32,
-    pub(crate) lfs: u32,
-    pub(crate) shallow: bool,
+    lfs: u32,
+    shallow: bool,
     /// `.legwork/environment.toml`.
     pub(crate) recipe: Option<Vec<u8>>,
-    /// What is laid beside it for this turn, and the layers with that.
+    /// What is laid beside it for this turn.
     #[serde(skip)]
-    pub(crate) beside: Vec<LaidRepository>,
-    #[serde(skip)]
-    beside_layers: Vec<PathBuf>,
+    beside: Vec<Beside>,
+}
+
+/// Another repository's checkout that is laid beside one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Beside {
+    repository: LaidRepository,
+    checkout: Checkout,
 }
 
 impl Checkout {
@@ -62,8 +68,32 @@ impl Checkout {
 
     /// All that nobody has changed yet.
     pub(crate) fn stack(&self) -> Stack {
-        let beside = self.beside_layers.iter().map(|path| Layer { path: path.clone() }).collect();
-        Stack::new(self.layers(), beside)
+        Stack::new(self.layers(), self.beside.iter().flat_map(|one| one.checkout.layers()).collect())
+    }
+
+    /// A sentence for each repository of which something is not there.
+    pub(crate) fn gaps(&self) -> Vec<String> {
+        let own = self.lacks().map(|what| format!("The checkout is not complete: {what}."));
+        let beside = self.beside.iter().filter_map(|one| {
+            let what = one.checkout.lacks()?;
+            Some(format!("{REPOSITORIES}/{} is not complete: {what}.", one.repository.path))
+        });
+        own.into_iter().chain(beside).collect()
+    }
+
+    /// What of the repository is not in it.
+    fn lacks(&self) -> Option<String> {
+        let mut missing = Vec::new();
+        if self.submodules > 0 {
+            missing.push(format!("submodules that are empty directories: {}", self.submodules));
+        }
+        if self.lfs > 0 {
+            missing.push(format!("files of Git LFS that are pointers without their content: {}", self.lfs));
+        }
+        if self.shallow {
+            missing.push("the history is cut off, as in the repository itself".to_owned());
+        }
+        (!missing.is_empty()).then(|| missing.join("; "))
     }
 
     fn is_there(&self) -> bool {

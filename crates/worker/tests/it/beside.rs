@@ -54,6 +54,28 @@ text = "Two."
 "#;
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_in_what_lies_beside_is_said_as_of_the_checkout() {
+    let world = World::new().await;
+    let (repository, library) = (world.repository(&[("a", "a\n")]), world.library("one\n"));
+    let head = library.head();
+    library.git(&["update-index", "--add", "--cacheinfo", &format!("160000,{head},module")]);
+    std::fs::create_dir(library.path.join("module")).unwrap();
+    library.commit("with a submodule");
+    let recipe = Environment {
+        repositories: vec![extra(&library, "whole"), extra(&library, "deep/lib")],
+        ..Environment::default()
+    };
+    world.team_says(&repository, recipe).await;
+    let run = world.run(&world.task(&repository, world.script(STEPS))).await;
+    assert_eq!(run.output(), "one\nwith a submodule\na library\n");
+    for path in ["whole", "deep/lib"] {
+        let said = format!("/repositories/{path} is not complete: submodules that are empty directories: 1.");
+        assert!(run.notices().contains(&said), "{}", run.notices());
+    }
+    assert!(!run.notices().contains("The checkout is not complete"), "{}", run.notices());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_lies_beside_is_pinned_and_no_part_of_the_patch() {
     let world = World::new().await;
     let (repository, library) = (world.repository(&[("a", "a\n")]), world.library("one\n"));

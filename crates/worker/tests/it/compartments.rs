@@ -26,6 +26,13 @@ fn outsiders(task: NewTask) -> NewTask {
     NewTask { trust: Trust::Outsider, ..task }
 }
 
+/// A trial whose set-up can be brought up to date, which its stamp shows.
+fn maintained(world: &World, repository: &Repository, prompt: &str) -> NewTask {
+    let mut task = trial(world, repository, prompt);
+    task.environment.maintenance = Some("echo again >> /home/agent/stamp".into());
+    task
+}
+
 /// What the set-up left, and whether it was made by this run.
 fn saw(run: &Run) -> (String, bool) {
     let made = !run.outputs(Phase::Setup).is_empty();
@@ -53,11 +60,7 @@ async fn nobody_stands_on_what_an_outsider_set_up() {
 async fn what_an_outsider_set_up_is_brought_up_to_date_for_nobody() {
     let world = World::new().await;
     let repository = world.repository(&[("a", "1\n")]);
-    let of = |prompt: &str| {
-        let mut task = trial(&world, &repository, prompt);
-        task.environment.maintenance = Some("echo again >> /home/agent/stamp".into());
-        task
-    };
+    let of = |prompt: &str| maintained(&world, &repository, prompt);
     let (poison, _) = saw(&world.run(&outsiders(of("outsider"))).await);
     repository.write("a", "2\n");
     repository.commit("two");
@@ -82,11 +85,7 @@ async fn what_an_outsider_set_up_is_brought_up_to_date_for_nobody() {
 async fn commits_of_a_branch_that_was_merged_as_a_whole_are_stood_on_by_nobody() {
     let world = World::new().await;
     let repository = world.repository(&[("a", "1\n")]);
-    let of = |prompt: &str| {
-        let mut task = trial(&world, &repository, prompt);
-        task.environment.maintenance = Some("echo again >> /home/agent/stamp".into());
-        task
-    };
+    let of = |prompt: &str| maintained(&world, &repository, prompt);
     let (first, _) = saw(&world.run(&of("first")).await);
     repository.git(&["checkout", "-q", "-b", "side"]);
     repository.write("a", "evil\n");
@@ -116,11 +115,7 @@ async fn a_repository_with_the_same_commits_stands_on_its_own_set_ups() {
     let repository = world.repository(&[("a", "1\n")]);
     let copy = Repository { path: world.directory.path().join("copy") };
     git_in(world.directory.path(), &["clone", "-q", "repository", "copy"]);
-    let of = |prompt: &str, at: &Repository| {
-        let mut task = trial(&world, at, prompt);
-        task.environment.maintenance = Some("echo again >> /home/agent/stamp".into());
-        task
-    };
+    let of = |prompt: &str, at: &Repository| maintained(&world, at, prompt);
     world.run(&of("first", &copy)).await;
     repository.write("a", "2\n");
     repository.commit("two");

@@ -67,7 +67,7 @@ const DEFAULTS: [&str; 40] = [
 ];
 
 /// The operator's files that name registries, below the home directory or at their full path.
-const FILES: [&str; 17] = [
+const FILES: [&str; 18] = [
     ".cargo/config.toml",
     ".cargo/config",
     ".config/pip/pip.conf",
@@ -81,6 +81,7 @@ const FILES: [&str; 17] = [
     ".config/pnpm/rc",
     ".config/go/env",
     ".m2/settings.xml",
+    "/etc/maven/settings.xml",
     ".gradle/init.gradle",
     ".gradle/gradle.properties",
     ".gemrc",
@@ -116,7 +117,12 @@ pub(crate) fn hosts(home: &Path, vars: Vars<'_>) -> Vec<String> {
     });
     let texts = files
         .chain(listed)
-        .filter_map(|path| read(&path))
+        .filter_map(|path| {
+            let text = read(&path)?;
+            // A document names its own form by URLs too.
+            let is_document = path.extension().is_some_and(|extension| extension == "xml");
+            Some(if is_document { tools::urls(&text) } else { text })
+        })
         .chain(VARIABLES.iter().filter_map(|name| vars(name)));
     for host in texts.flat_map(|text| named(&text)) {
         if hosts.len() < HOSTS_MAX && !hosts.contains(&host) {
@@ -181,6 +187,10 @@ mod tests {
         );
         write(".npmrc", "registry=https://user:pw@npm.corp.example:8443/x/\n# https://old.corp.example/\n");
         write(".config/pip/pip.conf", "[global]\nindex-url = http://pypi.corp.example/simple\n");
+        write(
+            ".m2/settings.xml",
+            "<settings xmlns=\"http://form.example/1.0\"><!-- <url>https://old.corp.example</url> -->\n<url>https://maven.corp.example/all</url><url>http://0.0.0.0/</url></settings>",
+        );
         let vars = |name: &str| (name == "GOPROXY").then(|| "https://go.corp.example,direct".to_owned());
         let hosts = hosts(home.path(), &vars);
         for host in [
@@ -188,10 +198,16 @@ mod tests {
             "npm.corp.example:8443",
             "http://pypi.corp.example",
             "go.corp.example",
+            "maven.corp.example",
             "pypi.org",
         ] {
             assert!(hosts.iter().any(|known| known == host), "{host}: {hosts:?}");
         }
-        assert!(!hosts.iter().any(|host| host.contains("old.corp") || host.contains("pw")), "{hosts:?}");
+        assert!(
+            !hosts
+                .iter()
+                .any(|host| ["old.corp", "pw", "form.", "0.0.0.0"].iter().any(|no| host.contains(no))),
+            "{hosts:?}"
+        );
     }
 }

@@ -78,7 +78,12 @@ pub(crate) fn tools(home: &Path, vars: Vars<'_>) -> ToolConfig {
             ".cargo/config.toml",
             text(".cargo/config.toml").or_else(|| text(".cargo/config")).and_then(|text| cargo(&text)),
         ),
-        (".m2/settings.xml", text(".m2/settings.xml").and_then(|text| maven(&text))),
+        (
+            ".m2/settings.xml",
+            [".m2/settings.xml", "/etc/maven/settings.xml"]
+                .iter()
+                .find_map(|name| text(name).and_then(|text| maven(&text))),
+        ),
         (".bundle/config", text(".bundle/config").and_then(|text| bundler(&text))),
         (
             ".config/composer/config.json",
@@ -199,12 +204,26 @@ fn maven(text: &str) -> Option<String> {
             };
             let (url, of) = (place(&element("url")?)?, element("mirrorOf")?);
             let id = element("id").unwrap_or_else(|| "mirror".to_owned());
-            Some(format!("<mirror><id>{id}</id><mirrorOf>{of}</mirrorOf><url>{url}</url></mirror>\n"))
+            let blocked = element("blocked").filter(|blocked| blocked == "true");
+            let blocked = blocked.map(|_| "<blocked>true</blocked>").unwrap_or_default();
+            Some(format!(
+                "<mirror><id>{id}</id><mirrorOf>{of}</mirrorOf><url>{url}</url>{blocked}</mirror>\n"
+            ))
         })
         .collect();
-    (!mirrors.is_empty()).then(|| format!("<settings>\n<mirrors>\n{mirrors}</mirrors>\n</settings>\n"))
+    // What only blocks plain HTTP says nothing new: it leaves only where the policy lists it.
+    let leads = mirrors.lines().any(|mirror| !mirror.contains("<blocked>"));
+    leads.then(|| format!("<settings>\n<mirrors>\n{mirrors}</mirrors>\n</settings>\n"))
 }
 
+/// The URLs that Maven's settings fetch from, a line each. One that leads nowhere is there to block.
+pub(super) fn urls(text: &str) -> String {
+    let text = without_comments(text);
+    let urls = text.split("<url>").skip(1).filter_map(|rest| rest.split('<').next());
+    urls.filter(|url| !url.contains("://0.0.0.0")).map(|url| format!("{}\n", url.trim())).collect()
+}
+
+/// A document without its comments, in which templates name hosts of nobody.
 fn without_comments(text: &str) -> String {
     let mut parts = text.split("<!--");
     let first = parts.next().unwrap_or("").to_owned();
@@ -268,6 +287,16 @@ mod tests {
 
     fn file<'a>(config: &'a ToolConfig, name: &str) -> Option<&'a str> {
         config.files.iter().find(|(known, _)| known == name).map(|(_, text)| text.as_str())
+    }
+
+    #[test]
+    fn what_blocks_plain_http_goes_on_to_do_so() {
+        // As Maven's own default has it.
+        let blocker = "<mirror><id>b</id><mirrorOf>external:http:*</mirrorOf><url>http://0.0.0.0/</url><blocked>true</blocked></mirror>";
+        let mirror = "<mirror><mirrorOf>*</mirrorOf><url>https://maven.corp.example/</url></mirror>";
+        let settings = |mirrors: &str| maven(&format!("<settings><mirrors>{mirrors}</mirrors></settings>"));
+        assert!(settings(&format!("{blocker}{mirror}")).unwrap().contains("<blocked>true</blocked>"));
+        assert_eq!(settings(blocker), None, "nothing is mirrored");
     }
 
     #[test]

@@ -59,6 +59,9 @@ const COPIED_TREES: [&str; 16] = [
     "xml",
 ];
 
+/// What is left out of them: everybody may read it, and still it holds what opens a registry.
+const LEFT_OUT: [&str; 2] = ["maven/settings.xml", "maven/settings-security.xml"];
+
 /// Entries of one such directory that are copied; those of Java have about fifty.
 const TREE_ENTRIES_MAX: usize = 1000;
 
@@ -191,6 +194,9 @@ impl Plan {
             self.directories.push(format!("etc/{name}"));
             for child in names.into_iter().map(|child| format!("{name}/{child}")) {
                 entries += 1;
+                if LEFT_OUT.contains(&child.as_str()) {
+                    continue;
+                }
                 let path = Path::new("/etc").join(&child);
                 match std::fs::symlink_metadata(&path) {
                     _ if entries > TREE_ENTRIES_MAX => return,

@@ -6,6 +6,7 @@ pub(super) fn probes() -> Vec<Probe> {
     vec![
         refused("files_shadow", "cat /etc/shadow"),
         refused("files_ssh_keys", "cat /root/.ssh/* /home/*/.ssh/*"),
+        sh("files_passwords_of_tools", "cat /etc/maven/settings*.xml 2>/dev/null; echo .", "."),
         sh("files_homes", "ls -A /root; ls /home", "agent"),
         sh(
             "files_places_of_the_host",

@@ -164,7 +164,8 @@ impl Conduct {
         self.lately += (look.processors - self.lately) * LAST_COUNTS;
         if look.processors > part * YIELDS_ABOVE || look.is_throttled {
             self.yields = true;
-            self.lately = self.lately.max(look.processors);
+            // Who is held back has used less than it wanted, and is not at every look.
+            self.lately = self.lately.max(look.processors).max(part);
         } else if self.lately < part * RECOVERS_BELOW {
             self.yields = false;
         }
@@ -244,8 +245,9 @@ mod tests {
     #[test]
     fn who_wants_more_than_its_quota_yields() {
         let mut one = Conduct::default();
-        one.judge(Look { processors: 0.9, is_throttled: true }, 1.0);
-        assert!(one.yields);
+        one.judge(Look { processors: 0.2, is_throttled: true }, 1.0);
+        assert!(after(&mut one, 3, 0.2, 1.0), "it is held back again at the next look");
+        assert!(!after(&mut one, 20, 0.0, 1.0));
     }
 
     #[test]

@@ -72,7 +72,7 @@ fn weight_beside(text: &str) -> Option<String> {
     Some(std::fs::read_to_string(file).unwrap().trim().to_owned())
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_wants_more_processors_than_it_may_have_yields_until_it_has_ended() {
     let world = World::new();
     // A quota makes it certain on a loaded machine too, where nobody gets more than an even part.

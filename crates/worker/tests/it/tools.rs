@@ -185,6 +185,8 @@ fn skipped(program: &str) {
     eprintln!("SKIPPED: {program} is not installed");
 }
 
+const GRADLE: &str = "mkdir -p /tmp/gradle && cd /tmp/gradle && printf \"repositories { maven { url '$URL/maven' } }\\nconfigurations { x }\\ndependencies { x 'good.example:demo:1.0' }\\ntask get { doLast { println configurations.x.singleFile.text } }\\n\" > build.gradle && gradle -q --no-daemon get";
+
 /// The operator's mirrors, as `cli` finds them in the configuration of the tools.
 fn mirrors(url: &str) -> ToolConfig {
     let cargo = format!(
@@ -206,7 +208,7 @@ fn mirrors(url: &str) -> ToolConfig {
 }
 
 /// Program, line, what it prints if all went well.
-const TOOLS: [(&str, &str, &str); 13] = [
+const TOOLS: [(&str, &str, &str); 14] = [
     ("curl", "curl -sS $URL/", "welcome"),
     ("git", "git clone -q $URL/repo.git /tmp/cloned && cat /tmp/cloned/file", "from-git"),
     (
@@ -231,6 +233,7 @@ const TOOLS: [(&str, &str, &str); 13] = [
         "welcome",
     ),
     ("mvn", MAVEN, "from-maven"),
+    ("gradle", GRADLE, "from-maven"),
     (
         "npm",
         "mkdir -p /tmp/npm && cd /tmp/npm && npm install --silent --no-audit --no-fund demo && node -p 'require(\"demo\")' && npm install -g --silent demo && demo",

@@ -101,6 +101,10 @@ fn a_recipe_that_cannot_be_used_is_shown_as_a_task_would_say_it() {
     let shown = world.legwork_says(&["env", "show", "--repo", at]);
     assert!(shown.exits(2).stderr.contains("line 2: unknown field `pasckages`"), "{}", shown.stderr);
     repo.commit("as it is");
+    std::fs::remove_file(&recipe).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", &recipe).unwrap();
+    assert!(world.legwork_says(&["env", "show", "--repo", at]).exits(2).stderr.contains("no link"));
+    std::fs::remove_file(&recipe).unwrap();
     std::fs::write(&recipe, "network = 'all'\n").unwrap();
     let tried = world.legwork_says(&["env", "test", "--repo", at]);
     let said = format!("{}{}", tried.exits(1).stdout, tried.stderr);

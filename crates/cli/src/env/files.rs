@@ -1,6 +1,6 @@
 //! A directory of this machine as detection sees it: names and regular files, no link followed.
 
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
@@ -24,18 +24,23 @@ pub(super) fn view(root: &Path) -> Tree {
     let listing = Listing::new(paths.take(PATHS_MAX));
     let wanted: Vec<String> = listing.wanted().into_iter().map(str::to_owned).collect();
     listing.with(wanted.into_iter().filter_map(|path| {
-        let bytes = read(&root.join(&path))?;
+        let bytes = read(&root.join(&path)).ok()?;
         Some((path, bytes))
     }))
 }
 
-/// A regular file's content. One that is too large gives one byte too many, which detection refuses.
-fn read(path: &Path) -> Option<Vec<u8>> {
+/// A regular file's content. One that is too large gives one byte too many, which whoever reads it refuses.
+///
+/// # Errors
+/// If it cannot be read, or is something else: a link, a pipe, a directory.
+pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-    let flags = i32::try_from(flags.bits()).ok()?;
-    let file = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
-    let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
+    let flags = i32::try_from(flags.bits()).map_err(io::Error::other)?;
+    let file = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
     let mut bytes = Vec::new();
-    file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).ok().filter(|_| is_file)?;
-    Some(bytes)
+    file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }

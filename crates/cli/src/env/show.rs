@@ -98,12 +98,12 @@ fn of_files(root: &Path, sources: &mut Vec<Source>, remarks: &mut Vec<String>) -
 
 /// What the repository's recipe says, as it lies there.
 fn of_recipe(root: &Path) -> anyhow::Result<Option<Value>> {
-    let text = match std::fs::read(root.join(RECIPE)) {
+    let text = match files::read(&root.join(RECIPE)) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => {
             let what = format!("{RECIPE} cannot be read: {error}.");
-            return Err(Trouble::usage(what, "Make it a file that you can read.").into());
+            return Err(Trouble::usage(what, "Make it a file that you can read, and no link.").into());
         }
     };
     let mend = "Mend it there; its fields are in docs/environment.md. A task would end with that sentence.";
